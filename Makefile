@@ -1,0 +1,47 @@
+# Everything runs in a virtual environment of the project's own; `make demo` and `make test` make it first.
+PYTHON ?= python3.11
+BIN := .venv/bin
+ROOTS := cli client core dashboard protos server simulation strategies
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check protos benchmarks clean
+
+help:  ## show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+# torch first and pinned: on a machine without a GPU the plain index would otherwise give a build with CUDA.
+.venv/installed: pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "Antiphon needs Python 3.11: install it, or run make PYTHON=/path/to/python3.11"; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip -c constraints.txt
+	$(BIN)/python -m pip install --quiet torch -c constraints.txt
+	$(BIN)/python -m pip install --quiet -e '.[client,dashboard,flower,dev]' -c constraints.txt
+	@touch $@
+
+setup: .venv/installed  ## make the virtual environment
+
+demo: setup  ## fine-tune SmolLM2-135M across four clients (about ten minutes on two cores)
+	$(BIN)/antiphon simulate examples/quickstart.yaml
+
+test: setup  ## run every check and every test, those on the real model included
+	$(MAKE) --no-print-directory lint
+	$(BIN)/pytest
+
+.PHONY: lint
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy $(ROOTS)
+	$(BIN)/lint-imports
+
+check: lint  ## format, lint, types, imports and the fast tests (under 90 seconds)
+	$(BIN)/pytest -m "not slow and not model"
+
+protos: setup  ## regenerate the protobuf stubs beside their .proto files
+	$(BIN)/python protos/generate.py protos
+
+benchmarks: setup  ## run every benchmark and print its table
+	$(BIN)/python -m benchmarks.all
+
+clean:  ## remove the virtual environment and the caches (not the runs)
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,57 @@
+"""`antiphon export`: the adapter after a round, or the base model with it merged in."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from antiphon.client.merge import write_merged
+from antiphon.core.config import RunConfig, validate
+from antiphon.core.errors import RunFolderError
+from antiphon.core.files import written_whole
+from antiphon.core.run_folder import RunFolder
+from antiphon.core.tensors import read_tensors
+from antiphon.server.methods import server_method
+from antiphon.server.space import write_adapter
+from antiphon.simulation.space import space_of
+
+
+def export_run(run: Path, round_number: int | None, out: Path, *, merge: bool) -> None:
+    """Write the model after a round to `out`. Raises RunFolderError where there is no such round."""
+    if out.exists():
+        raise RunFolderError(f"{out} exists already: give --out a folder that does not")
+    folder = RunFolder(run)
+    config = validate(folder.config_values(), source=str(folder.config_file))
+    number = _newest_round(folder) if round_number is None else round_number
+    if merge:
+        with written_whole(out) as part:
+            adapter = part.with_name(f"{part.name}-adapter")
+            try:
+                _write(folder, config, number, adapter)
+                write_merged(config.model.model_name_or_path, adapter, part)
+            finally:
+                shutil.rmtree(adapter, ignore_errors=True)
+    else:
+        _write(folder, config, number, out)
+
+
+def _write(folder: RunFolder, config: RunConfig, number: int, out: Path) -> None:
+    saved = folder.adapter(number)
+    if saved.exists():
+        shutil.copytree(saved, out)
+        return
+    state_file = folder.state_file(number)
+    if not state_file.exists():
+        raise RunFolderError(
+            f"{folder.path} has no model after round {number}; its newest is {_newest_round(folder)}"
+        )
+    method = server_method(config)
+    download = method.download(read_tensors(state_file), config.lora.r)
+    write_adapter(out, config, space_of(config), download)
+
+
+def _newest_round(folder: RunFolder) -> int:
+    states = sorted((folder.path / "rounds").glob("*/state.safetensors"))
+    if not states:
+        raise RunFolderError(f"{folder.path} holds no finished round: give the folder of a run")
+    return int(states[-1].parent.name)

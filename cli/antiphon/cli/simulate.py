@@ -1,0 +1,75 @@
+"""`antiphon simulate`: read, show the split, run with progress bars, say where the result is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from antiphon.core.config import RunConfig, load
+from antiphon.core.run_folder import RunFolder
+from antiphon.simulation.monitor import Monitor
+from antiphon.simulation.progress import TerminalMonitor
+from antiphon.simulation.run import Split, load_split, simulate
+from antiphon.simulation.split import split_table
+
+
+def run_simulation(
+    path: Path, overrides: Sequence[str], *, resume: bool, console: Console
+) -> dict[str, Any]:
+    """Run the config; return its report. An interruption says how to go on and exits with 130."""
+    config = load(path, overrides)
+    split = load_split(config)
+    _show_split(console, split)
+    folders: list[RunFolder] = []
+
+    def monitor_for(clients: int) -> AbstractContextManager[Monitor]:
+        return TerminalMonitor(console, config, clients)
+
+    try:
+        folder = simulate(
+            config, split, resume=resume, monitor_for=monitor_for, on_folder=folders.append
+        )
+    except KeyboardInterrupt:
+        raise SystemExit(_interrupted(console, path, overrides, folders)) from None
+    return _finished(console, config, folder)
+
+
+def _show_split(console: Console, split: Split) -> None:
+    console.print(split_table(split.clients, split.labels))
+    if split.skipped:
+        console.print(
+            f"[yellow]{len(split.skipped)} broken rows skipped, the first: {escape(split.skipped[0])}"
+        )
+
+
+def _interrupted(
+    console: Console, path: Path, overrides: Sequence[str], folders: Sequence[RunFolder]
+) -> int:
+    if folders:
+        command = " ".join(["antiphon simulate", str(path), *overrides, "--resume"])
+        console.print(f"\ninterrupted; what is done is kept in {folders[0].path}. To go on:")
+        console.print(f"  {command}", highlight=False, soft_wrap=True)
+    else:
+        console.print("\ninterrupted before the first round; nothing was written.")
+    return 130
+
+
+def _finished(console: Console, config: RunConfig, folder: RunFolder) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads(folder.report_json.read_text())
+    initial, final = report["initial"], report["final"]
+    for metric in ("accuracy", "loss"):
+        if final and final.get(metric) is not None:
+            before = initial[metric] if initial and initial.get(metric) is not None else None
+            start = f"{before:.3f} → " if before is not None else ""
+            console.print(f"[bold]{metric}[/]: {start}{final[metric]:.3f}", highlight=False)
+    console.print(f"report:  {escape(str(folder.report_md))}", highlight=False, soft_wrap=True)
+    adapter = folder.adapter(config.rounds)
+    if adapter.exists():
+        console.print(f"adapter: {escape(str(adapter))}", highlight=False, soft_wrap=True)
+    return report

@@ -1,0 +1,146 @@
+"""The LoRA adapter inside the base model, and its factors as numpy tensors.
+
+Names are PEFT's own ("base_model.model.<module>.lora_A.weight", (r, d_in)), so that what travels is what
+`adapter_model.safetensors` holds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from antiphon.client.language_model import LanguageModel
+from antiphon.core.errors import ModelError
+from antiphon.core.types import FloatArray, Params
+
+_ADAPTER = "default"
+_PEFT_PREFIX = "base_model.model."
+
+
+class Adapter:
+    """LoRA factors injected into a base model. They stay float32 whatever the base's precision is."""
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        *,
+        r: int,
+        lora_alpha: float,
+        lora_dropout: float,
+        target_modules: Sequence[str] | str,
+    ) -> None:
+        """Inject the factors. Raises ModelError where no module of the model matches."""
+        from peft import LoraConfig, inject_adapter_in_model
+        from peft.tuners.lora import LoraLayer
+
+        targets = list(target_linears(model, target_modules))
+        config = LoraConfig(
+            r=r,
+            lora_alpha=lora_alpha,
+            lora_dropout=lora_dropout,
+            target_modules=targets,
+            task_type="CAUSAL_LM",
+        )
+        inject_adapter_in_model(config, model.network, adapter_name=_ADAPTER)
+        self.linears = _factor_modules(model.network)
+        self._layers = [each for each in model.network.modules() if isinstance(each, LoraLayer)]
+        for linear in self.linears.values():
+            linear.weight.data = linear.weight.data.float()
+            linear.weight.requires_grad_(False)
+
+    def parameters(self) -> list[torch.Tensor]:
+        """Return the trainable factors, in name order."""
+        return [linear.weight for linear in self.linears.values()]
+
+    def read(self) -> dict[str, FloatArray]:
+        """Return a copy of the factors, float32 on the CPU."""
+        return {
+            name: linear.weight.detach().cpu().numpy().copy()
+            for name, linear in self.linears.items()
+        }
+
+    @torch.no_grad()
+    def write(self, params: Params, scale: float) -> None:
+        """Set the factors; their product counts `scale` times (alpha / rank).
+
+        A factor of smaller rank fills the first rows, the rest is zero. Zero rows of A and zero columns
+        of B have zero gradients, so they stay zero: a padded adapter trains as a narrow one would.
+        """
+        if set(params) != set(self.linears):
+            raise ModelError("the adapter's tensors are not those of this model")
+        for name, linear in self.linears.items():
+            weight = linear.weight
+            values = torch.from_numpy(np.ascontiguousarray(params[name])).to(weight.device)
+            weight.zero_()
+            weight[: values.shape[0], : values.shape[1]].copy_(values)
+        for layer in self._layers:
+            layer.scaling[_ADAPTER] = scale
+
+
+def is_a(name: str) -> bool:
+    """Whether a parameter is an A factor (r, d_in), not a B factor (d_out, r)."""
+    return ".lora_A." in name
+
+
+def initial_factors(shapes: Mapping[str, tuple[int, int]], seed: int) -> dict[str, FloatArray]:
+    """Return a fresh adapter: A as PEFT draws it (uniform ±1/√d_in), B zero; the same on any machine."""
+    factors: dict[str, FloatArray] = {}
+    for index, name in enumerate(sorted(shapes)):
+        shape = shapes[name]
+        rng = np.random.Generator(np.random.Philox(key=[seed, index]))
+        bound = 1 / math.sqrt(shape[1])
+        uniform = rng.random(shape, dtype=np.float32) * np.float32(2 * bound) - np.float32(bound)
+        factors[name] = uniform if is_a(name) else np.zeros(shape, dtype=np.float32)
+    return factors
+
+
+def linear_modules(network: Any) -> dict[str, nn.Linear]:
+    """Return every nn.Linear of a model but its head, by dotted name."""
+    head = network.get_output_embeddings()
+    return {
+        name: module
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Linear) and module is not head
+    }
+
+
+def target_linears(model: LanguageModel, targets: Sequence[str] | str) -> dict[str, nn.Linear]:
+    """Return the linear modules that `targets` names: `all-linear`, or endings of their names.
+
+    Raises ModelError, listing the model's own module names, where one of them matches nothing.
+    """
+    linears = linear_modules(model.network)
+    endings = [targets] if isinstance(targets, str) else list(targets)
+    if endings == ["all-linear"]:
+        return linears
+    known = sorted({name.rsplit(".", 1)[-1] for name in linears})
+    for ending in endings:
+        if not any(_ends(name, ending) for name in linears):
+            raise ModelError(
+                f"target_modules: no linear module of {model.name} ends in {ending!r}; it has: "
+                f"{', '.join(known)} (or use all-linear)"
+            )
+    return {
+        name: linear
+        for name, linear in linears.items()
+        if any(_ends(name, ending) for ending in endings)
+    }
+
+
+def _ends(name: str, ending: str) -> bool:
+    return name == ending or name.endswith("." + ending)
+
+
+def _factor_modules(network: Any) -> dict[str, nn.Linear]:
+    found = {}
+    for name, module in network.named_modules():
+        for factor in ("lora_A", "lora_B"):
+            if name.endswith(f".{factor}.{_ADAPTER}"):
+                stem = name.removesuffix(f".{_ADAPTER}")
+                found[f"{_PEFT_PREFIX}{stem}.weight"] = module
+    return dict(sorted(found.items()))

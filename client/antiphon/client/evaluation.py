@@ -1,0 +1,151 @@
+"""Measuring a model on held-out examples: loss, perplexity, accuracy by verbalizers, Rouge-L.
+
+* Loss: mean cross-entropy over the tokens of the right completions, nats; perplexity = exp(loss).
+* Accuracy: the verbalizer with the largest log-probability after the prompt is the right one. Where every
+  verbalizer is one token, one pass per example gives loss and accuracy together.
+* Rouge-L: greedy completions against the references.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+from antiphon.client.data.clients import HeldOut
+from antiphon.client.data.tokens import Batch, Encoded, collate
+from antiphon.client.language_model import LanguageModel, completion_logits, token_losses
+from antiphon.client.rouge import rouge_l
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What held-out examples say of a model; a value that was not measured is none."""
+
+    examples: int
+    loss: float
+    perplexity: float
+    accuracy: float | None
+    rouge_l: float | None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What to measure. rouge_examples: how many are generated; none: no Rouge-L."""
+
+    batch_size: int
+    rouge_examples: int | None
+    max_new_tokens: int
+
+
+@dataclass(frozen=True)
+class _Sums:
+    nats: float
+    tokens: int
+    right: int
+    classified: int
+
+
+@torch.no_grad()
+def evaluate(model: LanguageModel, held: Sequence[HeldOut], what: Measurement) -> Measured:
+    """Measure the model as it stands on a client's held-out examples."""
+    sums = [_measure(model, batch) for batch in _batches(held, what.batch_size)]
+    classified = sum(each.classified for each in sums)
+    loss = sum(each.nats for each in sums) / sum(each.tokens for each in sums)
+    return Measured(
+        examples=len(held),
+        loss=loss,
+        perplexity=_exp(loss),
+        accuracy=sum(each.right for each in sums) / classified if classified else None,
+        rouge_l=_rouge(model, held, what),
+    )
+
+
+def _exp(loss: float) -> float:
+    try:
+        return math.exp(loss)
+    except OverflowError:
+        return math.inf
+
+
+def _batches(held: Sequence[HeldOut], size: int) -> Iterator[list[HeldOut]]:
+    """Batches of examples of similar length: less padding is less work."""
+    by_length = sorted(held, key=lambda each: len(each.reference.input_ids))
+    for start in range(0, len(by_length), size):
+        yield by_length[start : start + size]
+
+
+def _measure(model: LanguageModel, batch: list[HeldOut]) -> _Sums:
+    if all(_one_token_each(each) for each in batch):
+        return _measure_single_tokens(model, batch)
+    losses, rows = _losses(model, [each.reference for each in batch])
+    choices = [each for each in batch if each.example.choices]
+    right = sum(_choose(model, each) == each.example.label for each in choices)
+    return _Sums(float(losses.double().sum()), len(rows), right, len(choices))
+
+
+def _measure_single_tokens(model: LanguageModel, batch: list[HeldOut]) -> _Sums:
+    encoded = _collated(model, [each.reference for each in batch])
+    logits, _ = completion_logits(model, encoded)
+    answers = torch.tensor([each.reference.input_ids[-1] for each in batch], device=model.device)
+    nats = functional.cross_entropy(logits, answers, reduction="sum")
+    right = 0
+    for each, row in zip(batch, logits, strict=True):
+        candidates = [option.input_ids[-1] for option in each.options]
+        right += int(row[candidates].argmax()) == each.example.label
+    return _Sums(float(nats), len(batch), right, len(batch))
+
+
+def _one_token_each(held: HeldOut) -> bool:
+    return bool(held.example.choices) and all(
+        len(option.input_ids) == option.prompt + 1 and sum(option.trained) == 1
+        for option in held.options
+    )
+
+
+def _choose(model: LanguageModel, held: HeldOut) -> int:
+    losses, rows = _losses(model, held.options)
+    totals = losses.new_zeros(len(held.options)).index_add_(0, rows, losses)
+    return int(totals.argmin())
+
+
+def _losses(model: LanguageModel, examples: Sequence[Encoded]) -> tuple[torch.Tensor, torch.Tensor]:
+    return token_losses(model, _collated(model, examples))
+
+
+def _collated(model: LanguageModel, examples: Sequence[Encoded]) -> Batch:
+    return collate(examples, model.tokenizer.pad_token_id).to(model.device)
+
+
+def _rouge(model: LanguageModel, held: Sequence[HeldOut], what: Measurement) -> float | None:
+    if what.rouge_examples is None:
+        return None
+    chosen = [each for each in held if not each.example.choices][: what.rouge_examples]
+    if not chosen:
+        return None
+    scores = [
+        rouge_l(generate(model, each.prompt_ids, what.max_new_tokens), _reference(model, each))
+        for each in chosen
+    ]
+    return sum(scores) / len(scores)
+
+
+def generate(model: LanguageModel, prompt_ids: Sequence[int], max_new_tokens: int) -> str:
+    """Return the greedy continuation of a prompt as text."""
+    ids = torch.tensor([list(prompt_ids)], device=model.device)
+    out = model.network.generate(
+        ids,
+        attention_mask=torch.ones_like(ids),
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        pad_token_id=model.tokenizer.pad_token_id,
+    )
+    return str(model.tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True))
+
+
+def _reference(model: LanguageModel, held: HeldOut) -> str:
+    answer = held.reference.input_ids[held.reference.prompt :]
+    return str(model.tokenizer.decode(answer, skip_special_tokens=True))

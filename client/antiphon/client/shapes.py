@@ -1,0 +1,73 @@
+"""What a config trains in its model, from the model's shapes alone: no weights are loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from antiphon.client.adapter import initial_factors, target_linears
+from antiphon.client.assets.names import model_folder
+from antiphon.client.language_model import LanguageModel
+from antiphon.core.config import RunConfig
+from antiphon.core.errors import ModelError
+from antiphon.core.peft_folder import factor_name
+from antiphon.core.types import FloatArray
+
+Shape = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class TrainedShapes:
+    """factors: of the adapter, by PEFT's names; weights: of the linear weights that seeds move, by module.
+
+    One of the two is empty. model_parameters: of the base model.
+    """
+
+    factors: Mapping[str, Shape]
+    weights: Mapping[str, Shape]
+    model_parameters: int
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers are trained."""
+        shapes = [*self.factors.values(), *self.weights.values()]
+        return sum(int(np.prod(shape)) for shape in shapes)
+
+    def initial(self, seed: int) -> dict[str, FloatArray]:
+        """Return the adapter's first factors; nothing where the seeds move the weights."""
+        return initial_factors(self.factors, seed)
+
+
+def trained_shapes(config: RunConfig) -> TrainedShapes:
+    """Return the shapes. Raises ModelError where the model or its target modules do not exist."""
+    name = config.model.model_name_or_path
+    network = _network_of_shapes(name)
+    model = LanguageModel(network, None, torch.device("meta"), torch.float32, False, name)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    if config.trains_weights:
+        linears = target_linears(model, config.seeds.target_modules)
+        weights = {n: (each.out_features, each.in_features) for n, each in linears.items()}
+        return TrainedShapes({}, weights, parameters)
+    factors: dict[str, Shape] = {}
+    for module, linear in target_linears(model, config.lora.target_modules).items():
+        factors[factor_name(module, "A")] = (config.lora.r, linear.in_features)
+        factors[factor_name(module, "B")] = (linear.out_features, config.lora.r)
+    return TrainedShapes(factors, {}, parameters)
+
+
+def _network_of_shapes(name_or_path: str) -> Any:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    source = model_folder(name_or_path)
+    try:
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(source))
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"cannot read the model {name_or_path!r}: {str(error).splitlines()[0]}. Give a hub id, a "
+            "folder with config.json and safetensors, a GGUF file, or a name known to `antiphon fetch`"
+        ) from error

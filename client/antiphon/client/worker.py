@@ -1,0 +1,106 @@
+"""One process that can train and measure: the base model loaded once, the run's method around it.
+
+The simulator keeps one worker for all of its clients; a daemon keeps one for itself.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+
+import torch
+
+from antiphon.client.adapter import Adapter, initial_factors, target_linears
+from antiphon.client.data.clients import ClientData
+from antiphon.client.evaluation import Measured, Measurement, evaluate
+from antiphon.client.golden import TorchDraws
+from antiphon.client.language_model import load
+from antiphon.client.methods.lora import LoraTraining
+from antiphon.client.methods.method import ClientMethod, Download, OnStep
+from antiphon.client.methods.seeds import SeedsTraining
+from antiphon.core import golden
+from antiphon.core.config import RunConfig
+from antiphon.core.directions import run_key
+from antiphon.core.errors import ConfigError
+from antiphon.core.types import Assignment, Update
+
+
+class Worker:
+    """A loaded model with the run's method. Close it when the run is over."""
+
+    def __init__(self, config: RunConfig) -> None:
+        """Load the base model and put the run's space around it.
+
+        Raises ModelError or ConfigError where the model does not fit the config.
+        """
+        if config.engine.threads:
+            torch.set_num_threads(config.engine.threads)
+        self.model = load(config.model.model_name_or_path, config.model.device, _precision(config))
+        self._measurement = Measurement(
+            config.evaluation.batch_size,
+            config.evaluation.rouge_examples if config.evaluation.rouge else None,
+            config.evaluation.max_new_tokens,
+        )
+        self._method = self._make_method(config)
+
+    def _make_method(self, config: RunConfig) -> ClientMethod:
+        key = run_key(config.seed)
+        if config.method == "seeds":
+            golden.check(TorchDraws(self.model.device), f"torch on {self.model.device}")
+        if config.trains_weights:
+            linears = target_linears(self.model, config.seeds.target_modules)
+            return SeedsTraining(self.model, linears, config.seeds, key)
+        adapter = Adapter(
+            self.model,
+            r=config.lora.r,
+            lora_alpha=config.lora.lora_alpha,
+            lora_dropout=config.lora.lora_dropout,
+            target_modules=config.lora.target_modules,
+        )
+        if config.method == "seeds":
+            shapes = {
+                name: (linear.out_features, linear.in_features)
+                for name, linear in adapter.linears.items()
+            }
+            initial = initial_factors(shapes, config.seed)
+            adapter.write(initial, config.lora.lora_alpha / config.lora.r)
+            return SeedsTraining(self.model, adapter.linears, config.seeds, key)
+        return LoraTraining(self.model, adapter, config.lora.lora_alpha, config.training)
+
+    def train(
+        self, assignment: Assignment, download: Download, data: ClientData, on_step: OnStep
+    ) -> Update:
+        """Carry out one assignment on one client's data."""
+        return self._method.train(assignment, download, data, on_step)
+
+    def load(self, download: Download) -> None:
+        """Put a global model in place, to be measured."""
+        self._method.load(download)
+
+    def evaluate(self, data: ClientData) -> Measured:
+        """Measure the model that was loaded last on a client's held-out examples."""
+        return evaluate(self.model, data.evaluation, self._measurement)
+
+    def close(self) -> None:
+        """Give back files and memory."""
+        self._method.close()
+
+
+def peak_memory_bytes() -> int:
+    """Return the most memory this process has held: on the GPU where there is one, else resident."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _precision(config: RunConfig) -> str:
+    if config.method != "seeds":
+        return config.model.precision
+    # The two losses of a zeroth-order step differ in the fourth digit: bfloat16 has two.
+    if config.trains_weights and config.model.precision == "bfloat16":
+        raise ConfigError(
+            "model.precision is bfloat16, but seeds that move the weights need float32: the steps "
+            "would be lost in rounding. Set model.precision: float32, or seeds.space: adapter"
+        )
+    return "float32" if config.model.precision == "auto" else config.model.precision

@@ -1,0 +1,99 @@
+"""Local training by seeds: FedKSeed's client (Qin et al., arXiv 2312.06353).
+
+For each step: draw a candidate seed k (uniform, or by FedKSeed-Pro's probabilities), look at the loss on
+both sides, g = (L(w + εz_k) − L(w − εz_k)) / 2ε, move w ← w − lr·g·z_k, and remember (k, g). Those pairs
+are the whole update.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from antiphon.client.data.tokens import Batch
+from antiphon.client.language_model import LanguageModel, token_losses
+from antiphon.client.zeroth_order.probe import Probe
+from antiphon.core.types import Scalars
+
+OnStep = Callable[[int, float], None]
+"""Called after each step with (steps done, loss of the batch in nats per token)."""
+
+
+@dataclass(frozen=True)
+class SeedTraining:
+    """The constants of a client's round. probabilities: (K,), or none for uniform draws."""
+
+    num_seeds: int
+    epsilon: float
+    learning_rate: float
+    max_scalar: float
+    probabilities: npt.NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The pairs, and the mean of the losses seen at the points where the steps were taken."""
+
+    scalars: Scalars
+    loss: float
+
+
+@torch.no_grad()
+def train(
+    model: LanguageModel,
+    probe: Probe,
+    batches: Iterable[Batch],
+    plan: SeedTraining,
+    rng: np.random.Generator,
+    on_step: OnStep,
+) -> Trained:
+    """Take one step per batch. A step whose loss is not finite moves nothing and is not reported."""
+    indices: list[int] = []
+    values: list[np.float32] = []
+    losses: list[float] = []
+    for done, batch in enumerate(batches, 1):
+        seed = int(rng.choice(plan.num_seeds, p=plan.probabilities))
+        above, below = two_sided_losses(model, probe, batch, seed, plan.epsilon)
+        loss = (above + below) / 2
+        scalar = projected_gradient(above, below, plan.epsilon, plan.max_scalar)
+        if scalar is not None:
+            # What is sent is float32, so the client moves by the float32 too: server and client agree.
+            probe.move(seed, -plan.learning_rate * float(scalar))
+            indices.append(seed)
+            values.append(scalar)
+            losses.append(loss)
+        on_step(done, loss)
+    scalars = Scalars(np.array(indices, dtype=np.uint32), np.array(values, dtype=np.float32))
+    return Trained(scalars, float(np.mean(losses)) if losses else math.nan)
+
+
+def two_sided_losses(
+    model: LanguageModel, probe: Probe, batch: Batch, seed: int, epsilon: float
+) -> tuple[float, float]:
+    """Return L(w + εz) and L(w − εz), mean nats per label token, from one stacked forward pass."""
+    with probe.two_sided(seed, epsilon):
+        losses, _ = token_losses(model, _stacked(batch))
+    above, below = losses.double().chunk(2)
+    return float(above.mean()), float(below.mean())
+
+
+def projected_gradient(
+    above: float, below: float, epsilon: float, limit: float
+) -> np.float32 | None:
+    """Return g clipped to ±limit, or none where a loss is not finite."""
+    if not (math.isfinite(above) and math.isfinite(below)):
+        return None
+    return np.float32(np.clip((above - below) / (2 * epsilon), -limit, limit))
+
+
+def _stacked(batch: Batch) -> Batch:
+    return Batch(
+        batch.input_ids.repeat(2, 1),
+        batch.attention_mask.repeat(2, 1),
+        batch.labels.repeat(2, 1),
+    )

@@ -1,0 +1,399 @@
+"""One YAML is one run: the only place where pydantic sees a config.
+
+Field names follow PEFT and Hugging Face where they exist. Every model is frozen and refuses unknown keys;
+every field says its unit. `load` reads a file, applies `key.sub=value` overrides and validates; what a
+`kind:` names is checked against the installed strategies. Inside the code, pass plain arguments.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
+
+from antiphon.core import registry
+from antiphon.core.errors import ConfigError
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """What every part of a config shares: frozen, and no key that is not described."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Choice(BaseModel):
+    """A strategy by name with its arguments: `{kind: adam, lr: 0.01}`, or the name alone."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    kind: str = Field(description="Name of an installed member; `antiphon strategies` lists them.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"kind": value} if isinstance(value, str) else value
+
+    @model_serializer
+    def _flat(self) -> dict[str, Any]:
+        return {"kind": self.kind, **self.arguments}
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Everything beside the name."""
+        return dict(self.model_extra or {})
+
+
+class ModelConfig(Section):
+    """The frozen base model."""
+
+    model_name_or_path: str = Field(
+        description="Hub id, local folder, GGUF file, or a name that `antiphon fetch` knows."
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="Of the frozen base. auto: bfloat16 where the hardware gains by it."
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where to compute.")
+    max_length: PositiveInt = Field(
+        512, description="Longest example, tokens; longer ones are cut."
+    )
+
+
+class DataConfig(Section):
+    """What each client holds, and how a row becomes text."""
+
+    dataset: str = Field(
+        description="A name that `antiphon fetch` knows, a JSONL file, or a folder of them."
+    )
+    format: Choice = Field(description="How a row becomes a prompt and a completion.")
+    partition: Choice = Field(
+        Choice(kind="iid"), description="How a simulation splits the rows over its clients."
+    )
+    filter: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Keep rows whose field has this value, or lies in [low, high] for two numbers.",
+    )
+    clients: PositiveInt | None = Field(
+        None, description="Number of clients; none: as many as the partition finds."
+    )
+    max_train_examples: PositiveInt | None = Field(
+        None, description="Training examples kept per client; none: all."
+    )
+    eval_examples: PositiveInt = Field(
+        100, description="Held-out examples per client, never trained on."
+    )
+    on_bad_rows: Literal["fail", "skip"] = Field(
+        "fail", description="A broken row ends the run, or is skipped and counted in the report."
+    )
+
+
+class LoraConfig(Section):
+    """The shape of the adapter, as in PEFT."""
+
+    r: PositiveInt = Field(8, description="Rank.")
+    lora_alpha: PositiveFloat = Field(16, description="Scale: the product counts alpha / r times.")
+    lora_dropout: Fraction = Field(0.0, description="Dropout before A, in training only.")
+    target_modules: list[str] | str = Field(
+        default_factory=lambda: ["q_proj", "v_proj"],
+        description="Endings of module names, or `all-linear`.",
+    )
+    client_ranks: dict[str, PositiveInt] = Field(
+        default_factory=dict, description="Rank of single clients, where it differs from r."
+    )
+
+
+class TrainingConfig(Section):
+    """First-order local training (method lora); names as in Hugging Face's TrainingArguments."""
+
+    per_device_train_batch_size: PositiveInt = Field(
+        16, description="Examples in one forward pass."
+    )
+    gradient_accumulation_steps: PositiveInt = Field(1, description="Passes per optimizer step.")
+    max_steps: PositiveInt = Field(6, description="Optimizer steps per client and round.")
+    learning_rate: PositiveFloat = Field(1e-3, description="Peak rate of AdamW.")
+    lr_scheduler_type: Literal["constant", "linear", "cosine"] = Field(
+        "constant", description="Over the steps of the whole run, after the warm-up."
+    )
+    warmup_steps: NonNegativeInt = Field(
+        0, description="Steps of linear warm-up, over the whole run."
+    )
+    weight_decay: NonNegativeFloat = Field(0.0, description="AdamW's decoupled decay.")
+    adam_beta1: Fraction = Field(0.9, description="AdamW.")
+    adam_beta2: Fraction = Field(0.999, description="AdamW.")
+    adam_epsilon: PositiveFloat = Field(1e-8, description="AdamW.")
+    max_grad_norm: NonNegativeFloat = Field(1.0, description="Clip of the gradient norm; 0: none.")
+
+
+class DirectionConfig(Section):
+    """The random directions of zeroth-order steps."""
+
+    kind: Literal["lowrank", "rademacher", "gaussian"] = Field(
+        "lowrank", description="lowrank: z = u vᵀ / √r of signs; the others are dense."
+    )
+    rank: PositiveInt = Field(1, description="r of a low-rank direction; dense ones ignore it.")
+
+
+class SeedsConfig(Section):
+    """Zeroth-order local training (method seeds): FedKSeed, and FedKSeed-Pro with sampling: pro."""
+
+    space: Literal["weights", "adapter"] = Field(
+        "weights", description="What the seeds move: the linear weights, or the LoRA factors."
+    )
+    target_modules: list[str] | str = Field(
+        "all-linear", description="space weights: which modules' weights move."
+    )
+    directions: DirectionConfig = Field(default_factory=DirectionConfig, description="See above.")
+    num_seeds: PositiveInt = Field(4096, description="K, candidate seeds of the run.")
+    sampling: Literal["uniform", "pro"] = Field(
+        "uniform", description="pro: seeds whose scalars were large are drawn more often."
+    )
+    per_device_train_batch_size: PositiveInt = Field(16, description="Examples in one step.")
+    max_steps: PositiveInt = Field(20, description="Zeroth-order steps per client and round.")
+    learning_rate: PositiveFloat = Field(
+        5e-5, description="Of every step; constant within a round."
+    )
+    lr_scheduler_type: Literal["constant", "linear", "cosine"] = Field(
+        "constant", description="Over the rounds."
+    )
+    epsilon: PositiveFloat = Field(1e-3, description="ε of the two-sided difference.")
+    max_scalar: PositiveFloat = Field(1e3, description="Clip of each scalar, |g|.")
+    guard_loss_factor: Annotated[float, Field(gt=1)] = Field(
+        1.5,
+        description="Stability guard: a round whose clients report a loss this many times the best "
+        "so far is undone, and the learning rate is halved.",
+    )
+
+
+class CohortConfig(Section):
+    """Who takes part in a round and how long it waits."""
+
+    size: PositiveInt | None = Field(None, description="Clients per round; none: all of them.")
+    quorum: PositiveInt | None = Field(None, description="Updates a round needs; none: the size.")
+    deadline_s: PositiveFloat = Field(3600.0, description="A round closes after this long.")
+    scheduler: Choice = Field(Choice(kind="all"), description="How the cohort is chosen.")
+
+
+class EvaluationConfig(Section):
+    """When and how the global model is measured on held-out data."""
+
+    every: PositiveInt = Field(1, description="Rounds between two evaluations.")
+    before_first_round: bool = Field(True, description="Also measure the untouched base.")
+    batch_size: PositiveInt = Field(32, description="Examples in one forward pass.")
+    rouge: bool = Field(False, description="Also generate completions and score Rouge-L.")
+    rouge_examples: PositiveInt = Field(16, description="Examples per client that are generated.")
+    max_new_tokens: PositiveInt = Field(64, description="Longest generated completion, tokens.")
+
+
+class OutputConfig(Section):
+    """What a run leaves behind."""
+
+    runs_dir: str = Field("runs", description="Folder of run folders.")
+    adapter_every: PositiveInt | None = Field(
+        None,
+        description="Rounds between two saved adapters; the last is always saved. none: every round "
+        "for adapters, the last round only where the seeds move the weights (they are large).",
+    )
+
+
+class EngineConfig(Section):
+    """Where the run runs."""
+
+    kind: Literal["simulation"] = Field("simulation", description="One process, a virtual clock.")
+    threads: PositiveInt | None = Field(None, description="CPU threads of torch; none: all cores.")
+    step_s: PositiveFloat = Field(
+        1.0, description="Virtual seconds of a local step; deadlines are held against them."
+    )
+
+
+class RunConfig(Section):
+    """A whole run."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = Field(
+        description="Name of the run; also of its folder."
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(
+        0, description="Everything random in the run follows from it."
+    )
+    rounds: PositiveInt = Field(description="Rounds to run.")
+    model: ModelConfig = Field(description="The base model.")
+    data: DataConfig = Field(description="The data and its split.")
+    method: Literal["lora", "seeds"] = Field("lora", description="What clients do and send.")
+    lora: LoraConfig = Field(default_factory=LoraConfig, description="Shape of the adapter.")
+    training: TrainingConfig = Field(
+        default_factory=TrainingConfig, description="First-order local training."
+    )
+    seeds: SeedsConfig = Field(
+        default_factory=SeedsConfig, description="Zeroth-order local training."
+    )
+    cohort: CohortConfig = Field(default_factory=CohortConfig, description="Who, and how long.")
+    aggregation: Choice = Field(
+        Choice(kind="product"), description="How LoRA updates become one (method lora)."
+    )
+    server_opt: Choice = Field(
+        Choice(kind="sgd"), description="What the server does with the mean update."
+    )
+    evaluation: EvaluationConfig = Field(
+        default_factory=EvaluationConfig, description="Held-out measurements."
+    )
+    output: OutputConfig = Field(default_factory=OutputConfig, description="The run folder.")
+    engine: EngineConfig = Field(default_factory=EngineConfig, description="Where it runs.")
+
+    @model_validator(mode="after")
+    def _no_contradiction(self) -> Self:
+        size, quorum = self.cohort.size, self.cohort.quorum
+        if size is not None and quorum is not None and quorum > size:
+            raise ValueError(
+                f"cohort.quorum is {quorum} but cohort.size is {size}: a round could never close. "
+                "Lower the quorum or raise the size"
+            )
+        if self.method == "seeds" and self.server_opt.kind in ("adam", "yogi"):
+            raise ValueError(
+                f"server_opt {self.server_opt.kind} is not linear, so it cannot act on seed-scalars: "
+                "use sgd, momentum or nesterov with method seeds"
+            )
+        high = [name for name, r in self.lora.client_ranks.items() if r > self.lora.r]
+        if high:
+            raise ValueError(
+                f"lora.client_ranks of {high} is above lora.r ({self.lora.r}), the rank of the global "
+                "adapter: raise lora.r"
+            )
+        return self
+
+    @property
+    def trains_weights(self) -> bool:
+        """Whether the run's space is the linear weights themselves."""
+        return self.method == "seeds" and self.seeds.space == "weights"
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a run's YAML, apply overrides such as `training.learning_rate=1e-4`, and validate.
+
+    Raises ConfigError naming the key, what was got and what was expected.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"no such file: {path}. Give the path of a run's YAML file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from None
+    try:
+        raw = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path} must hold keys and values (name: …), got {type(raw).__name__}")
+    for override in overrides:
+        raw = _override(raw, override)
+    return validate(raw, source=str(path))
+
+
+def validate(raw: Mapping[str, Any], source: str = "config") -> RunConfig:
+    """Turn plain values into a RunConfig, or raise ConfigError listing everything that is wrong."""
+    try:
+        config = RunConfig.model_validate(raw)
+    except ValidationError as error:
+        lines = [_explain(dict(each)) for each in error.errors()]
+        raise ConfigError(f"{source}:\n  " + "\n  ".join(lines)) from None
+    for kind, choice in _choices(config):
+        registry.build(kind, choice.kind, choice.arguments)
+    return config
+
+
+def resolved(config: RunConfig) -> dict[str, Any]:
+    """Return every value of the config, defaults filled in, as plain YAML types."""
+    return config.model_dump(mode="json")
+
+
+def config_hash(config: RunConfig) -> str:
+    """Return a hash of all that decides the run's result (not where its folder is)."""
+    values = resolved(config)
+    values.pop("output")
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of a run's YAML, for editors."""
+    return RunConfig.model_json_schema()
+
+
+def _choices(config: RunConfig) -> list[tuple[str, Choice]]:
+    return [
+        ("aggregation", config.aggregation),
+        ("server_opt", config.server_opt),
+        ("scheduler", config.cohort.scheduler),
+        ("format", config.data.format),
+        ("partition", config.data.partition),
+    ]
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's floats: PyYAML reads `1e-3` as text, which nobody means."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
+    list("-+0123456789."),
+)
+
+
+def _override(raw: dict[str, Any], override: str) -> dict[str, Any]:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"override {override!r} is not of the form key.sub=value")
+    try:
+        value = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"override {override!r}: the value is not valid YAML: {error}") from None
+    return _set(raw, key.split("."), value)
+
+
+def _set(values: Any, keys: list[str], value: Any) -> dict[str, Any]:
+    # `server_opt.lr=0.1` on a file that says `server_opt: sgd` means {kind: sgd, lr: 0.1}.
+    table = {"kind": values} if isinstance(values, str) else dict(values or {})
+    head, *rest = keys
+    table[head] = _set(table.get(head), rest, value) if rest else value
+    return table
+
+
+def _explain(error: dict[str, Any]) -> str:
+    where = ".".join(str(part) for part in error["loc"]) or "run"
+    if error["type"] == "extra_forbidden":
+        *parents, key = (str(part) for part in error["loc"])
+        known = _fields_at(parents)
+        near = get_close_matches(key, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
+        return f"{where}: no such key; {hint}"
+    if error["type"] == "missing":
+        return f"{where}: is required; add it"
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])
+    return f"{where}: {error['msg']} (got {error['input']!r})"
+
+
+def _fields_at(path: Sequence[str]) -> list[str]:
+    model: type[BaseModel] = RunConfig
+    for part in path:
+        annotation = model.model_fields[part].annotation if part in model.model_fields else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        model = annotation
+    return sorted(model.model_fields)

@@ -1,0 +1,347 @@
+"""What happens in a run, as values: all that a journal holds, and a dashboard or a report reads.
+
+There are two families. *Inputs* drive the round machine (server/round.py); replaying them gives its
+state. *Observations* are measurements beside it; the machine passes over them.
+
+`encode` gives a kind (the class name in snake case) and a JSON object of the fields. `decode` is
+strict: an unknown kind, an unknown field or a value of another type is refused, for another version
+wrote it. JSON has no non-finite numbers: NaN and the infinities become {"$float": "nan" | "inf" |
+"-inf"} and come back as they were. None (JSON null) always means: not measured.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from numbers import Integral, Real
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from antiphon.core.errors import RunFolderError
+
+Plain = str | int | float | bool | None
+"""What a plan may say of one thing: no nesting, so that it reads as one row of a table."""
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    """The first event of every journal, and what the run agreed to.
+
+    rounds: rounds to run; min_clients: clients that must be present before a round is planned;
+    max_failed_rounds: the run stops after this many failed rounds in a row. All are at least 1.
+    """
+
+    run_id: str
+    config_hash: str
+    rounds: int
+    min_clients: int
+    max_failed_rounds: int
+
+
+@dataclass(frozen=True)
+class ClientJoined:
+    """A client is there and can be given work; it holds `examples` training examples."""
+
+    client: str
+    examples: int
+
+
+@dataclass(frozen=True)
+class ClientLeft:
+    """A client is gone: it said so, or its lease ran out."""
+
+    client: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class RoundPlanned:
+    """The policy's decision for one round, with its reason.
+
+    quorum: updates that the round needs; deadline_s: seconds from this event until it closes;
+    plan: per client what it is asked to do, as plain values (method, steps, r, …).
+    """
+
+    round: int
+    cohort: tuple[str, ...]
+    quorum: int
+    deadline_s: float
+    reason: str = ""
+    plan: Mapping[str, Mapping[str, Plain]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class UpdateReceived:
+    """A whole update of valid content has arrived.
+
+    digest: hex SHA-256 of its bytes; bytes: its size on the wire; examples: the client's weight;
+    steps: local steps really taken; metrics: what the client measured while training, by name.
+    """
+
+    client: str
+    round: int
+    digest: str
+    bytes: int
+    examples: int
+    steps: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class UpdateRejected:
+    """An update has arrived whose content is invalid: the engine looks before the machine does."""
+
+    client: str
+    round: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class ClientFailed:
+    """A client could not do its part of a round. It may still deliver before the round closes."""
+
+    client: str
+    round: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Ticked:
+    """Time has passed, nothing else: the engine's timer went off."""
+
+
+@dataclass(frozen=True)
+class RoundFolded:
+    """The round's updates are in the model, and the new state is on the disk.
+
+    digest: hex SHA-256 of the new state; report: what the fold measured, by name.
+    """
+
+    round: int
+    digest: str
+    report: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RoundUndone:
+    """The stability guard rolled the model back in this round, before or after its own fold."""
+
+    round: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class RoundEvaluated:
+    """The evaluation after a round is over; round 0 is the untouched model.
+
+    metrics: means over all clients, by name. Empty: the config asks for none after this round.
+    """
+
+    round: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunResumed:
+    """An engine took the run up again after the one before it had ended or crashed."""
+
+
+@dataclass(frozen=True)
+class RunStopped:
+    """The operator, or an engine that cannot go on, ended the run before its last round."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """One client's held-out measurement of the global model after a round (0: the untouched model).
+
+    loss: mean cross-entropy, nats per token; accuracy and rouge_l: shares in [0, 1];
+    perplexity: exp(loss); examples: held-out examples measured. None: not measured.
+    """
+
+    round: int
+    client: str
+    examples: int
+    loss: float | None = None
+    accuracy: float | None = None
+    perplexity: float | None = None
+    rouge_l: float | None = None
+
+
+@dataclass(frozen=True)
+class BytesMoved:
+    """Bytes on the wire between the coordinator and one client.
+
+    direction: `up` is towards the coordinator; purpose: what for (`update`, `model`, …).
+    """
+
+    round: int
+    client: str
+    direction: Literal["up", "down"]
+    purpose: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class PhaseTimed:
+    """Seconds that one phase of a round took on the engine's clock (`training`, `fold`, …)."""
+
+    round: int
+    phase: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class RunDescribed:
+    """Facts about a run that no other event tells, by name; a later event adds to an earlier one.
+
+    method, space, model, device, precision: as resolved; trained_parameters, model_parameters:
+    numbers of them; skipped_rows: broken rows that were passed over; cut_examples: examples that
+    were too long; peak_memory_bytes: of the process that trained.
+    """
+
+    facts: Mapping[str, Plain]
+
+
+@dataclass(frozen=True)
+class RunEnded:
+    """The report is written and nothing is left to do. complete: every round is over."""
+
+    complete: bool
+    reason: str
+
+
+Input = (
+    RunStarted
+    | ClientJoined
+    | ClientLeft
+    | RoundPlanned
+    | UpdateReceived
+    | UpdateRejected
+    | ClientFailed
+    | Ticked
+    | RoundFolded
+    | RoundUndone
+    | RoundEvaluated
+    | RunResumed
+    | RunStopped
+)
+Observation = Evaluated | BytesMoved | PhaseTimed | RunDescribed | RunEnded
+Event = Input | Observation
+
+
+def kind_of(event: type[Event]) -> str:
+    """Return the name under which a class of events stands in the journal: `run_started`."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", event.__name__).lower()
+
+
+def encode(event: Event) -> tuple[str, str]:
+    """Return an event's kind and its fields as one JSON object (ASCII)."""
+    fields = {each.name: getattr(event, each.name) for each in dataclasses.fields(event)}
+    body = json.dumps(_to_json(fields), allow_nan=False, separators=(",", ":"))
+    return kind_of(type(event)), body
+
+
+def decode(kind: str, body: str) -> Event:
+    """Return the event that `encode` wrote.
+
+    Raises RunFolderError for a kind, a field or a value that this version does not know.
+    """
+    made = _KINDS.get(kind)
+    if made is None:
+        raise RunFolderError(
+            f"the journal holds an event {kind!r}, which this version of Antiphon does not know; "
+            "it was written by a newer one: upgrade Antiphon to read it"
+        )
+    values = _parsed(kind, body)
+    _check_names(kind, made, values)
+    hints = _HINTS[kind]
+    return made(**{name: _typed(kind, name, value, hints[name]) for name, value in values.items()})
+
+
+_KINDS: dict[str, type[Event]] = {kind_of(each): each for each in get_args(Event)}
+_HINTS: dict[str, dict[str, Any]] = {kind: get_type_hints(made) for kind, made in _KINDS.items()}
+_NON_FINITE = ("nan", "inf", "-inf")
+
+
+def _to_json(value: Any) -> Any:
+    match value:
+        case None | bool() | str():
+            return value
+        case Mapping():
+            return {str(name): _to_json(each) for name, each in value.items()}
+        case tuple() | list():
+            return [_to_json(each) for each in value]
+        case Integral():  # numpy's numbers are registered with these, and json refuses them
+            return int(value)
+        case Real():
+            number = float(value)
+            return number if math.isfinite(number) else {"$float": repr(number)}
+    raise TypeError(f"an event cannot hold {type(value).__name__}: {value!r}")
+
+
+def _from_json(values: dict[str, Any]) -> Any:
+    number = values.get("$float")
+    return float(number) if len(values) == 1 and number in _NON_FINITE else values
+
+
+def _parsed(kind: str, body: str) -> dict[str, Any]:
+    try:
+        values = json.loads(body, object_hook=_from_json)
+    except ValueError as error:
+        raise RunFolderError(
+            f"the journal is damaged: {kind} is not valid JSON ({error})"
+        ) from None
+    if not isinstance(values, dict):
+        raise RunFolderError(f"the journal is damaged: {kind} is no JSON object, got {body[:80]!r}")
+    return values
+
+
+def _check_names(kind: str, made: type[Event], values: dict[str, Any]) -> None:
+    known = dataclasses.fields(made)
+    unknown = sorted(set(values) - {each.name for each in known})
+    if unknown:
+        raise RunFolderError(
+            f"the journal's {kind} has fields that this version of Antiphon does not know: "
+            f"{', '.join(unknown)}; it was written by a newer one: upgrade Antiphon to read it"
+        )
+    required = [
+        each.name
+        for each in known
+        if each.default is each.default_factory is dataclasses.MISSING and each.name not in values
+    ]
+    if required:
+        raise RunFolderError(f"the journal is damaged: {kind} lacks {', '.join(required)}")
+
+
+def _typed(kind: str, name: str, value: Any, hint: Any) -> Any:
+    try:
+        return _as(hint, value)
+    except TypeError:
+        expected = hint.__name__ if isinstance(hint, type) else hint
+        raise RunFolderError(
+            f"the journal is damaged: {kind}.{name} should be {expected}, got {value!r}"
+        ) from None
+
+
+def _as(hint: Any, value: Any) -> Any:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return value if type(value) in arguments else _as(float, value)
+    if origin is Literal and value in arguments:
+        return value
+    if origin is tuple and isinstance(value, list):
+        return tuple(_as(arguments[0], each) for each in value)
+    if origin is Mapping and isinstance(value, dict):
+        return {key: _as(arguments[1], each) for key, each in value.items()}
+    if hint is float and type(value) in (int, float):
+        return float(value)
+    if hint is type(value):
+        return value
+    raise TypeError(hint)

@@ -1,0 +1,90 @@
+"""Files that are whole or not there: atomic writes, and a full disk said in words."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from antiphon.core.errors import RunFolderError
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+
+
+@contextmanager
+def full_disk_is_said(path: Path) -> Iterator[None]:
+    """Turn 'no space left' below this block into a RunFolderError that names the place."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        free = shutil.disk_usage(_existing_parent(path)).free
+        raise RunFolderError(
+            f"the disk is full: could not write {path} ({free / 1e6:.1f} MB free there). "
+            "Free some space, or choose another place (output.runs_dir, ANTIPHON_CACHE), then --resume."
+        ) from error
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside `path`; on success it becomes `path`, on failure it is removed.
+
+    Works for a file and for a folder. The content is on the disk before the name is (fsync).
+    """
+    part = path.with_name(f".{path.name}.part-{os.getpid()}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with full_disk_is_said(path):
+            yield part
+            _sync(part)
+            if path.is_dir() and part.is_dir():
+                shutil.rmtree(path)
+            part.replace(path)
+            _sync(path.parent)
+    finally:
+        _remove(part)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` to `path`, whole or not at all."""
+    with written_whole(path) as part:
+        part.write_bytes(content)
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write `content` to `path` as UTF-8, whole or not at all."""
+    write_bytes(path, content.encode())
+
+
+def sha256_of(path: Path) -> str:
+    """Return the hex SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    paths = [*path.rglob("*"), path] if path.is_dir() else [path]
+    for each in paths:
+        descriptor = os.open(each, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _existing_parent(path: Path) -> Path:
+    while not path.exists():
+        path = path.parent
+    return path

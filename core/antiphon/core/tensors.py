@@ -1,0 +1,96 @@
+"""Tensors in safetensors files and bytes: nothing of ours pickles.
+
+`LazyTensors` reads one tensor at a time from a file, so that a coordinator can fold a hundred updates
+without holding a hundred updates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load, save
+
+from antiphon.core.errors import UpdateError
+from antiphon.core.files import write_bytes
+from antiphon.core.types import AnyArray, FloatArray, Params, State
+
+
+class LazyTensors(Mapping[str, FloatArray]):
+    """A safetensors file as a mapping; each look-up reads that tensor from the disk."""
+
+    def __init__(self, path: Path) -> None:
+        """Open nothing yet; read the names. Raises UpdateError where the file is no safetensors file."""
+        self.path = path
+        try:
+            with safe_open(path, framework="np") as file:
+                self._names = sorted(file.keys())
+        except SafetensorError as error:
+            raise UpdateError(f"{path} is not a safetensors file: {error}") from error
+
+    def __getitem__(self, name: str) -> FloatArray:
+        """Read one tensor."""
+        if name not in self._names:
+            raise KeyError(name)
+        with safe_open(self.path, framework="np") as file:
+            tensor: FloatArray = file.get_tensor(name)
+        return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names, sorted."""
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        """Return the number of tensors."""
+        return len(self._names)
+
+
+def to_bytes(tensors: Mapping[str, AnyArray]) -> bytes:
+    """Pack tensors into safetensors bytes; the same tensors always give the same bytes."""
+    packed: bytes = save({name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)})
+    return packed
+
+
+def from_bytes(content: bytes) -> dict[str, AnyArray]:
+    """Unpack safetensors bytes. Raises UpdateError for anything else."""
+    try:
+        tensors: dict[str, AnyArray] = load(content)
+    except SafetensorError as error:
+        raise UpdateError(f"not safetensors: {error}") from error
+    return tensors
+
+
+def write_tensors(path: Path, tensors: State) -> None:
+    """Write a safetensors file, whole or not at all."""
+    write_bytes(path, to_bytes(tensors))
+
+
+def read_tensors(path: Path) -> dict[str, AnyArray]:
+    """Read a whole safetensors file into memory."""
+    return from_bytes(path.read_bytes())
+
+
+def check_against(reference: Params, received: Params, *, max_norm: float | None = None) -> None:
+    """Compare what arrived with what the round asked for: names, dtypes, shapes, finite, bounded.
+
+    Raises UpdateError naming the first difference. `max_norm` bounds the L2 norm over all tensors.
+    """
+    missing, extra = sorted(set(reference) - set(received)), sorted(set(received) - set(reference))
+    if missing or extra:
+        raise UpdateError(f"wrong tensors: missing {missing[:3]}, not asked for {extra[:3]}")
+    squares = 0.0
+    for name in reference:
+        want, got = reference[name], received[name]
+        if got.dtype != want.dtype or got.shape != want.shape:
+            raise UpdateError(
+                f"{name}: got {got.dtype} {got.shape}, the round asked for {want.dtype} {want.shape}"
+            )
+        if not np.isfinite(got).all():
+            raise UpdateError(f"{name} holds NaN or Inf")
+        squares += float(np.vdot(got, got))
+    if max_norm is not None and squares > max_norm**2:
+        raise UpdateError(
+            f"the update's norm is {squares**0.5:.3g}, the round allows {max_norm:.3g}"
+        )

@@ -1,0 +1,80 @@
+"""The words everybody uses: tensors by name, and what travels in a round.
+
+A *space* is what a run trains: `adapter` (LoRA factors) or `weights` (the linear weights themselves,
+reached through seeds). An update is always a point in the run's space, whatever its wire form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+AnyArray = npt.NDArray[np.generic]
+
+Params = Mapping[str, FloatArray]
+"""Tensors by name, float32. May be lazy: a mapping over a file that reads one tensor at a time."""
+
+State = Mapping[str, AnyArray]
+"""A server-side state that can be written to safetensors as it is: flat names, any dtype."""
+
+
+@dataclass(frozen=True)
+class Scalars:
+    """Zeroth-order steps in the order they were taken: step t moved along direction index[t].
+
+    index: uint32 (n,), which of the run's candidate seeds; value: float32 (n,), the projected
+    gradient g_t = (L(w + εz) − L(w − εz)) / 2ε. The step itself was w ← w − lr·g_t·z.
+    """
+
+    index: npt.NDArray[np.uint32]
+    value: FloatArray
+
+
+@dataclass(frozen=True)
+class LoraUpdate:
+    """What one client sends after first-order training: local − start of its own factors."""
+
+    delta: Params
+
+
+Payload = LoraUpdate | Scalars
+
+
+@dataclass(frozen=True)
+class Update:
+    """One client's contribution to one round.
+
+    examples: training examples it holds (its weight in the mean); steps: local steps really taken;
+    metrics: what it measured, by name (`loss`: mean training loss, `seconds`: time spent training).
+    """
+
+    client: str
+    round: int
+    examples: int
+    steps: int
+    payload: Payload
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What one client is asked to do in one round. The plan names it, the client carries it out.
+
+    method: `lora` or `seeds`; steps: local steps to take; learning_rate: of the whole round for
+    `seeds`, ignored by `lora` (which follows its schedule from `first_step` of `total_steps`);
+    r: rank of the client's adapter; seed: of the client's own shuffling and seed choice.
+    """
+
+    round: int
+    client: str
+    method: str
+    steps: int
+    first_step: int
+    total_steps: int
+    learning_rate: float
+    r: int
+    seed: int

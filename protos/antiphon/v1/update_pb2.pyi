@@ -1,0 +1,77 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class SeedScalars(_message.Message):
+    __slots__ = ("index", "value")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    index: _containers.RepeatedScalarFieldContainer[int]
+    value: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, index: _Optional[_Iterable[int]] = ..., value: _Optional[_Iterable[float]] = ...) -> None: ...
+
+class Update(_message.Message):
+    __slots__ = ("run_id", "round", "examples", "steps", "metrics", "safetensors", "scalars")
+    class MetricsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    METRICS_FIELD_NUMBER: _ClassVar[int]
+    SAFETENSORS_FIELD_NUMBER: _ClassVar[int]
+    SCALARS_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    round: int
+    examples: int
+    steps: int
+    metrics: _containers.ScalarMap[str, float]
+    safetensors: bytes
+    scalars: SeedScalars
+    def __init__(self, run_id: _Optional[str] = ..., round: _Optional[int] = ..., examples: _Optional[int] = ..., steps: _Optional[int] = ..., metrics: _Optional[_Mapping[str, float]] = ..., safetensors: _Optional[bytes] = ..., scalars: _Optional[_Union[SeedScalars, _Mapping]] = ...) -> None: ...
+
+class SeedCoefficients(_message.Message):
+    __slots__ = ("num_seeds", "index_gap", "value", "probability")
+    NUM_SEEDS_FIELD_NUMBER: _ClassVar[int]
+    INDEX_GAP_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    num_seeds: int
+    index_gap: _containers.RepeatedScalarFieldContainer[int]
+    value: _containers.RepeatedScalarFieldContainer[float]
+    probability: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, num_seeds: _Optional[int] = ..., index_gap: _Optional[_Iterable[int]] = ..., value: _Optional[_Iterable[float]] = ..., probability: _Optional[_Iterable[float]] = ...) -> None: ...
+
+class Assignment(_message.Message):
+    __slots__ = ("run_id", "round", "method", "steps", "first_step", "total_steps", "learning_rate", "r", "seed", "safetensors", "coefficients")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    FIRST_STEP_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_STEPS_FIELD_NUMBER: _ClassVar[int]
+    LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
+    R_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    SAFETENSORS_FIELD_NUMBER: _ClassVar[int]
+    COEFFICIENTS_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    round: int
+    method: str
+    steps: int
+    first_step: int
+    total_steps: int
+    learning_rate: float
+    r: int
+    seed: int
+    safetensors: bytes
+    coefficients: SeedCoefficients
+    def __init__(self, run_id: _Optional[str] = ..., round: _Optional[int] = ..., method: _Optional[str] = ..., steps: _Optional[int] = ..., first_step: _Optional[int] = ..., total_steps: _Optional[int] = ..., learning_rate: _Optional[float] = ..., r: _Optional[int] = ..., seed: _Optional[int] = ..., safetensors: _Optional[bytes] = ..., coefficients: _Optional[_Union[SeedCoefficients, _Mapping]] = ...) -> None: ...

@@ -1,0 +1,30 @@
+"""What a simulation tells while it runs. The terminal's progress bars are one listener; tests use none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from antiphon.core.events import RoundPlanned
+from antiphon.server.round import Reply
+
+
+class Monitor:
+    """Hears everything and says nothing; a listener overrides what it wants."""
+
+    def round_planned(self, plan: RoundPlanned) -> None:
+        """A round begins."""
+
+    def client_stepped(self, client: str, done: int, steps: int, loss: float) -> None:
+        """A client took a step; loss: of its batch, nats per token."""
+
+    def replied(self, reply: Reply, size_bytes: int) -> None:
+        """An update was accepted or refused."""
+
+    def evaluating(self, number: int, done: int, clients: int) -> None:
+        """`done` of the clients have been measured after round `number`."""
+
+    def evaluated(self, number: int, metrics: Mapping[str, float]) -> None:
+        """The evaluation after round `number` is over; 0: the untouched model."""
+
+    def round_undone(self, number: int, reason: str) -> None:
+        """The stability guard rolled a round back."""

@@ -1,0 +1,117 @@
+"""Progress in the terminal: round, client, step, loss, bytes, time left. Everything goes to stderr."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from antiphon.core.config import RunConfig
+from antiphon.core.events import RoundPlanned
+from antiphon.server.round import Reply
+from antiphon.simulation.monitor import Monitor
+
+
+class TerminalMonitor(Monitor):
+    """Bars for the run and for the client at work, and one line for each finished round.
+
+    The run's bar counts local steps and measured clients: each is about as long as the next of its kind.
+    """
+
+    def __init__(self, console: Console, config: RunConfig, clients: int) -> None:
+        """Show nothing yet; the bars appear within `with`."""
+        self._config = config
+        self._bytes = 0
+        self._progress = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[now]}"),
+            TimeElapsedColumn(),
+            TextColumn("elapsed ·"),
+            TimeRemainingColumn(compact=True),
+            TextColumn("left"),
+            console=console,
+        )
+        steps = config.training.max_steps if config.method == "lora" else config.seeds.max_steps
+        cohort = min(config.cohort.size or clients, clients)
+        self._run = self._progress.add_task(
+            config.name, total=config.rounds * cohort * steps, now="before the first round"
+        )
+
+    def __enter__(self) -> Self:
+        """Show the bars."""
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Leave the bars as they are."""
+        self._progress.stop()
+
+    def round_planned(self, plan: RoundPlanned) -> None:
+        """Name the round on the bar."""
+        self._say(f"round {plan.round}/{self._config.rounds}")
+        # A resumed run starts where its rounds do, not at zero.
+        done = (plan.round - 1) / self._config.rounds
+        task = self._progress.tasks[0]
+        self._progress.update(self._run, completed=max(task.completed, done * (task.total or 0)))
+
+    def client_stepped(self, client: str, done: int, steps: int, loss: float) -> None:
+        """Move the bar and show the client's loss."""
+        self._progress.advance(self._run)
+        self._say(f"{self._round} · {client} step {done}/{steps} · loss {loss:.3f}")
+
+    def replied(self, reply: Reply, size_bytes: int) -> None:
+        """Count the bytes; say why an update was refused."""
+        self._bytes += size_bytes
+        if reply.verdict not in ("accepted", "duplicate"):
+            self._progress.console.print(
+                f"[yellow]{reply.client}: update {reply.verdict}: {reply.reason}"
+            )
+
+    def evaluating(self, number: int, done: int, clients: int) -> None:
+        """Say that the model is being measured."""
+        self._say(f"{_round_name(number)} · measuring client {done + 1}/{clients}")
+
+    def evaluated(self, number: int, metrics: Mapping[str, float]) -> None:
+        """Print the round's line."""
+        shown = [f"held-out loss {metrics['loss']:.3f}"]
+        if "accuracy" in metrics:
+            shown.append(f"accuracy {metrics['accuracy']:.3f}")
+        if "rouge_l" in metrics:
+            shown.append(f"Rouge-L {metrics['rouge_l']:.3f}")
+        if number:
+            shown.append(f"{self._bytes / 1e6:.2f} MB up so far")
+        self._progress.console.print(f"{_round_name(number):>20}: {', '.join(shown)}")
+
+    def round_undone(self, number: int, reason: str) -> None:
+        """Say that the guard stepped in."""
+        self._progress.console.print(
+            f"[yellow]{_round_name(number):>20}: undone, {reason}; the learning rate is halved"
+        )
+
+    @property
+    def _round(self) -> str:
+        return str(self._progress.tasks[0].fields["now"]).split(" · ")[0]
+
+    def _say(self, now: str) -> None:
+        self._progress.update(self._run, now=now)
+
+
+def _round_name(number: int) -> str:
+    return f"round {number}" if number else "untouched model"

@@ -1,0 +1,132 @@
+"""A whole simulated run: data, split, model, engine, report.
+
+Everything that can be wrong with the config, the data or the model is found before the run folder is
+made, so that a mistake leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from antiphon.client.data.clients import ClientData, ClientExamples, encode_client
+from antiphon.client.data.rows import Rows, load_rows
+from antiphon.client.worker import Worker, peak_memory_bytes
+from antiphon.core import registry
+from antiphon.core.clock import VirtualClock
+from antiphon.core.config import RunConfig, config_hash, resolved
+from antiphon.core.events import RunDescribed, RunEnded
+from antiphon.core.journal import Journal
+from antiphon.core.run_folder import RunFolder, create, open_for_resume
+from antiphon.server import report
+from antiphon.server.federation import Federation
+from antiphon.server.planning import check_cohort
+from antiphon.simulation.engine import Simulation
+from antiphon.simulation.monitor import Monitor
+from antiphon.simulation.space import space_of
+from antiphon.simulation.split import draw_split, prepare
+
+MonitorFor = Callable[[int], AbstractContextManager[Monitor]]
+"""Makes the run's listener, given the number of clients."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """The data of a run. skipped: what was wrong with the rows that were passed over."""
+
+    clients: tuple[ClientExamples, ...]
+    labels: tuple[str, ...]
+    skipped: tuple[str, ...]
+
+
+def load_split(config: RunConfig) -> Split:
+    """Read the data and share it out. Raises DataError or ConfigError before any model is loaded."""
+    data = config.data
+    form = registry.build("format", data.format.kind, data.format.arguments)
+    partition = registry.build("partition", data.partition.kind, data.partition.arguments)
+    rows: Rows = load_rows(data.dataset, form, on_bad_rows=data.on_bad_rows, wanted=data.filter)
+    clients = prepare(rows, partition, data, config.seed)
+    check_cohort(config, [client.name for client in clients])
+    return Split(clients, rows.labels, rows.skipped)
+
+
+def simulate(
+    config: RunConfig,
+    split: Split,
+    *,
+    resume: bool = False,
+    monitor_for: MonitorFor = lambda clients: nullcontext(Monitor()),
+    on_folder: Callable[[RunFolder], None] = lambda folder: None,
+) -> RunFolder:
+    """Run a config in this process and write its report; return the run's folder.
+
+    on_folder: hears of the folder as soon as there is one, before the first round. Raises UserError for
+    what the user can mend; KeyboardInterrupt passes through and leaves a run that can be resumed.
+    """
+    runs_dir, values, hashed = Path(config.output.runs_dir), resolved(config), config_hash(config)
+    resumed = open_for_resume(runs_dir, config.name, values, hashed) if resume else None
+    space = space_of(config)
+    with closing(Worker(config)) as worker:
+        clients = _encoded(worker, split.clients, config.model.max_length)
+        folder = resumed or create(runs_dir, config.name, values, hashed)
+        on_folder(folder)
+        with Journal.writing(folder.journal_file) as journal:
+            clock = VirtualClock(_last_moment(journal))
+            federation = Federation(config, folder, journal, space, clock)
+            if resumed is None:
+                draw_split(split.clients, folder.plots / "split.svg", split.labels)
+            federation.observe(_described(config, worker, federation, clients, split))
+            with monitor_for(len(clients)) as monitor:
+                engine = Simulation(
+                    federation,
+                    worker,
+                    clients,
+                    clock,
+                    step_s=config.engine.step_s,
+                    stopwatch=time.perf_counter,
+                    monitor=monitor,
+                )
+                finish = engine.run()
+            federation.observe(
+                RunDescribed({"peak_memory_bytes": peak_memory_bytes()}),
+                RunEnded(finish.complete, finish.reason),
+            )
+    report.write(folder)
+    return folder
+
+
+def _encoded(
+    worker: Worker, clients: Sequence[ClientExamples], max_length: int
+) -> dict[str, ClientData]:
+    tokenizer = worker.model.tokenizer
+    return {each.name: encode_client(tokenizer, each, max_length) for each in clients}
+
+
+def _last_moment(journal: Journal) -> float:
+    return max((entry.at_s for entry in journal.read()), default=0.0)
+
+
+def _described(
+    config: RunConfig,
+    worker: Worker,
+    federation: Federation,
+    clients: dict[str, ClientData],
+    split: Split,
+) -> RunDescribed:
+    return RunDescribed(
+        {
+            "engine": config.engine.kind,
+            "method": config.method,
+            "space": "weights" if config.trains_weights else "adapter",
+            "model": config.model.model_name_or_path,
+            "device": str(worker.model.device),
+            "precision": str(worker.model.precision).removeprefix("torch."),
+            "trained_parameters": federation.space.parameters,
+            "model_parameters": federation.space.model_parameters,
+            "skipped_rows": len(split.skipped),
+            "cut_examples": sum(client.cut for client in clients.values()),
+        }
+    )

@@ -1,0 +1,13 @@
+"""The run's space, which a coordinator hears from its clients and a simulation reads from the model."""
+
+from __future__ import annotations
+
+from antiphon.client.shapes import trained_shapes
+from antiphon.core.config import RunConfig
+from antiphon.server.space import Space
+
+
+def space_of(config: RunConfig) -> Space:
+    """Return the space. Raises ModelError where the model or its target modules do not exist."""
+    shapes = trained_shapes(config)
+    return Space(shapes.initial(config.seed), shapes.weights, shapes.model_parameters)

@@ -1,0 +1,116 @@
+"""A simulated federation's data: rows shared out, held-out parts set aside, and a picture of it."""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from rich.table import Table
+
+from antiphon.client.data.clients import ClientExamples, hold_out
+from antiphon.client.data.examples import Example
+from antiphon.client.data.rows import Rows
+from antiphon.core.config import DataConfig
+from antiphon.core.errors import DataError
+from antiphon.core.files import written_whole
+from antiphon.simulation.partition import Partition
+
+
+def prepare(
+    rows: Rows, partition: Partition, data: DataConfig, seed: int
+) -> tuple[ClientExamples, ...]:
+    """Share the rows out and hold out each client's evaluation examples; clients in order of name.
+
+    Everything random follows from `seed`. Raises DataError where a client has too few rows.
+    """
+    rng = np.random.Generator(np.random.Philox([seed, zlib.crc32(b"partition")]))
+    shares = partition.split(rows, data.clients, rng)
+    empty = [name for name, share in shares.items() if not share]
+    if empty:
+        raise DataError(f"the partition gave {', '.join(empty)} no rows: lower data.clients")
+    return tuple(
+        hold_out(
+            name,
+            [rows.examples[index] for index in shares[name]],
+            eval_examples=data.eval_examples,
+            max_train_examples=data.max_train_examples,
+            seed=seed,
+        )
+        for name in sorted(shares)
+    )
+
+
+def split_table(clients: Sequence[ClientExamples], labels: Sequence[str] = ()) -> Table:
+    """Tabulate the split: examples, shares of the labels, mean length in characters.
+
+    labels: names of the labels, in the order of the examples' choices; without, the choices
+    themselves.
+    """
+    names = _label_names(clients, labels)
+    table = Table(title="Data of the clients")
+    table.add_column("client")
+    for column in ("train", "eval", *names, "mean length"):
+        table.add_column(column, justify="right")
+    for client in clients:
+        examples = [*client.train, *client.evaluation]
+        counts = _label_counts(examples, len(names))
+        shares = [f"{count / len(examples):.0%}" for count in counts]
+        length = sum(example.characters for example in examples) / len(examples)
+        sizes = (str(len(client.train)), str(len(client.evaluation)))
+        table.add_row(client.name, *sizes, *shares, f"{length:.0f} chars")
+    return table
+
+
+def draw_split(clients: Sequence[ClientExamples], path: Path, labels: Sequence[str] = ()) -> None:
+    """Draw the clients' examples as bars, stacked by label where there are labels.
+
+    The suffix of `path` (.png or .svg) chooses the format; the file appears whole.
+    """
+    figure = _figure(clients, _label_names(clients, labels))
+    with written_whole(path) as part:
+        # A fixed salt and no date make the same split the same file.
+        stamp = {"Date": None} if path.suffix == ".svg" else {}
+        figure.savefig(part, format=path.suffix.lstrip("."), metadata=stamp, dpi=120)
+
+
+def _figure(clients: Sequence[ClientExamples], names: Sequence[str]) -> Figure:
+    figure = Figure(figsize=(max(4.0, 1.5 + 0.5 * len(clients)), 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    places = np.arange(len(clients))
+    bottom = np.zeros(len(clients))
+    for name, heights in _layers(clients, names).items():
+        axes.bar(places, heights, bottom=bottom, label=name)
+        bottom += heights
+    axes.set_xticks(places, [client.name for client in clients], rotation=45, ha="right")
+    axes.set_ylabel("examples")
+    axes.set_title("Data of the clients")
+    axes.legend()
+    return figure
+
+
+def _layers(clients: Sequence[ClientExamples], names: Sequence[str]) -> dict[str, list[int]]:
+    if not names:
+        train = [len(client.train) for client in clients]
+        return {"train": train, "eval": [len(client.evaluation) for client in clients]}
+    counts = [_label_counts([*each.train, *each.evaluation], len(names)) for each in clients]
+    return {name: [row[at] for row in counts] for at, name in enumerate(names)}
+
+
+def _label_names(clients: Sequence[ClientExamples], labels: Sequence[str]) -> tuple[str, ...]:
+    examples = [example for each in clients for example in (*each.train, *each.evaluation)]
+    choices = {example.choices for example in examples}
+    # Options that differ from example to example are answers, not classes.
+    if len(choices) != 1 or not (shared := choices.pop()):
+        return ()
+    return tuple(labels) if len(labels) == len(shared) else tuple(each.strip() for each in shared)
+
+
+def _label_counts(examples: Sequence[Example], labels: int) -> list[int]:
+    counts = Counter(example.label for example in examples)
+    return [counts[label] for label in range(labels)]

@@ -1,0 +1,24 @@
+"""The best adapter of another rank: what a client of smaller rank downloads."""
+
+from __future__ import annotations
+
+from antiphon.core.types import FloatArray, Params
+from antiphon.strategies.aggregation.adapter import factors_of, modules
+from antiphon.strategies.aggregation.low_rank import Product, spectrum, truncate
+
+
+def restrict(params: Params, r: int, *, scale: float, scale_at_r: float) -> dict[str, FloatArray]:
+    """Return rank-r factors with scale_at_r · B′A′ nearest to scale · BA, under the same names.
+
+    scale: alpha / r of `params`; scale_at_r: alpha / r of the result. A module that has this rank
+    and this scale already comes back as it is.
+    """
+    restricted: dict[str, FloatArray] = {}
+    for module in modules(params):
+        whole = factors_of(params, module)
+        if whole.r == r and scale == scale_at_r:
+            restricted |= whole.named(module)
+            continue
+        nearest = truncate(spectrum([Product(scale, whole)]), r, scale_at_r, spare=whole.a)
+        restricted |= nearest.named(module)
+    return restricted

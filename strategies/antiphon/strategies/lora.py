@@ -1,0 +1,122 @@
+"""The server's half of method `lora`: aggregate the factors, take the optimizer's step.
+
+State: `params/<name>`, the global factors (float32), and `opt/<…>`, the server optimizer's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+
+from antiphon.core.errors import UpdateError
+from antiphon.core.tensors import check_against
+from antiphon.core.types import Assignment, FloatArray, LoraUpdate, Params, State, Update
+from antiphon.strategies.aggregation.contribution import Aggregation, Contribution
+from antiphon.strategies.aggregation.restrict import restrict
+from antiphon.strategies.method import Folded, ServerMethod, in_order
+from antiphon.strategies.server_opt.optimizers import ServerOptimizer
+from antiphon.strategies.state import prefixed, under
+
+
+@dataclass(frozen=True)
+class _Lora:
+    aggregation: Aggregation
+    optimizer: ServerOptimizer
+    lora_alpha: float
+    r: int
+    client_ranks: Mapping[str, int] = field(default_factory=dict)
+    max_norm: float | None = None
+
+    def scale(self, r: int) -> float:
+        return self.lora_alpha / r
+
+    def rank_of(self, client: str) -> int:
+        return self.client_ranks.get(client, self.r)
+
+
+def lora(
+    *,
+    aggregation: Aggregation,
+    optimizer: ServerOptimizer,
+    lora_alpha: float,
+    r: int,
+    client_ranks: Mapping[str, int] | None = None,
+    max_norm: float | None = None,
+) -> ServerMethod:
+    """Make the method. r: rank of the global adapter; client_ranks: of clients whose rank is
+    smaller.
+
+    Every rank shares `lora_alpha`, as PEFT does: a client of rank r′ counts its product alpha / r′
+    times. max_norm: bound of an update's L2 norm; none: no bound.
+    """
+    settings = _Lora(aggregation, optimizer, lora_alpha, r, dict(client_ranks or {}), max_norm)
+    return ServerMethod(
+        init=partial(_init, settings),
+        check=partial(_check, settings),
+        fold=partial(_fold, settings),
+        download=partial(_download, settings),
+    )
+
+
+def _init(settings: _Lora, params: Params) -> State:
+    factors = dict(params)
+    return prefixed("params", factors) | prefixed("opt", settings.optimizer.init(factors))
+
+
+def _check(settings: _Lora, state: State, update: Update, assignment: Assignment) -> None:
+    check_against(
+        _download(settings, state, assignment.r), _delta_of(update), max_norm=settings.max_norm
+    )
+
+
+def _download(settings: _Lora, state: State, r: int) -> dict[str, FloatArray]:
+    scale, scale_at_r = settings.scale(settings.r), settings.scale(r)
+    return restrict(_params(state), r, scale=scale, scale_at_r=scale_at_r)
+
+
+def _fold(settings: _Lora, state: State, updates: Iterable[Update], learning_rate: float) -> Folded:
+    start = _params(state)
+    contributions = _contributions(settings, state, in_order(updates))
+    aggregated = settings.aggregation.aggregate(start, settings.scale(settings.r), contributions)
+    delta = {name: aggregated.params[name] - start[name] for name in start}
+    opt, params = settings.optimizer.apply(under("opt", state), start, delta)
+    report = {
+        "aggregation_error": aggregated.error,
+        "update_norm": _distance(start, {name: params[name].astype(np.float32) for name in params}),
+    }
+    return Folded(prefixed("params", params) | prefixed("opt", opt), report)
+
+
+def _contributions(settings: _Lora, state: State, updates: Iterable[Update]) -> list[Contribution]:
+    starts: dict[int, Params] = {}
+    contributions = []
+    for update in updates:
+        r = settings.rank_of(update.client)
+        if r not in starts:
+            starts[r] = _download(settings, state, r)
+        contributions.append(
+            Contribution(
+                update.client, update.examples, starts[r], _delta_of(update), settings.scale(r)
+            )
+        )
+    return contributions
+
+
+def _delta_of(update: Update) -> Params:
+    if not isinstance(update.payload, LoraUpdate):
+        raise UpdateError(
+            f"client {update.client} sent {type(update.payload).__name__}, "
+            "but the round asked for LoraUpdate"
+        )
+    return update.payload.delta
+
+
+def _params(state: State) -> dict[str, FloatArray]:
+    return {name: value.astype(np.float32) for name, value in under("params", state).items()}
+
+
+def _distance(one: Params, other: Params) -> float:
+    return float(np.sqrt(sum(np.sum((one[n].astype(np.float64) - other[n]) ** 2) for n in one)))

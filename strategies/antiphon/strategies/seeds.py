@@ -1,0 +1,204 @@
+"""The server's half of method `seeds`: FedKSeed and FedKSeed-Pro (Qin et al., ICML 2024).
+
+The model is w = w₀ + Σ_k C_k z_k over K candidate seeds, so that the server holds K numbers. A
+client that took steps w ← w − lr·g_t·z_{k_t} contributes c_k = −lr·Σ_{t: k_t = k} g_t; the server
+adds Σ pᵢcᵢ with pᵢ the shares of examples. Linear server optimizers act on C as they would on w.
+
+State: `coefficients` float64 (K,), `opt/<…>`, for sampling `pro` `history_sum` and `history_count`
+float64 (K,), and what the guard keeps (strategies/guard.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from antiphon.core.coefficients import SeedCoefficients
+from antiphon.core.errors import ConfigError, UpdateError
+from antiphon.core.types import AnyArray, Assignment, Params, Scalars, State, Update
+from antiphon.strategies.aggregation.contribution import normalise
+from antiphon.strategies.aggregation.weighted_mean import weighted_mean
+from antiphon.strategies.guard import (
+    Guard,
+    learning_rate_scale,
+    remember,
+    reported_loss,
+    undo,
+)
+from antiphon.strategies.method import Folded, ServerMethod, in_order
+from antiphon.strategies.server_opt.optimizers import ServerOptimizer
+from antiphon.strategies.state import prefixed, under
+
+Float64Array = npt.NDArray[np.float64]
+Sampling = Literal["uniform", "pro"]
+
+
+@dataclass(frozen=True)
+class _Seeds:
+    num_seeds: int
+    optimizer: ServerOptimizer
+    max_scalar: float
+    sampling: Sampling
+    guard: Guard | None
+
+
+def seeds(
+    *,
+    num_seeds: int,
+    optimizer: ServerOptimizer,
+    max_scalar: float = 1e3,
+    sampling: Sampling = "uniform",
+    guard: Guard | None = None,
+) -> ServerMethod:
+    """Make the method. num_seeds: K; max_scalar: a scalar beyond it is refused (clients clip to
+    it).
+
+    Raises ConfigError for a server optimizer that is not linear.
+    """
+    if not optimizer.linear:
+        raise ConfigError(
+            "method seeds needs a linear server optimizer, since it acts on coefficients and not "
+            "on weights: use sgd, momentum or nesterov"
+        )
+    settings = _Seeds(num_seeds, optimizer, max_scalar, sampling, guard)
+    return ServerMethod(
+        init=partial(_init, settings),
+        check=partial(_check, settings),
+        fold=partial(_fold, settings),
+        download=partial(_download, settings),
+    )
+
+
+def probabilities(state: State) -> Float64Array:
+    """Return how likely a client is to draw each seed, float64 (K,), summing to 1.
+
+    Pro: the mean |g| of each seed's history, which begins with one zero as published, min–max
+    normalised, then softmax; so the largest is at most e times the smallest. Uniform without a
+    history.
+    """
+    if "history_sum" not in state:
+        num_seeds = len(state["coefficients"])
+        return np.full(num_seeds, 1 / num_seeds)
+    score = _wide(state["history_sum"]) / (_wide(state["history_count"]) + 1)
+    spread = float(score.max() - score.min())
+    weights = np.exp((score - score.min()) / spread if spread > 0 else np.zeros_like(score))
+    drawn: Float64Array = weights / weights.sum()
+    return drawn
+
+
+def _init(settings: _Seeds, params: Params) -> State:
+    zeros = np.zeros(settings.num_seeds)
+    state: dict[str, AnyArray] = {"coefficients": zeros}
+    state |= prefixed("opt", settings.optimizer.init({"coefficients": zeros}))
+    if settings.sampling == "pro":
+        state |= {"history_sum": zeros, "history_count": zeros}
+    return state
+
+
+def _check(settings: _Seeds, state: State, update: Update, assignment: Assignment) -> None:
+    taken = len(_scalars_of(settings, update).value)
+    if taken > assignment.steps:
+        raise UpdateError(
+            f"client {update.client} sent {taken} scalars, "
+            f"the assignment asked for {assignment.steps} steps"
+        )
+
+
+def _download(settings: _Seeds, state: State, r: int) -> SeedCoefficients:
+    value = _wide(state["coefficients"]).astype(np.float32)
+    index = np.flatnonzero(value).astype(np.uint32)
+    drawn = probabilities(state).astype(np.float32) if settings.sampling == "pro" else None
+    return SeedCoefficients(settings.num_seeds, index, value[index], drawn)
+
+
+def _fold(
+    settings: _Seeds, state: State, updates: Iterable[Update], learning_rate: float
+) -> Folded:
+    ordered = in_order(updates)
+    loss = reported_loss(ordered) if settings.guard else None
+    if settings.guard and loss is not None and settings.guard.exploded(state, loss):
+        before = undo(state)
+        return Folded(before, _report(state, before), undone=True)
+    after = _moved(settings, state, ordered, learning_rate)
+    if settings.guard:
+        after = remember(state, after, loss)
+    return Folded(after, _report(state, after))
+
+
+def _moved(
+    settings: _Seeds, state: State, ordered: Sequence[Update], learning_rate: float
+) -> State:
+    scalars = [_scalars_of(settings, update) for update in ordered]
+    delta = -learning_rate * weighted_mean(
+        (share, _summed(settings, each))
+        for share, each in zip(_shares(ordered), scalars, strict=True)
+    )
+    start = {"coefficients": _wide(state["coefficients"])}
+    opt, after = settings.optimizer.apply(under("opt", state), start, {"coefficients": delta})
+    return {**after, **prefixed("opt", opt), **_history(settings, state, scalars)}
+
+
+def _history(settings: _Seeds, state: State, scalars: Sequence[Scalars]) -> State:
+    if settings.sampling != "pro":
+        return {}
+    total, count = _wide(state["history_sum"]), _wide(state["history_count"])
+    for each in scalars:
+        size = np.abs(each.value.astype(np.float64))
+        total = total + np.bincount(each.index, weights=size, minlength=settings.num_seeds)
+        count = count + np.bincount(each.index, minlength=settings.num_seeds)
+    return {"history_sum": total, "history_count": count}
+
+
+def _shares(ordered: Sequence[Update]) -> list[float]:
+    normalised = normalise({update.client: float(update.examples) for update in ordered})
+    if len(normalised) != len(ordered):
+        raise UpdateError("a client contributes twice to one round: fold each client's update once")
+    return [normalised[update.client] for update in ordered]
+
+
+def _summed(settings: _Seeds, scalars: Scalars) -> Float64Array:
+    weights = scalars.value.astype(np.float64)
+    summed = np.bincount(scalars.index, weights=weights, minlength=settings.num_seeds)
+    return summed.astype(np.float64)
+
+
+def _scalars_of(settings: _Seeds, update: Update) -> Scalars:
+    sent = update.payload
+    if not isinstance(sent, Scalars):
+        raise UpdateError(
+            f"client {update.client} sent {type(sent).__name__}, but the round asked for Scalars"
+        )
+    if sent.index.shape != sent.value.shape or sent.index.ndim != 1:
+        raise UpdateError(
+            f"client {update.client} sent {sent.index.shape} indices for {sent.value.shape} "
+            "scalars, expected one index for each scalar"
+        )
+    beyond = sent.index[sent.index >= settings.num_seeds]
+    if len(beyond):
+        raise UpdateError(
+            f"client {update.client}: seed {beyond[0]}, but K is {settings.num_seeds}"
+        )
+    # Written so that NaN is refused too.
+    if not (np.abs(sent.value) <= settings.max_scalar).all():
+        raise UpdateError(
+            f"client {update.client} sent a scalar that is not finite or beyond "
+            f"max_scalar = {settings.max_scalar:g}: clients clip to it"
+        )
+    return sent
+
+
+def _report(before: State, after: State) -> dict[str, float]:
+    moved = _wide(after["coefficients"]) - _wide(before["coefficients"])
+    return {
+        "update_norm": float(np.linalg.norm(moved)),
+        "learning_rate_scale": learning_rate_scale(after),
+    }
+
+
+def _wide(array: npt.NDArray[Any]) -> Float64Array:
+    return array.astype(np.float64)

@@ -1,0 +1,318 @@
+"""The round machine under random fleets: joins, drops, late and corrupt updates, crashes.
+
+The driver below is an engine without I/O. It journals what changed the state, as JSON, and a crash
+throws away all but that.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from antiphon.core.events import (
+    ClientFailed,
+    ClientJoined,
+    ClientLeft,
+    Event,
+    RoundEvaluated,
+    RoundFolded,
+    RoundPlanned,
+    RoundUndone,
+    RunResumed,
+    RunStarted,
+    RunStopped,
+    Ticked,
+    UpdateReceived,
+    UpdateRejected,
+    decode,
+    encode,
+)
+from antiphon.server.round import (
+    Action,
+    Assign,
+    Evaluate,
+    Finish,
+    Fold,
+    PlanRound,
+    Reply,
+    RunState,
+    having,
+    next_deadline,
+    pending_actions,
+    present,
+    replay,
+    step,
+    why_waiting,
+)
+
+CLIENTS = ("anna", "bela", "carl", "dora", "emil")
+ENDS = ("complete", "stopped")
+
+clients = st.sampled_from((*CLIENTS, "stranger"))
+offsets = st.integers(-2, 2)
+digests = st.sampled_from("xy")
+
+
+class Run(RuleBasedStateMachine):
+    """One run: what the machine answered so far, and a journal to begin again from."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state = RunState()
+        self.now = 0.0
+        self.journal: list[tuple[str, str, float]] = []
+        self.counted: list[tuple[str, int]] = []
+        self.last: dict[str, UpdateReceived] = {}
+        self.assigned: set[tuple[str, int]] = set()
+
+    def feed(self, event: Event) -> tuple[Action, ...]:
+        before = self.state
+        self.state, actions = step(before, event, self.now)
+        if self.state != before:
+            self.journal.append((*encode(event), self.now))
+        for action in actions:
+            self.look_at(action, event)
+        return actions
+
+    def look_at(self, action: Action, event: Event) -> None:
+        if isinstance(action, Assign):
+            assert action.deadline > self.now
+            self.assigned.add((action.client, action.round))
+        if isinstance(action, Reply) and action.verdict == "accepted":
+            assert (action.client, action.round) in self.assigned
+            assert isinstance(event, UpdateReceived)
+            self.counted.append((action.client, action.round))
+            self.last[action.client] = event
+        if isinstance(action, Fold):
+            assert action.clients == tuple(sorted(action.clients))
+            assert len(action.clients) >= self.state.quorum
+            assert {(each, action.round) for each in action.clients} <= set(self.counted)
+
+    @initialize(rounds=st.integers(1, 4), min_clients=st.integers(1, 3), failures=st.integers(1, 3))
+    def start(self, rounds: int, min_clients: int, failures: int) -> None:
+        for client in CLIENTS[:3]:
+            self.feed(ClientJoined(client, 10))
+        self.feed(RunStarted("run", "hash", rounds, min_clients, failures))
+        self.feed(RoundEvaluated(0))
+
+    @rule(client=st.sampled_from(CLIENTS), examples=st.integers(0, 100))
+    def join(self, client: str, examples: int) -> None:
+        self.feed(ClientJoined(client, examples))
+
+    @rule(client=clients)
+    def leave(self, client: str) -> None:
+        self.feed(ClientLeft(client, "lease ran out"))
+
+    @precondition(lambda self: self.state.phase == "collecting")
+    @rule(data=st.data(), digest=digests)
+    def deliver(self, data: Any, digest: str) -> None:
+        client = data.draw(st.sampled_from(sorted(self.state.cohort)))
+        self.feed(UpdateReceived(client, self.state.round, digest, 9, 10, 6))
+
+    @rule(client=clients, offset=offsets, digest=digests)
+    def deliver_out_of_turn(self, client: str, offset: int, digest: str) -> None:
+        self.feed(UpdateReceived(client, self.state.round + offset, digest, 9, 10, 6))
+
+    @precondition(lambda self: bool(self.last))
+    @rule(data=st.data())
+    def deliver_again(self, data: Any) -> None:
+        event = self.last[data.draw(st.sampled_from(sorted(self.last)))]
+        before = self.state
+        replies = [each for each in self.feed(event) if isinstance(each, Reply)]
+        assert [each.verdict for each in replies] == ["duplicate"]
+        assert self.state.receipts == before.receipts
+
+    @rule(client=clients, offset=offsets)
+    def deliver_garbage(self, client: str, offset: int) -> None:
+        self.feed(UpdateRejected(client, self.state.round + offset, "NaN"))
+
+    @rule(client=clients, offset=offsets)
+    def fail(self, client: str, offset: int) -> None:
+        self.feed(ClientFailed(client, self.state.round + offset, "out of memory"))
+
+    @rule(seconds=st.floats(0, 40))
+    def tick(self, seconds: float) -> None:
+        self.now += seconds
+        self.feed(Ticked())
+
+    @rule(data=st.data())
+    def work(self, data: Any) -> None:
+        for action in pending_actions(self.state):
+            answer = answer_to(action, data)
+            if answer is not None:
+                self.feed(answer)
+
+    @rule(downtime=st.floats(0, 1000))
+    def crash(self, downtime: float) -> None:
+        before = self.state
+        self.state = replayed(self.journal)
+        assert self.state == before
+        assert pending_actions(self.state) == pending_actions(before)
+        self.now += downtime
+        asked = self.feed(RunResumed())
+        assert asked == pending_actions(self.state)
+
+    @precondition(lambda self: self.state.round > 1)
+    @rule()
+    def stop(self) -> None:
+        self.feed(RunStopped("enough"))
+        assert self.state.phase in ENDS
+
+    @invariant()
+    def no_update_counts_twice(self) -> None:
+        assert len(self.counted) == len(set(self.counted))
+
+    @invariant()
+    def waiting_is_explained(self) -> None:
+        sentence = why_waiting(self.state, self.now)
+        assert sentence
+        assert "\n" not in sentence
+
+    @invariant()
+    def rounds_end_once_and_in_order(self) -> None:
+        ended = [outcome.round for outcome in self.state.outcomes]
+        assert ended == list(range(1, len(ended) + 1))
+
+    @invariant()
+    def collecting_waits_for_somebody(self) -> None:
+        if self.state.phase == "collecting":
+            assert having(self.state, "assigned")
+            assert next_deadline(self.state) is not None
+
+    def teardown(self) -> None:
+        """Every run ends: with clients there and time passing, though no update ever comes."""
+        for _ in range(2 + 4 * self.state.run.rounds):
+            for client in CLIENTS:
+                self.feed(ClientJoined(client, 1))
+            for action in pending_actions(self.state):
+                answer = dull_answer_to(action)
+                if answer is not None:
+                    self.feed(answer)
+            self.now = max(self.now, next_deadline(self.state) or 0.0)
+            self.feed(Ticked())
+        assert self.state.phase in ENDS
+        assert replayed(self.journal) == self.state
+
+
+def replayed(journal: Sequence[tuple[str, str, float]]) -> RunState:
+    """Return the state that a journal's rows tell of."""
+    return replay((decode(kind, body), at_s) for kind, body, at_s in journal)
+
+
+def answer_to(action: Action, data: Any) -> Event | None:
+    """Return what an engine might report when it has carried an action out."""
+    match action:
+        case PlanRound():
+            choice = st.sampled_from(action.clients or CLIENTS[:1])
+            cohort = data.draw(st.lists(choice, unique=True) | st.just(list(action.clients)))
+            quorum, deadline_s = data.draw(st.integers(1, 4)), data.draw(st.floats(1, 50))
+            return RoundPlanned(action.round, tuple(cohort), quorum, deadline_s)
+        case Fold() | Evaluate() if action.round and data.draw(st.integers(0, 4)) == 0:
+            return RoundUndone(action.round, "the loss exploded")
+    return dull_answer_to(action)
+
+
+def dull_answer_to(action: Action) -> Event | None:
+    """Return what an engine reports when all goes well."""
+    match action:
+        case PlanRound():
+            return RoundPlanned(action.round, action.clients, 1, 30.0)
+        case Fold():
+            return RoundFolded(action.round, "digest", {"update_norm": 1.0})
+        case Evaluate():
+            return RoundEvaluated(action.round)
+    return None
+
+
+Run.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestRun = Run.TestCase
+
+
+@given(
+    arrivals=st.permutations(CLIENTS),
+    joins=st.permutations(CLIENTS),
+    cohort=st.permutations(CLIENTS),
+)
+def test_order_of_arrival_does_not_matter(
+    arrivals: list[str], joins: list[str], cohort: list[str]
+) -> None:
+    """Whoever joins, is planned or delivers first: the state and the fold are the same."""
+    events: list[Event] = [RunStarted("run", "hash", 1, 5, 1)]
+    events += [ClientJoined(each, 1) for each in joins]
+    events += [RoundEvaluated(0), RoundPlanned(1, tuple(cohort), 5, 60.0)]
+    events += [UpdateReceived(each, 1, each, 9, 1, 6) for each in arrivals]
+
+    state = replay((event, 0.0) for event in events)
+
+    assert state == replay((event, 0.0) for event in sorted_within_kinds(events))
+    assert pending_actions(state) == (Fold(1, CLIENTS),)
+
+
+def sorted_within_kinds(events: list[Event]) -> list[Event]:
+    """Return the events with joins and updates in the order of the clients' names."""
+    joins = sorted((each for each in events if isinstance(each, ClientJoined)), key=client_of)
+    updates = sorted((each for each in events if isinstance(each, UpdateReceived)), key=client_of)
+    return [events[0], *joins, *events[6:8], *updates]
+
+
+def client_of(event: ClientJoined | UpdateReceived) -> str:
+    """Return the client that an event is about."""
+    return event.client
+
+
+@given(
+    number=st.integers(-(2**70), 2**70),
+    client=st.text(),
+    digest=st.text(),
+    phase_events=st.integers(0, 6),
+)
+def test_nothing_that_a_client_says_raises(
+    number: int, client: str, digest: str, phase_events: int
+) -> None:
+    """Any name, round and digest is answered, in every phase."""
+    script: list[Event] = [RunStarted("run", "hash", 1, 1, 1), ClientJoined("anna", 1)]
+    script += [RoundEvaluated(0), RoundPlanned(1, ("anna",), 1, 60.0)]
+    script += [UpdateReceived("anna", 1, "x", 9, 1, 6), RoundFolded(1, "d")]
+    state = replay((event, 0.0) for event in script[:phase_events])
+
+    _, actions = step(state, UpdateReceived(client, number, digest, 9, 1, 6), 1.0)
+    others: list[Event] = [ClientJoined(client, -1), ClientLeft(client, digest)]
+    others += [ClientFailed(client, number, digest), UpdateRejected(client, number, digest)]
+    for event in others:
+        step(state, event, 1.0)
+
+    assert [type(action) for action in actions[:1]] == [Reply]
+
+
+@given(
+    members=st.integers(1, 5),
+    quorum=st.integers(1, 6),
+    delivered=st.lists(st.sampled_from(CLIENTS), unique=True),
+)
+def test_deadline_ends_every_round(members: int, quorum: int, delivered: list[str]) -> None:
+    """Whatever came in, at the deadline a round is folded if and only if its quorum is there."""
+    script: list[Event] = [RunStarted("run", "hash", 9, 1, 9)]
+    script += [ClientJoined(each, 1) for each in CLIENTS]
+    script += [RoundEvaluated(0), RoundPlanned(1, CLIENTS[:members], quorum, 60.0)]
+    script += [UpdateReceived(each, 1, "x", 9, 1, 6) for each in delivered]
+
+    state, _ = step(replay((event, 0.0) for event in script), Ticked(), 60.0)
+
+    enough = len(set(delivered) & set(CLIENTS[:members])) >= quorum
+    assert state.phase == ("folding" if enough else "planning")
+    assert (state.round, len(present(state))) == (1 if enough else 2, 5)
+
+
+def test_finish_comes_once_per_end() -> None:
+    """A run that has ended asks for its report once, and again only after a resume."""
+    script: list[Event] = [RunStarted("run", "hash", 1, 1, 1), ClientJoined("anna", 1)]
+    script += [RoundEvaluated(0), RoundPlanned(1, ("anna",), 1, 60.0), Ticked()]
+    state, actions = RunState(), list[Action]()
+
+    for now, event in enumerate([*script, Ticked(), ClientLeft("anna"), RunStopped("x")]):
+        state, asked = step(state, event, now * 100.0)
+        actions += asked
+
+    assert [type(action) for action in actions].count(Finish) == 1

@@ -1,0 +1,271 @@
+"""Aggregation of LoRA factors: exact or nearest, whatever the order."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from antiphon.core.errors import UpdateError
+from antiphon.strategies.aggregation.contribution import Contribution
+from antiphon.strategies.aggregation.factors import factors
+from antiphon.strategies.aggregation.product import product
+from antiphon.strategies.aggregation.restrict import restrict
+
+A, B = "m.lora_A.weight", "m.lora_B.weight"
+RULES = [product(), factors()]
+
+
+def adapter(seed, r=4, d_out=24, d_in=16, size=1.0):
+    """Random factors of one module."""
+    rng = np.random.default_rng(seed)
+    a, b = size * rng.normal(size=(r, d_in)), size * rng.normal(size=(d_out, r))
+    return {A: a.astype(np.float32), B: b.astype(np.float32)}
+
+
+def dense(params, scale=1.0):
+    """The product in float64."""
+    return scale * params[B].astype(np.float64) @ params[A]
+
+
+def local(each):
+    """A client's factors after training."""
+    return {name: each.start[name].astype(np.float64) + each.delta[name] for name in each.delta}
+
+
+def client(start, i, rank, alpha=8.0):
+    """A contribution from a restricted start."""
+    scale = alpha / rank
+    begin = restrict(start, rank, scale=alpha / len(start[A]), scale_at_r=scale)
+    return Contribution(f"client-{i}", 10.0 + i, begin, adapter(100 + i, rank, size=0.2), scale)
+
+
+def cohort(start, ranks):
+    """One client for each rank."""
+    return [client(start, i, rank) for i, rank in enumerate(ranks)]
+
+
+def mean_product(start, contributions, scale):
+    """The target, computed densely."""
+    total = sum(each.weight for each in contributions)
+    return dense(start, scale) + sum(
+        each.weight / total * each.scale * (dense(local(each)) - dense(each.start))
+        for each in contributions
+    )
+
+
+def best(matrix, r):
+    """The truncated SVD of a dense matrix."""
+    u, sigma, vt = np.linalg.svd(matrix)
+    return (u[:, :r] * sigma[:r]) @ vt[:r]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_one_client_gives_its_own_product(rule):
+    """N = 1: every rule returns ΔW*, and says that it is exact."""
+    start = adapter(0)
+    (only,) = cohort(start, [4])
+
+    got = rule.aggregate(start, 2.0, [only])
+
+    np.testing.assert_allclose(dense(got.params), dense(local(only)), atol=1e-5)
+    assert got.error < 1e-6
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_equal_a_is_exact(rule):
+    """Where all clients kept the same A, the mean of products has rank r: both rules find it."""
+    start = adapter(0)
+    contributions = cohort(start, [4] * 5)
+    for each in contributions:
+        each.delta[A][:] = 0
+
+    got = rule.aggregate(start, 2.0, contributions)
+
+    np.testing.assert_allclose(
+        dense(got.params, 2.0), mean_product(start, contributions, 2.0), atol=1e-4
+    )
+    assert got.error < 1e-6
+
+
+@pytest.mark.parametrize("ranks", [[4, 4, 4], [4, 2, 1, 4], [1, 1], [2] * 7])
+def test_product_is_the_dense_truncated_svd(ranks):
+    """The small core finds what an SVD of the whole matrix finds, for mixed ranks too."""
+    start = adapter(0)
+    contributions = cohort(start, ranks)
+    target = mean_product(start, contributions, 2.0)
+    nearest = best(target, 4)
+
+    got = product().aggregate(start, 2.0, contributions)
+
+    np.testing.assert_allclose(dense(got.params, 2.0), nearest, atol=1e-4)
+    wrong = np.linalg.norm(nearest - target) / np.linalg.norm(target)
+    assert got.error == pytest.approx(wrong, abs=1e-6)
+
+
+def test_factors_reports_the_error_of_its_cross_terms():
+    """The error is that of s·B̄Ā against the mean product, as computed densely."""
+    start = adapter(0)
+    contributions = cohort(start, [4] * 3)
+    target = mean_product(start, contributions, 2.0)
+
+    got = factors().aggregate(start, 2.0, contributions)
+
+    wrong = np.linalg.norm(dense(got.params, 2.0) - target) / np.linalg.norm(target)
+    assert got.error == pytest.approx(wrong, abs=1e-6)
+
+
+def test_product_is_never_worse_than_factors():
+    """No rank-r adapter is nearer to the mean product than the truncated SVD."""
+    start = adapter(0)
+    contributions = cohort(start, [4] * 6)
+
+    nearest, averaged = (rule.aggregate(start, 2.0, contributions) for rule in RULES)
+
+    assert nearest.error < averaged.error
+
+
+@pytest.mark.parametrize("rule", RULES)
+@settings(max_examples=20)
+@given(order=st.permutations(range(4)))
+def test_arrival_order_changes_no_bit(rule, order):
+    """Contributions are summed in client order, whatever order they came in."""
+    start = adapter(0)
+    contributions = cohort(start, [4] * 4)
+    expected = rule.aggregate(start, 2.0, contributions)
+
+    got = rule.aggregate(start, 2.0, [contributions[i] for i in order])
+
+    assert got.error == expected.error
+    for name in start:
+        np.testing.assert_array_equal(got.params[name], expected.params[name])
+
+
+@pytest.mark.parametrize("rule", RULES)
+@given(factor=st.floats(1e-3, 1e3))
+@settings(max_examples=20)
+def test_only_shares_of_weights_count(rule, factor):
+    """Multiplying all weights by one number changes nothing."""
+    start = adapter(0)
+    contributions = cohort(start, [4] * 3)
+    scaled = [
+        Contribution(each.client, factor * each.weight, each.start, each.delta, each.scale)
+        for each in contributions
+    ]
+
+    one, other = (rule.aggregate(start, 2.0, each) for each in (contributions, scaled))
+
+    np.testing.assert_allclose(dense(one.params), dense(other.params), atol=1e-5)
+
+
+@pytest.mark.parametrize("ranks", [[4, 4], [4, 2]])
+def test_zero_deltas_leave_the_factors_unchanged(ranks):
+    """A round in which nobody learned anything gives the global factors back, bit for bit."""
+    start = adapter(0)
+    contributions = cohort(start, ranks)
+    for each in contributions:
+        each.delta[A][:], each.delta[B][:] = 0, 0
+
+    got = product().aggregate(start, 2.0, contributions)
+
+    assert got.error == 0
+    for name in start:
+        np.testing.assert_array_equal(got.params[name], start[name])
+
+
+def test_small_deltas_move_the_factors_little():
+    """Aligned by the Procrustes rotation: balanced factors stay near, however they are rotated."""
+    first = product().aggregate(adapter(0), 2.0, cohort(adapter(0), [4] * 3)).params
+    q, _ = np.linalg.qr(np.random.default_rng(9).normal(size=(4, 4)))
+    first = {A: (q.T @ first[A]).astype(np.float32), B: (first[B] @ q).astype(np.float32)}
+    contributions = cohort(first, [4] * 3)
+    for each in contributions:
+        each.delta[A][:] *= 1e-3
+        each.delta[B][:] *= 1e-3
+
+    second = product().aggregate(first, 2.0, contributions).params
+
+    for name in first:
+        assert np.linalg.norm(second[name] - first[name]) < 0.01 * np.linalg.norm(first[name])
+
+
+def test_product_is_balanced():
+    """Σ^½ on both sides: BᵀB = AAᵀ, so that one client learning rate suits both factors."""
+    start = adapter(0)
+
+    got = product().aggregate(start, 2.0, cohort(start, [4] * 3)).params
+
+    np.testing.assert_allclose(got[B].T @ got[B], got[A] @ got[A].T, atol=1e-4)
+
+
+def test_a_component_that_vanished_can_still_learn():
+    """A rank-1 target at rank 4 keeps four rows of A alive, so that B has gradients."""
+    start = adapter(0) | {B: np.zeros((24, 4), np.float32)}
+    delta = {A: np.zeros_like(start[A]), B: np.zeros_like(start[B])}
+    delta[B][:, 0] = 1.0
+
+    got = product().aggregate(start, 2.0, [Contribution("a", 1.0, start, delta, 2.0)]).params
+
+    np.testing.assert_allclose(dense(got), np.outer(delta[B][:, 0], start[A][0]), atol=1e-5)
+    assert (np.linalg.svd(got[A], compute_uv=False) > 0.1).all()
+
+
+def test_what_small_clients_never_saw_stays():
+    """A cohort of rank 1 with tiny deltas wipes out none of the global components."""
+    start = adapter(0)
+    contributions = cohort(start, [1, 1])
+    for each in contributions:
+        each.delta[A][:] *= 1e-3
+
+    got = product().aggregate(start, 2.0, contributions).params
+
+    before, after = (np.linalg.svd(dense(each), compute_uv=False) for each in (start, got))
+    assert after[3] > 0.5 * before[3]
+
+
+def test_factors_refuses_mixed_ranks():
+    """Averaging matrices of different shapes has no meaning: the message names the other rule."""
+    start = adapter(0)
+
+    with pytest.raises(UpdateError, match=r"client-1 has rank 2.*`product`"):
+        factors().aggregate(start, 2.0, cohort(start, [4, 2]))
+
+
+def test_nothing_to_aggregate_is_refused():
+    """A fold without contributions is a mistake."""
+    with pytest.raises(UpdateError, match="at least one"):
+        product().aggregate(adapter(0), 2.0, [])
+
+
+def test_a_client_counts_once():
+    """Two contributions of one client in one round are refused."""
+    start = adapter(0)
+
+    with pytest.raises(UpdateError, match="twice"):
+        product().aggregate(start, 2.0, cohort(start, [4]) * 2)
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, float("nan")])
+def test_a_weight_must_be_positive(weight):
+    """No examples, no say."""
+    start = adapter(0)
+    broken = Contribution("a", weight, start, adapter(1), 2.0)
+
+    with pytest.raises(UpdateError, match="weight"):
+        product().aggregate(start, 2.0, [broken])
+
+
+def test_a_delta_of_another_shape_is_refused():
+    """A delta of rank 2 for a start of rank 4 would broadcast or crash: it is refused by name."""
+    start = adapter(0)
+    broken = Contribution("a", 1.0, start, adapter(1, r=2), 2.0)
+
+    with pytest.raises(UpdateError, match="started from"):
+        product().aggregate(start, 2.0, [broken])
+
+
+def test_half_a_pair_is_refused():
+    """An A without its B is no adapter."""
+    start = {A: adapter(0)[A]}
+
+    with pytest.raises(UpdateError, match="pairs"):
+        product().aggregate(start, 2.0, [Contribution("a", 1.0, start, start, 2.0)])

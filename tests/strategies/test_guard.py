@@ -1,0 +1,90 @@
+"""The stability guard: when it fires, and what an undo brings back."""
+
+import math
+
+import numpy as np
+import pytest
+
+from antiphon.core.types import Scalars, Update
+from antiphon.strategies.guard import Guard, learning_rate_scale, remember, reported_loss, undo
+
+EMPTY = Scalars(np.zeros(0, np.uint32), np.zeros(0, np.float32))
+
+
+def state(value: float) -> dict[str, np.ndarray]:
+    """A one-number state."""
+    return {"coefficients": np.array([value])}
+
+
+def report(client: str, loss: float, examples: int = 10) -> Update:
+    """An update that reports a loss."""
+    return Update(client, 1, examples, 0, EMPTY, {"loss": loss})
+
+
+@pytest.mark.parametrize(
+    ("loss", "fires"), [(1.4, False), (1.6, True), (math.nan, True), (math.inf, True)]
+)
+def test_fires_beyond_the_factor_or_where_not_finite(loss, fires):
+    """With factor 1.5 and a best loss of 1."""
+    kept = remember(state(0), state(1), loss=1.0)
+
+    assert Guard(1.5).exploded(kept, loss) is fires
+
+
+def test_any_finite_first_loss_is_calm():
+    """Before the first report there is nothing to compare with."""
+    assert not Guard(1.5).exploded(state(0), 1e9)
+
+
+def test_the_best_loss_only_falls():
+    """A worse round does not raise the bar."""
+    kept = remember(remember(state(0), state(1), loss=1.0), state(2), loss=1.3)
+
+    assert Guard(1.5).exploded(kept, 1.6)
+
+
+def test_undo_brings_back_the_state_before_the_last_fold():
+    """One fold back, at half the rate."""
+    kept = remember(remember(state(0), state(1), loss=1.0), state(2), loss=1.0)
+
+    back = undo(kept)
+
+    assert back["coefficients"] == [1.0]
+    assert learning_rate_scale(back) == 0.5
+
+
+def test_a_second_undo_only_halves_the_rate_again():
+    """There is one state to go back to; after that the rate alone gives way."""
+    back = undo(undo(remember(state(0), state(1), loss=1.0)))
+
+    assert back["coefficients"] == [0.0]
+    assert learning_rate_scale(back) == 0.25
+
+
+def test_memory_does_not_grow_with_the_rounds():
+    """A state holds one previous state, not a chain of them."""
+    kept = state(0)
+
+    for _ in range(5):
+        kept = remember(kept, {**kept, **state(1)}, loss=1.0)
+
+    assert len(kept) == 4
+
+
+def test_a_minority_can_not_undo_a_round():
+    """One of three clients reports NaN: the median is calm."""
+    reports = [report("a", math.nan), report("b", 1.0), report("c", 1.1)]
+
+    assert reported_loss(reports) == 1.1
+
+
+def test_the_median_weighs_examples():
+    """A client with most of the examples decides."""
+    reports = [report("a", 5.0, 100), report("b", 1.0), report("c", 1.1)]
+
+    assert reported_loss(reports) == 5.0
+
+
+def test_no_reports_no_loss():
+    """Clients that do not measure leave the guard blind, not broken."""
+    assert reported_loss([Update("a", 1, 10, 0, EMPTY)]) is None

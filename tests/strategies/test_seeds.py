@@ -1,0 +1,185 @@
+"""The server's half of method seeds: coefficients, Pro's probabilities, what is refused."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from antiphon.core.errors import ConfigError, UpdateError
+from antiphon.core.tensors import from_bytes, to_bytes
+from antiphon.core.types import Assignment, LoraUpdate, Scalars, Update
+from antiphon.strategies.guard import Guard, learning_rate_scale
+from antiphon.strategies.seeds import probabilities, seeds
+from antiphon.strategies.server_opt import optimizers
+
+K = 32
+
+
+def method(optimizer=None, **others):
+    """The method with few seeds."""
+    return seeds(num_seeds=K, optimizer=optimizer or optimizers.sgd(), **others)
+
+
+def update(client, examples=10, steps=50, loss=None):
+    """A client's random scalars."""
+    rng = np.random.default_rng(ord(client))
+    index = rng.integers(0, K, steps).astype(np.uint32)
+    value = rng.normal(size=steps).astype(np.float32)
+    metrics = {} if loss is None else {"loss": loss}
+    return Update(client, 1, examples, steps, Scalars(index, value), metrics)
+
+
+def trajectory(sent, learning_rate, directions):
+    """Where a client walked, step by step."""
+    w = np.zeros(directions.shape[1])
+    for index, value in zip(sent.payload.index, sent.payload.value, strict=True):
+        w -= learning_rate * float(value) * directions[index]
+    return w
+
+
+def test_the_rebuilt_model_is_the_mean_of_the_trajectories():
+    """w₀ + Σ C_k z_k equals the weighted mean of what the clients walked, step by step."""
+    directions = np.random.default_rng(0).normal(size=(K, 7))
+    one, other = update("a", 30), update("b", 10)
+    served = method()
+
+    state = served.fold(served.init({}), [one, other], 0.1).state
+
+    walked = 0.75 * trajectory(one, 0.1, directions) + 0.25 * trajectory(other, 0.1, directions)
+    np.testing.assert_allclose(state["coefficients"] @ directions, walked, atol=1e-12)
+
+
+def test_nesterov_acts_on_coefficients_as_on_weights():
+    """A linear optimizer commutes with the rebuild."""
+    directions = np.random.default_rng(0).normal(size=(K, 7))
+    outer, served, sent = optimizers.nesterov(), method(optimizers.nesterov()), update("a")
+    walked = {"w": trajectory(sent, 0.1, directions)}
+    state, weights = served.init({}), {"w": np.zeros(7)}
+    memory = outer.init(weights)
+
+    for _ in range(3):
+        state = served.fold(state, [sent], 0.1).state
+        memory, weights = outer.apply(memory, weights, walked)
+
+    np.testing.assert_allclose(state["coefficients"] @ directions, weights["w"], atol=1e-12)
+
+
+@settings(max_examples=20)
+@given(order=st.permutations("abcde"))
+def test_the_same_updates_in_any_order_give_the_same_bits(order):
+    """Pro with momentum and guard: arrival order leaves no trace in the state."""
+    served = method(optimizers.momentum(), sampling="pro", guard=Guard(1.5))
+    expected = got = served.init({})
+
+    for _ in range(2):
+        expected = served.fold(expected, [update(n, loss=1.0) for n in "abcde"], 0.1).state
+        got = served.fold(got, [update(n, loss=1.0) for n in order], 0.1).state
+
+    assert to_bytes(got) == to_bytes(expected)
+
+
+def test_download_holds_the_coefficients_that_are_not_zero():
+    """Dense again, they are the state's, in float32; uniform sampling sends no probabilities."""
+    served = method()
+    state = served.fold(served.init({}), [update("a", steps=4)], 0.1).state
+
+    sent = served.download(state, 8)
+
+    assert len(sent.index) <= 4
+    assert sent.probabilities is None
+    np.testing.assert_array_equal(sent.dense(), state["coefficients"].astype(np.float32))
+
+
+def test_no_steps_leave_the_coefficients_unchanged():
+    """An update of no scalars counts as a zero delta."""
+    served = method()
+    state = served.fold(served.init({}), [update("a")], 0.1).state
+
+    after = served.fold(state, [update("b", steps=0)], 0.1).state
+
+    np.testing.assert_array_equal(after["coefficients"], state["coefficients"])
+
+
+def test_probabilities_are_uniform_before_any_history():
+    """Pro starts as plain FedKSeed."""
+    served = method(sampling="pro")
+
+    np.testing.assert_allclose(probabilities(served.init({})), np.full(K, 1 / K))
+
+
+def test_probabilities_follow_the_published_formula():
+    """Softmax of the min–max normalised mean |g|, each history beginning with one zero."""
+    sent = update("a")
+    histories = [[0.0] for _ in range(K)]
+    for index, value in zip(sent.payload.index, sent.payload.value, strict=True):
+        histories[index].append(abs(float(value)))
+    score = np.array([np.mean(each) for each in histories])
+    weights = np.exp((score - score.min()) / (score.max() - score.min()))
+    served = method(sampling="pro")
+
+    got = probabilities(served.fold(served.init({}), [sent], 0.1).state)
+
+    np.testing.assert_allclose(got, weights / weights.sum(), rtol=1e-12)
+    assert got.max() / got.min() == pytest.approx(np.e)
+
+
+@pytest.mark.parametrize(
+    ("index", "value", "words"),
+    [
+        ([0], [np.nan], "not finite"),
+        ([0], [np.inf], "not finite"),
+        ([0], [1001.0], "max_scalar"),
+        ([K], [1.0], f"K is {K}"),
+        ([0, 1], [1.0], "one index"),
+        ([0] * 6, [1.0] * 6, "asked for 5 steps"),
+    ],
+)
+def test_check_refuses_broken_scalars(index, value, words):
+    """Not finite, too large, an unknown seed, torn arrays, more steps than asked for."""
+    broken = Scalars(np.array(index, np.uint32), np.array(value, np.float32))
+    asked = Assignment(1, "a", "seeds", 5, 0, 50, 0.1, 8, 0)
+    served = method()
+
+    with pytest.raises(UpdateError, match=words):
+        served.check(served.init({}), Update("a", 1, 9, 5, broken), asked)
+
+
+def test_another_methods_payload_is_refused():
+    """A LoRA delta is no set of scalars."""
+    served = method()
+
+    with pytest.raises(UpdateError, match="LoraUpdate"):
+        served.fold(served.init({}), [Update("a", 1, 9, 5, LoraUpdate({}))], 0.1)
+
+
+def test_adam_is_refused():
+    """An optimizer that is not linear cannot act on coefficients."""
+    with pytest.raises(ConfigError, match="linear"):
+        method(optimizers.adam())
+
+
+def test_an_explosion_undoes_the_last_fold():
+    """A loss of twice the best brings the coefficients before the fold back and halves the rate."""
+    served = method(optimizers.momentum(), sampling="pro", guard=Guard(1.5))
+    first = served.fold(served.init({}), [update("a", loss=1.0)], 0.1).state
+    second = served.fold(first, [update("b", loss=0.9)], 0.1).state
+
+    folded = served.fold(second, [update("c", loss=1.8)], 0.1)
+
+    assert folded.undone
+    assert learning_rate_scale(folded.state) == 0.5
+    for name in ("coefficients", "opt/0/momentum/coefficients", "history_sum"):
+        np.testing.assert_array_equal(folded.state[name], first[name])
+
+
+def test_training_goes_on_after_an_undo():
+    """The next calm round is folded, and the halved rate stays, through a file too."""
+    served = method(guard=Guard(1.5))
+    state = served.fold(served.init({}), [update("a", loss=1.0)], 0.1).state
+    state = served.fold(state, [update("b", loss=np.nan)], 0.1).state
+
+    folded = served.fold(from_bytes(to_bytes(state)), [update("c", loss=1.1)], 0.1)
+
+    assert not folded.undone
+    assert folded.report["learning_rate_scale"] == 0.5
+    assert folded.state["coefficients"].any()
