@@ -28,6 +28,7 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 
 from antiphon.core import registry
 from antiphon.core.errors import ConfigError
@@ -264,6 +265,11 @@ class RunConfig(Section):
                 f"cohort.quorum is {quorum} but cohort.size is {size}: a round could never close. "
                 "Lower the quorum or raise the size"
             )
+        if size is not None and self.cohort.scheduler.kind == "all":
+            raise ValueError(
+                f"cohort.size is {size} but cohort.scheduler is all, which takes everybody: choose "
+                "cohort.scheduler: random, or leave the size out"
+            )
         if self.method == "seeds" and self.server_opt.kind in ("adam", "yogi"):
             raise ValueError(
                 f"server_opt {self.server_opt.kind} is not linear, so it cannot act on seed-scalars: "
@@ -300,8 +306,8 @@ def load(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         raise ConfigError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(raw, dict):
         raise ConfigError(f"{path} must hold keys and values (name: …), got {type(raw).__name__}")
-    for override in overrides:
-        raw = _override(raw, override)
+    for each in overrides:
+        raw = override(raw, each)
     return validate(raw, source=str(path))
 
 
@@ -315,6 +321,21 @@ def validate(raw: Mapping[str, Any], source: str = "config") -> RunConfig:
     for kind, choice in _choices(config):
         registry.build(kind, choice.kind, choice.arguments)
     return config
+
+
+def override(raw: Mapping[str, Any], text: str) -> dict[str, Any]:
+    """Return plain values with one override `key.sub=value` applied; the value is read as YAML.
+
+    Raises ConfigError where the text is no override.
+    """
+    key, equals, written = text.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"override {text!r} is not of the form key.sub=value")
+    try:
+        value = yaml.load(written, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"override {text!r}: the value is not valid YAML: {error}") from None
+    return _set(raw, key.split("."), value, RunConfig)
 
 
 def resolved(config: RunConfig) -> dict[str, Any]:
@@ -355,23 +376,22 @@ _Loader.add_implicit_resolver(
 )
 
 
-def _override(raw: dict[str, Any], override: str) -> dict[str, Any]:
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise ConfigError(f"override {override!r} is not of the form key.sub=value")
-    try:
-        value = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"override {override!r}: the value is not valid YAML: {error}") from None
-    return _set(raw, key.split("."), value)
-
-
-def _set(values: Any, keys: list[str], value: Any) -> dict[str, Any]:
+def _set(values: Any, keys: list[str], value: Any, model: type[BaseModel] | None) -> dict[str, Any]:
     # `server_opt.lr=0.1` on a file that says `server_opt: sgd` means {kind: sgd, lr: 0.1}.
     table = {"kind": values} if isinstance(values, str) else dict(values or {})
     head, *rest = keys
-    table[head] = _set(table.get(head), rest, value) if rest else value
+    if rest:
+        field = model.model_fields.get(head) if model else None
+        if field is not None and isinstance(field.default, Choice):
+            table.setdefault(head, field.default.kind)
+        value = _set(table.get(head), rest, value, _section(field))
+    table[head] = value
     return table
+
+
+def _section(field: FieldInfo | None) -> type[BaseModel] | None:
+    kind = field.annotation if field is not None else None
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
 def _explain(error: dict[str, Any]) -> str:
@@ -390,10 +410,7 @@ def _explain(error: dict[str, Any]) -> str:
 
 
 def _fields_at(path: Sequence[str]) -> list[str]:
-    model: type[BaseModel] = RunConfig
+    model: type[BaseModel] | None = RunConfig
     for part in path:
-        annotation = model.model_fields[part].annotation if part in model.model_fields else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return []
-        model = annotation
-    return sorted(model.model_fields)
+        model = _section(model.model_fields.get(part)) if model else None
+    return sorted(model.model_fields) if model else []

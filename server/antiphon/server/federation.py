@@ -115,15 +115,17 @@ class Federation:
     def receive(self, client: str, content: bytes) -> UpdateReceived | UpdateRejected:
         """Check what a client sent and keep it on disk; the event goes to `submit`."""
         number = self.machine.round
+        plan = self._plans.get(number)
         try:
             update = unpack_update(content, client, self.run_id)
-            if client in self._plans[number].plan and update.round == number:
+            wanted = plan is not None and client in plan.plan and update.round == number
+            if wanted:
                 self._method.check(self.state, update, self.assignment(client))
         except UpdateError as error:
             return UpdateRejected(client, number, str(error))
         digest = hashlib.sha256(content).hexdigest()
-        if not self._has_accepted(client):
-            write_bytes(self.folder.update_file(update.round, client), content)
+        if wanted and not self._has_accepted(client):
+            write_bytes(self.folder.update_file(number, client), content)
         return UpdateReceived(
             client=client,
             round=update.round,

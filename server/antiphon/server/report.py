@@ -5,20 +5,22 @@ round machine (server/round.py) made of it: a test holds the two against each ot
 report.json, report.md and plots/ into the run's folder; a run that was cut off gets a report too.
 
 None (JSON null) means: not measured, or no finite number. Means over clients are unweighted
-(macro), so that a small site counts as much as a large one. Seconds are on the engine's clock
-(simulated ones in a simulation), without the time in which no engine was running.
+(macro), so that a small site counts as much as a large one. Seconds are real ones, without the time
+in which no engine was running. A simulation's clock is virtual, so its real seconds are the sum of
+its phases, one after the other in one process; what the clock says is `simulated_seconds`.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from typing import Literal, TypedDict, cast
+from typing import Any, Literal, TypedDict, cast
 
 from antiphon.core import events
 from antiphon.core.events import Plain
-from antiphon.core.files import write_text, written_whole
+from antiphon.core.files import write_text
 from antiphon.core.journal import Entry, Journal
 from antiphon.core.run_folder import RunFolder
 
@@ -81,7 +83,8 @@ class RoundReport(TypedDict):
     per_client: dict[str, Measurement]
     bytes_up: int | None
     bytes_down: int | None
-    seconds: float
+    seconds: float | None
+    simulated_seconds: float | None
     seconds_by_phase: dict[str, float]
     cohort: list[str]
     accepted: list[str]
@@ -129,6 +132,7 @@ class Report(TypedDict):
     rounds: list[RoundReport]
     bytes: ByteReport
     seconds: dict[str, float | None]
+    simulated_seconds: float | None
     peak_memory_bytes: int | None
     facts: dict[str, Plain]
     train_examples: dict[str, int]
@@ -166,10 +170,11 @@ def write(folder: RunFolder) -> Report:
 
     with Journal.reading(folder.journal_file) as journal:
         report = build(journal.read(), str(folder.path.resolve()), _adapters(folder))
-    with written_whole(folder.plots) as part:
-        part.mkdir()
-        pictures = plots.draw(report, part)
-    write_text(folder.report_md, report_page.page(report, pictures, folder.plots.name))
+    drawn = plots.draw(report, folder.plots)
+    others = {path.name: path.stem for path in sorted(folder.plots.glob("*.svg"))}
+    titles = drawn | others | drawn  # ours first, then what others put there (the data's split)
+    links = {f"{folder.plots.name}/{name}": title for name, title in titles.items()}
+    write_text(folder.report_md, report_page.page(report, links))
     write_text(folder.report_json, json.dumps(report, allow_nan=False, indent=1) + "\n")
     return report
 
@@ -259,7 +264,7 @@ class _Run:
             self.close_if_settled()
 
     def stands(self, number: int) -> bool:
-        """Say whether no later round took the model of this one back."""
+        """Say whether the model of a round was not taken back."""
         return number not in self.undone
 
     def tell(self, number: int, client: str | None, what: str, reason: str) -> None:
@@ -276,7 +281,12 @@ class _Run:
         last = cast(_Round, self.last)
         accepted, quorum = last.counts["accepted"], last.planned.quorum
         for client in last.having("assigned"):
-            self.tell(last.planned.round, client, "unfinished", f"no update before {cause}")
+            self.tell(
+                last.planned.round,
+                client,
+                "unfinished",
+                f"the round closed before its update: {cause}",
+            )
         if accepted >= quorum:
             last.phase, self.failed_in_a_row = "folding", 0
             return
@@ -290,7 +300,8 @@ class _Run:
             self.tell(last.planned.round, None, outcome, reason)
         self.failed_in_a_row = self.failed_in_a_row + 1 if outcome == "failed" else 0
         if started and self.failed_in_a_row >= started.max_failed_rounds:
-            self.end = (False, f"{self.failed_in_a_row} rounds in a row have failed: {reason}")
+            told = f"{self.failed_in_a_row} rounds in a row have failed"
+            self.end = (False, f"{told}; round {last.planned.round}: {reason}")
         elif started and len(self.rounds) >= started.rounds:
             endings = Counter(each.outcome for each in self.rounds.values())
             told = ", ".join(f"{count} {ending}" for ending, count in sorted(endings.items()))
@@ -379,6 +390,7 @@ def _direct(run: _Run, event: events.Event, now: float) -> None:
             run.model, run.before = event.round, run.model
         case events.RoundUndone() if last:
             run.finish("undone", event.reason)
+            run.means.setdefault(event.round, {})
             if run.before >= 0:
                 run.undone.add(run.model)
                 run.model, run.before = run.before, -1
@@ -404,21 +416,27 @@ def _resume(run: _Run, now: float) -> None:
 
 
 def _report(run: _Run) -> Report:
-    phases: dict[str, float | None] = {}
-    for each in run.phases.values():
-        for phase, seconds in each.items():
-            phases[phase] = (phases.get(phase) or 0.0) + seconds
-    final = max((number for number in run.means if number > 0 and run.stands(number)), default=0)
+    evaluations = {number: each for number in run.means if (each := _evaluation(run, number))}
+    final = max((number for number in evaluations if run.stands(number)), default=0)
+    phases: defaultdict[str, float] = defaultdict(float)
+    for timed in run.phases.values():
+        for phase, seconds in timed.items():
+            phases[phase] += seconds
+    real, simulated = _seconds(run, run.seconds if run.started else None, phases)
     complete, reason = run.end or (False, None)
     return Report(
         run_id=run.started.run_id if run.started else None,
         run_dir=None,
         adapter=None,
-        initial=_evaluation(run, 0),
-        final=_evaluation(run, final) if final else None,
-        rounds=[_round(run, each) for _, each in sorted(run.rounds.items())],
+        initial=evaluations.get(0),
+        final=evaluations[final] if final else None,
+        rounds=[
+            _round(run, each, evaluations.get(number))
+            for number, each in sorted(run.rounds.items())
+        ],
         bytes=_bytes(run),
-        seconds={**phases, "total": run.seconds if run.started else None},
+        seconds={**phases, "total": real},
+        simulated_seconds=simulated,
         peak_memory_bytes=run.peak,
         facts=run.facts,
         train_examples=dict(sorted(run.train_examples.items())),
@@ -429,9 +447,20 @@ def _report(run: _Run) -> Report:
     )
 
 
-def _round(run: _Run, each: _Round) -> RoundReport:
+def _seconds(
+    run: _Run, clock: float | None, phases: Mapping[str, float]
+) -> tuple[float | None, float | None]:
+    """Return real and simulated seconds."""
+    if run.facts.get("engine") != "simulation":
+        return clock, None
+    return (sum(phases.values()) if phases else None), clock
+
+
+def _round(run: _Run, each: _Round, evaluation: Evaluation | None) -> RoundReport:
     number = each.planned.round
-    evaluation = _evaluation(run, number)
+    phases = run.phases.get(number, {})
+    clock = run.seconds - each.began if each.seconds is None else each.seconds
+    real, simulated = _seconds(run, clock, phases)
     return RoundReport(
         round=number,
         outcome=each.outcome,
@@ -440,8 +469,9 @@ def _round(run: _Run, each: _Round) -> RoundReport:
         per_client=evaluation["per_client"] if evaluation else {},
         bytes_up=run.moved[number, "up"] if run.moved else None,
         bytes_down=run.moved[number, "down"] if run.moved else None,
-        seconds=run.seconds - each.began if each.seconds is None else each.seconds,
-        seconds_by_phase=run.phases.get(number, {}),
+        seconds=real,
+        simulated_seconds=simulated,
+        seconds_by_phase=phases,
         cohort=list(each.planned.cohort),
         accepted=each.having("accepted"),
         rejected=each.having("rejected"),
@@ -453,7 +483,7 @@ def _round(run: _Run, each: _Round) -> RoundReport:
 
 
 def _evaluation(run: _Run, number: int) -> Evaluation | None:
-    """Return the evaluation of a round if it was gone through with; half of one tells of no mean."""
+    """Return the evaluation of a round unless it was cut off."""
     means, clients = run.means.get(number), run.evaluated.get(number, {})
     if means is None or not (means or clients):
         return None

@@ -22,11 +22,13 @@ class Space:
     """The space of a run.
 
     initial: the adapter's first factors (empty where the seeds move the weights); weights: shape of
-    each linear weight that the seeds move, by module (empty otherwise); model_parameters: of the base.
+    each linear weight that the seeds move, by module (empty otherwise); base_model: what an adapter's
+    user gives to transformers, a folder or a hub id; model_parameters: of that model.
     """
 
     initial: Params
     weights: Mapping[str, tuple[int, int]]
+    base_model: str
     model_parameters: int
 
     @property
@@ -49,4 +51,4 @@ def write_adapter(path: Path, config: RunConfig, space: Space, download: Downloa
         else:
             factors = moved(space.initial, download, along)
     assert not isinstance(factors, SeedCoefficients)
-    write_peft_folder(path, factors, AdapterShape(config.model.model_name_or_path, scale))
+    write_peft_folder(path, factors, AdapterShape(space.base_model, scale))

@@ -78,8 +78,7 @@ def dirichlet(*, alpha: float = 0.5, label: str | None = None) -> Partition:
                 return _named(shares)
         raise DataError(
             f"dirichlet with alpha {alpha} left a client without rows in {_DIRICHLET_DRAWS} draws "
-            "of "
-            f"{len(rows.values)} rows over {count} clients: raise alpha, or lower data.clients"
+            f"of {len(rows.values)} rows over {count} clients: raise alpha, or lower data.clients"
         )
 
     return Partition(split)
@@ -97,8 +96,7 @@ def quantity(*, exponent: float = 1.0) -> Partition:
         if not all(len(share) for share in shares):
             raise DataError(
                 f"quantity with exponent {exponent} leaves a client without rows ({total} rows "
-                "over "
-                f"{count} clients): lower the exponent or data.clients"
+                f"over {count} clients): lower the exponent or data.clients"
             )
         return _named(shares)
 
@@ -120,9 +118,8 @@ def _clients(rows: Rows, clients: int | None, name: str) -> int:
 def _value(value: object, field: str, keys: Sequence[str]) -> str:
     if value is None or isinstance(value, list | dict) or value == "":
         raise DataError(
-            f"partition by field {field!r}: a row has {value!r} there, expected a name; its "
-            "fields are "
-            f"{', '.join(keys)}"
+            f"partition by field {field!r}: a row has {value!r} there, expected a name; its fields "
+            f"are {', '.join(keys)}"
         )
     return str(value)
 
@@ -134,8 +131,7 @@ def _labels(rows: Rows, field: str | None) -> list[str]:
     if any(label is None for label in labels):
         raise DataError(
             "partition dirichlet needs labels: use the classification format, or name a field of "
-            "the "
-            "rows in its argument label"
+            "the rows in its argument label"
         )
     return [str(label) for label in labels]
 

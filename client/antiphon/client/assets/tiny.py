@@ -11,7 +11,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from antiphon.client.assets.tiny_task import lexicon, rows_as_jsonl, uniform
 from antiphon.core.tensors import write_tensors
@@ -25,7 +25,8 @@ _MAX_POSITION = 512
 # words would have to be learned one by one.
 _KINSHIP = 1.0
 _CHAT_TEMPLATE = (
-    "{% for message in messages %}<{{ message['role'] }}> {{ message['content'] }} <eos> "
+    "{% for message in messages %}"
+    "<{{ message['role'] }}> {{ message['content'] }} <eos> "
     "{% endfor %}"
     "{% if add_generation_prompt %}<assistant> {% endif %}"
 )
@@ -109,7 +110,6 @@ def _write_tokenizer(folder: Path, vocabulary: list[str]) -> None:
     ids = {word: index for index, word in enumerate(vocabulary)}
     tokenizer = Tokenizer(models.WordLevel(ids, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer.decoder = decoders.WordPiece(prefix="")
     tokenizer.add_special_tokens(list(_SPECIAL))
     tokenizer.save(str(folder / "tokenizer.json"))
     _write_json(

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from antiphon.client.assets.unpack import unpack
 from antiphon.core.errors import DownloadError
 
 _DOMAINS = {
@@ -29,6 +30,9 @@ def convert(unpacked: Path, target: Path) -> None:
     strength is |rating|; polarity is `positive` above a rating of 0, else `negative`. A strength of
     0 has no polarity worth learning: leave it out with a filter on strength.
     """
+    sentences = unpacked / "sentences"
+    for archive in unpacked.rglob("*.tar.gz"):
+        unpack(archive, ["*_GroundTruth.txt"], sentences)
     with (target / "rows.jsonl").open("w", encoding="utf-8") as file:
         for domain, name in _DOMAINS.items():
             found = next(unpacked.rglob(name), None)

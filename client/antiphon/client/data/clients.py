@@ -74,8 +74,7 @@ def hold_out(
     if len(examples) < eval_examples + 1:
         raise DataError(
             f"client {name!r} has {len(examples)} examples, but holding out {eval_examples} needs "
-            "at "
-            f"least {eval_examples + 1}: lower data.eval_examples, or use fewer clients"
+            f"at least {eval_examples + 1}: lower data.eval_examples, or use fewer clients"
         )
     rng = np.random.Generator(np.random.Philox([seed, zlib.crc32(name.encode())]))
     shuffled = [examples[index] for index in rng.permutation(len(examples))]

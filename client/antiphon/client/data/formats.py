@@ -72,8 +72,7 @@ def classification(*, text: str, label: str, template: str, verbalizers: dict[st
     if len(words) < 2 or len(set(words)) < len(words) or "" in words:
         raise ConfigError(
             f"format: classification.verbalizers {verbalizers!r} must give at least two labels, "
-            "each a "
-            "word of its own that is not empty"
+            "each a word of its own that is not empty"
         )
     labels = tuple(verbalizers)
 

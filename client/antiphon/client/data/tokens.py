@@ -136,8 +136,8 @@ def _chat_spans(tokenizer: Tokenizer, messages: Sequence[Message]) -> list[tuple
         if before is None or not before.startswith(done):
             raise DataError(
                 "the tokenizer's chat template changes earlier turns when later ones follow, so "
-                "the "
-                "assistant's turns cannot be told apart: use another template, or prompt_completion"
+                "the assistant's turns cannot be told apart: use another template, or "
+                "prompt_completion"
             )
         spans += [(before[len(done) :], False), (after[len(before) :], True)]
         done = after

@@ -1,0 +1,48 @@
+"""What many tests share: hypothesis without a stopwatch, and runs of the tiny model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import settings
+
+from antiphon.core import config as configs
+from antiphon.core.config import RunConfig
+
+# A loaded machine is slow now and then; that is no reason for a test to fail.
+settings.register_profile("antiphon", deadline=None)
+settings.load_profile("antiphon")
+
+ROOT = Path(__file__).parent.parent
+TINY = ROOT / "examples" / "tiny.yaml"
+
+ConfigMaker = Callable[..., RunConfig]
+
+
+@pytest.fixture
+def tiny_values(tmp_path: Path) -> dict[str, Any]:
+    """The tiny example as plain values, cut to a second's work, in a folder of the test's own."""
+    values: dict[str, Any] = yaml.safe_load(TINY.read_text())
+    values["rounds"] = 2
+    values["training"]["max_steps"] = 2
+    values["seeds"]["max_steps"] = 3
+    values["data"] |= {"eval_examples": 20, "max_train_examples": 40}
+    values["output"] = {"runs_dir": str(tmp_path / "runs")}
+    return values
+
+
+@pytest.fixture
+def tiny_config(tiny_values: dict[str, Any]) -> ConfigMaker:
+    """Make a small run's config with overrides: tiny_config("rounds=3", "method=seeds")."""
+
+    def make(*overrides: str) -> RunConfig:
+        values: Mapping[str, Any] = tiny_values
+        for override in overrides:
+            values = configs.override(values, override)
+        return configs.validate(values)
+
+    return make

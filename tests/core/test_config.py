@@ -1,0 +1,86 @@
+"""What a run's YAML may say, and what is said back when it is wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from antiphon.core import config as configs
+from antiphon.core.errors import ConfigError
+
+TINY = Path(__file__).parent.parent.parent / "examples" / "tiny.yaml"
+
+MISTAKES = {
+    "rouns=3": "did you mean 'rounds'",
+    "training.learning_rat=1": "did you mean 'learning_rate'",
+    "rounds=many": "rounds: .*got 'many'",
+    "rounds=0": "rounds: .*greater than 0.*got 0",
+    "cohort={size: 2, quorum: 3}": "quorum is 3 but cohort.size is 2.*Lower the quorum",
+    "server_opt=sdg": "no server_opt 'sdg'.*Did you mean 'sgd'",
+    "server_opt={kind: sgd, lrr: 1}": "sgd takes .*not \\['lrr'\\]",
+    "server_opt.lr=fast": "sgd.lr.*got 'fast'",
+    "lora.client_ranks={meadow: 99}": "above lora.r",
+    "name=a/b": "name: .*got 'a/b'",
+    "data.partition=dirichlett": "Did you mean 'dirichlet'",
+    "cohort={scheduler: all, size: 2}": "scheduler: random",
+}
+
+
+@pytest.mark.parametrize(("override", "message"), MISTAKES.items(), ids=MISTAKES)
+def test_mistakes_are_explained(override, message):
+    """Each mistake is named with what was got and what to do."""
+    with pytest.raises(ConfigError, match=message):
+        configs.load(TINY, [override])
+
+
+def test_contradicting_method_and_optimizer():
+    """An optimizer that is not linear cannot act on seed-scalars."""
+    with pytest.raises(ConfigError, match="adam is not linear.*use sgd"):
+        configs.load(TINY, ["method=seeds", "server_opt=adam"])
+
+
+def test_overrides_reach_into_a_strategy_given_by_name():
+    """`server_opt.lr=0.5` on `server_opt: sgd` means {kind: sgd, lr: 0.5}."""
+    config = configs.load(TINY, ["server_opt=sgd", "server_opt.lr=0.5"])
+
+    assert config.server_opt.arguments == {"lr": 0.5}
+
+
+def test_scientific_notation_is_a_number():
+    """YAML 1.2's 1e-3 is a number, although PyYAML alone reads text."""
+    assert configs.load(TINY, ["training.learning_rate=1e-3"]).training.learning_rate == 0.001
+
+
+def test_the_resolved_config_is_the_same_run():
+    """What is printed and stored, read again, has the same hash."""
+    config = configs.load(TINY)
+
+    assert configs.config_hash(configs.validate(configs.resolved(config))) == configs.config_hash(config)
+
+
+def test_the_hash_leaves_the_place_of_the_output_out():
+    """Where the run folder lies does not make it another run; the seed does."""
+    here, there = (configs.load(TINY, [f"output.runs_dir={place}"]) for place in ("a", "b"))
+
+    assert configs.config_hash(here) == configs.config_hash(there)
+    assert configs.config_hash(here) != configs.config_hash(configs.load(TINY, ["seed=8"]))
+
+
+def test_a_missing_file_is_said(tmp_path):
+    """The error names the file."""
+    with pytest.raises(ConfigError, match=r"no such file: .*nothing\.yaml"):
+        configs.load(tmp_path / "nothing.yaml")
+
+
+def test_every_field_is_described():
+    """No key of a config lacks a description in the schema."""
+    schema = configs.json_schema()
+    models = [schema, *schema["$defs"].values()]
+
+    missing = [
+        f"{model['title']}.{name}"
+        for model in models
+        for name, field in model.get("properties", {}).items()
+        if "description" not in field
+    ]
+
+    assert missing == []
