@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from hypothesis import settings
 
 from antiphon.core import config as configs
 from antiphon.core.config import RunConfig
+
+# torch's threads spin while they wait; beside another busy process that makes each step ten times slower.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # A loaded machine is slow now and then; that is no reason for a test to fail.
 settings.register_profile("antiphon", deadline=None)

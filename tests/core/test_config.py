@@ -19,6 +19,7 @@ MISTAKES = {
     "server_opt={kind: sgd, lrr: 1}": "sgd takes .*not \\['lrr'\\]",
     "server_opt.lr=fast": "sgd.lr.*got 'fast'",
     "lora.client_ranks={meadow: 99}": "above lora.r",
+    "cohort.deadline_s=5": "no update could ever arrive",
     "name=a/b": "name: .*got 'a/b'",
     "data.partition=dirichlett": "Did you mean 'dirichlet'",
     "cohort={scheduler: all, size: 2}": "scheduler: random",
@@ -34,8 +35,14 @@ def test_mistakes_are_explained(override, message):
 
 def test_contradicting_method_and_optimizer():
     """An optimizer that is not linear cannot act on seed-scalars."""
-    with pytest.raises(ConfigError, match="adam is not linear.*use sgd"):
+    with pytest.raises(ConfigError, match=r"adam is not linear.*use sgd"):
         configs.load(TINY, ["method=seeds", "server_opt=adam"])
+
+
+def test_plain_averaging_needs_equal_ranks():
+    """`factors` with clients of other ranks is refused before anybody trains."""
+    with pytest.raises(ConfigError, match="use aggregation: product"):
+        configs.load(TINY, ["aggregation=factors", "lora.client_ranks={meadow: 2}"])
 
 
 def test_overrides_reach_into_a_strategy_given_by_name():

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from antiphon.core.errors import ProtocolError
 from antiphon.core.events import (
     BytesMoved,
     ClientFailed,
@@ -23,26 +24,19 @@ from antiphon.core.events import (
     UpdateReceived,
     UpdateRejected,
 )
-from antiphon.server.round import (
+from antiphon.server.actions import (
     Action,
     Assign,
     CancelAssignment,
     Evaluate,
     Finish,
     Fold,
-    Outcome,
     PlanRound,
-    ProtocolError,
     Reply,
-    RunState,
-    having,
-    next_deadline,
-    pending_actions,
-    present,
-    replay,
-    step,
-    why_waiting,
 )
+from antiphon.server.round import next_deadline, pending_actions, replay, step
+from antiphon.server.run_state import Outcome, RunState, having, present
+from antiphon.server.waiting import why_waiting
 
 START = RunStarted("quickstart", "0123", rounds=3, min_clients=2, max_failed_rounds=2)
 JOINED = [ClientJoined(each, 100) for each in "cab"]

@@ -29,23 +29,10 @@ from antiphon.core.events import (
     decode,
     encode,
 )
-from antiphon.server.round import (
-    Action,
-    Assign,
-    Evaluate,
-    Finish,
-    Fold,
-    PlanRound,
-    Reply,
-    RunState,
-    having,
-    next_deadline,
-    pending_actions,
-    present,
-    replay,
-    step,
-    why_waiting,
-)
+from antiphon.server.actions import Action, Assign, Evaluate, Finish, Fold, PlanRound, Reply
+from antiphon.server.round import next_deadline, pending_actions, replay, step
+from antiphon.server.run_state import RunState, having, present
+from antiphon.server.waiting import why_waiting
 
 CLIENTS = ("anna", "bela", "carl", "dora", "emil")
 ENDS = ("complete", "stopped")

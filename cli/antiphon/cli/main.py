@@ -8,6 +8,7 @@ progress goes to stderr.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +18,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from antiphon.core.errors import UserError
+
+# torch's threads spin while they wait for each other; beside another busy process that makes a step ten
+# times slower (docs/benchmarks.md). It must be set before torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 app = typer.Typer(
     help="Federated fine-tuning of language models.",

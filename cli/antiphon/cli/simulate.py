@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from antiphon.core.config import RunConfig, load
+from antiphon.core.config import load
 from antiphon.core.run_folder import RunFolder
 from antiphon.simulation.monitor import Monitor
 from antiphon.simulation.progress import TerminalMonitor
@@ -37,7 +37,7 @@ def run_simulation(
         )
     except KeyboardInterrupt:
         raise SystemExit(_interrupted(console, path, overrides, folders)) from None
-    return _finished(console, config, folder)
+    return _finished(console, folder)
 
 
 def _show_split(console: Console, split: Split) -> None:
@@ -60,7 +60,7 @@ def _interrupted(
     return 130
 
 
-def _finished(console: Console, config: RunConfig, folder: RunFolder) -> dict[str, Any]:
+def _finished(console: Console, folder: RunFolder) -> dict[str, Any]:
     report: dict[str, Any] = json.loads(folder.report_json.read_text())
     initial, final = report["initial"], report["final"]
     for metric in ("accuracy", "loss"):
@@ -69,7 +69,6 @@ def _finished(console: Console, config: RunConfig, folder: RunFolder) -> dict[st
             start = f"{before:.3f} → " if before is not None else ""
             console.print(f"[bold]{metric}[/]: {start}{final[metric]:.3f}", highlight=False)
     console.print(f"report:  {escape(str(folder.report_md))}", highlight=False, soft_wrap=True)
-    adapter = folder.adapter(config.rounds)
-    if adapter.exists():
-        console.print(f"adapter: {escape(str(adapter))}", highlight=False, soft_wrap=True)
+    if report["adapter"]:
+        console.print(f"adapter: {escape(report['adapter'])}", highlight=False, soft_wrap=True)
     return report

@@ -7,6 +7,7 @@ import sys
 from inspect import Parameter
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from antiphon.core import registry
@@ -28,10 +29,11 @@ def list_strategies(*, as_json: bool) -> None:
     for kind in registry.KINDS:
         for name in registry.members(kind):
             summary = (registry.factory(kind, name).__doc__ or "").strip().splitlines()[0]
-            table.add_row(kind, f"[bold]{name}[/]", _arguments(kind, name), summary)
+            table.add_row(kind, f"[bold]{name}[/]", _arguments(kind, name), escape(summary))
     Console().print(table)
 
 
 def _arguments(kind: str, name: str) -> str:
     parameters = registry.signature(kind, name).values()
-    return ", ".join(str(each.replace(kind=Parameter.POSITIONAL_OR_KEYWORD)) for each in parameters)
+    plain = (str(each.replace(kind=Parameter.POSITIONAL_OR_KEYWORD)) for each in parameters)
+    return escape(", ".join(plain).replace("'", ""))

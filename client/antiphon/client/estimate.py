@@ -35,8 +35,9 @@ def estimate(config: RunConfig) -> Estimate:
     total, trained = shapes.model_parameters, shapes.parameters
     if config.method == "seeds":
         seeds = config.seeds
-        touched = min(seeds.num_seeds, config.rounds * seeds.max_steps * (config.data.clients or 1))
-        up, down = _BYTES_PER_SCALAR * seeds.max_steps, _BYTES_PER_SCALAR * touched
+        # Every seed may have been touched; a full set travels without indices.
+        per_seed = _FLOAT * (2 if seeds.sampling == "pro" else 1)
+        up, down = _BYTES_PER_SCALAR * seeds.max_steps, per_seed * seeds.num_seeds
         return Estimate(total, trained, up, down, _FLOAT * total)
     dtype: torch.dtype = pick_precision(config.model.precision, pick_device(config.model.device))
     moved = _FLOAT * trained

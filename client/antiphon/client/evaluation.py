@@ -17,7 +17,12 @@ from torch.nn import functional
 
 from antiphon.client.data.clients import HeldOut
 from antiphon.client.data.tokens import Batch, Encoded, collate
-from antiphon.client.language_model import LanguageModel, completion_logits, token_losses
+from antiphon.client.language_model import (
+    LanguageModel,
+    completion_logits,
+    label_targets,
+    token_losses,
+)
 from antiphon.client.rouge import rouge_l
 
 
@@ -89,14 +94,18 @@ def _measure(model: LanguageModel, batch: list[HeldOut]) -> _Sums:
 
 def _measure_single_tokens(model: LanguageModel, batch: list[HeldOut]) -> _Sums:
     encoded = _collated(model, [each.reference for each in batch])
-    logits, _ = completion_logits(model, encoded)
-    answers = torch.tensor([each.reference.input_ids[-1] for each in batch], device=model.device)
-    nats = functional.cross_entropy(logits, answers, reduction="sum")
+    logits, rows = completion_logits(model, encoded)
+    targets = label_targets(encoded, rows)
     right = 0
     for each, row in zip(batch, logits, strict=True):
-        candidates = [option.input_ids[-1] for option in each.options]
-        right += int(row[candidates].argmax()) == each.example.label
+        among = row if encoded.candidates is not None else row[_answers(each)]
+        right += int(among.argmax()) == each.example.label
+    nats = functional.cross_entropy(logits, targets, reduction="sum")
     return _Sums(float(nats), len(batch), right, len(batch))
+
+
+def _answers(held: HeldOut) -> list[int]:
+    return [option.input_ids[-1] for option in held.options]
 
 
 def _one_token_each(held: HeldOut) -> bool:

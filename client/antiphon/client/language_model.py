@@ -109,20 +109,33 @@ def _head_is_more_than_linear(network: Any, device: torch.device) -> bool:
 def completion_logits(model: LanguageModel, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     """Return logits (n, vocabulary), float32, of the n label positions, and their row (n,) in the batch.
 
-    Row-major over the batch: the first rows' positions come first.
+    Row-major over the batch: the first rows' positions come first. Where the batch has candidates, the
+    logits are of those only, (n, k).
     """
     predicts = batch.labels[:, 1:] != IGNORED
     rows = predicts.nonzero()[:, 0]
     inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
     if model.whole_logits:
-        return model.network(**inputs, use_cache=False).logits[:, :-1][predicts].float(), rows
-    hidden = model.network.get_decoder()(**inputs, use_cache=False).last_hidden_state
-    head: nn.Module = model.network.get_output_embeddings()
-    return head(hidden[:, :-1][predicts]).float(), rows
+        logits = model.network(**inputs, use_cache=False).logits[:, :-1][predicts]
+    else:
+        hidden = model.network.get_decoder()(**inputs, use_cache=False).last_hidden_state
+        head: nn.Module = model.network.get_output_embeddings()
+        logits = head(hidden[:, :-1][predicts])
+    if batch.candidates is not None:
+        logits = logits.gather(1, batch.candidates[rows])
+    return logits.float(), rows
+
+
+def label_targets(batch: Batch, rows: torch.Tensor) -> torch.Tensor:
+    """Return the index (n,) of each label among the logits of `completion_logits`."""
+    labels = batch.labels[:, 1:]
+    labels = labels[labels != IGNORED]
+    if batch.candidates is None:
+        return labels
+    return (batch.candidates[rows] == labels[:, None]).int().argmax(dim=1)
 
 
 def token_losses(model: LanguageModel, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the cross-entropy (n,) of each label token, in nats, and its row (n,) in the batch."""
     logits, rows = completion_logits(model, batch)
-    labels = batch.labels[:, 1:]
-    return functional.cross_entropy(logits, labels[labels != IGNORED], reduction="none"), rows
+    return functional.cross_entropy(logits, label_targets(batch, rows), reduction="none"), rows

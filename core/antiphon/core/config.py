@@ -90,7 +90,8 @@ class DataConfig(Section):
     )
     filter: dict[str, Any] = Field(
         default_factory=dict,
-        description="Keep rows whose field has this value, or lies in [low, high] for two numbers.",
+        description="Keep rows whose field has this value, lies in [low, high] for two numbers, or is "
+        "one of a list.",
     )
     clients: PositiveInt | None = Field(
         None, description="Number of clients; none: as many as the partition finds."
@@ -274,6 +275,18 @@ class RunConfig(Section):
             raise ValueError(
                 f"server_opt {self.server_opt.kind} is not linear, so it cannot act on seed-scalars: "
                 "use sgd, momentum or nesterov with method seeds"
+            )
+        if self.lora.client_ranks and self.method == "lora" and self.aggregation.kind == "factors":
+            raise ValueError(
+                "aggregation factors averages A and B of equal rank, but lora.client_ranks gives some "
+                "clients another: use aggregation: product, or leave the ranks out"
+            )
+        steps = self.training.max_steps if self.method == "lora" else self.seeds.max_steps
+        if self.engine.step_s * steps >= self.cohort.deadline_s:
+            raise ValueError(
+                f"{steps} steps of engine.step_s {self.engine.step_s:g} take until or past "
+                f"cohort.deadline_s ({self.cohort.deadline_s:g}): no update could ever arrive. Raise the "
+                "deadline or lower the steps"
             )
         high = [name for name, r in self.lora.client_ranks.items() if r > self.lora.r]
         if high:

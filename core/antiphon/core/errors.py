@@ -37,3 +37,7 @@ class RunFolderError(UserError):
 
 class UpdateError(AntiphonError):
     """A client's update is not what the round asked for; the update is refused, the round goes on."""
+
+
+class ProtocolError(AntiphonError):
+    """The engine reported something that cannot have happened now: a defect of the engine."""

@@ -57,8 +57,8 @@ def from_bytes(content: bytes) -> dict[str, AnyArray]:
     """Unpack safetensors bytes. Raises UpdateError for anything else."""
     try:
         tensors: dict[str, AnyArray] = load(content)
-    except SafetensorError as error:
-        raise UpdateError(f"not safetensors: {error}") from error
+    except (SafetensorError, KeyError) as error:  # KeyError: a dtype that numpy does not have
+        raise UpdateError(f"not safetensors that numpy can read: {error}") from error
     return tensors
 
 

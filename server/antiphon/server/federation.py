@@ -8,6 +8,7 @@ line is repaired by replay: `submit` writes the event to the journal before anyb
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from antiphon.core.errors import RunFolderError, UpdateError
 from antiphon.core.events import (
     Event,
     Observation,
+    RoundEvaluated,
     RoundFolded,
     RoundPlanned,
     RoundUndone,
@@ -31,11 +33,13 @@ from antiphon.core.run_folder import RunFolder
 from antiphon.core.tensors import read_tensors, to_bytes
 from antiphon.core.types import Assignment, State, Update
 from antiphon.core.wire import pack_assignment, unpack_update
+from antiphon.server.actions import Action
 from antiphon.server.methods import server_method
 from antiphon.server.planning import assignment_of, plan_round
-from antiphon.server.round import Action, RunState, replay, step
+from antiphon.server.round import replay, step
+from antiphon.server.run_state import RunState
 from antiphon.server.space import Space, write_adapter
-from antiphon.strategies.guard import Guard, learning_rate_scale, undo
+from antiphon.strategies.guard import learning_rate_scale, undo
 from antiphon.strategies.method import Download
 
 MAX_FAILED_ROUNDS = 3
@@ -53,9 +57,11 @@ class Federation:
         self._method = server_method(config)
         entries = list(journal.read())
         self.machine = replay((entry.event, entry.at_s) for entry in entries)
-        plans = (entry.event for entry in entries if isinstance(entry.event, RoundPlanned))
+        self._plans: dict[int, RoundPlanned] = {}
+        self._best_held_out_loss = math.inf
+        for entry in entries:
+            self._remember(entry.event)
         self._downloads: dict[int, Download] = {}
-        self._plans = {plan.round: plan for plan in plans}
         self.state: State = self._last_state()
 
     def start(self, min_clients: int) -> tuple[Action, ...]:
@@ -84,8 +90,7 @@ class Federation:
         after, actions = step(self.machine, event, now)
         self._journal.append(event, now)
         self.machine = after
-        if isinstance(event, RoundPlanned):
-            self._plans[event.round] = event
+        self._remember(event)
         return actions
 
     def observe(self, *observations: Observation) -> None:
@@ -151,8 +156,8 @@ class Federation:
 
     def undo_if_exploded(self, number: int, loss: float) -> RoundUndone | None:
         """Roll the round's fold back where the held-out loss shows that it broke the model."""
-        guard = Guard(self.config.seeds.guard_loss_factor)
-        if self.config.method != "seeds" or not guard.exploded(self.state, loss):
+        limit = self.config.seeds.guard_loss_factor * self._best_held_out_loss
+        if self.config.method != "seeds" or loss <= limit:  # NaN is over every limit
             return None
         self._write_undone(number, undo(self.state))
         return RoundUndone(number, f"the held-out loss rose to {loss:.3g} nats per token")
@@ -167,6 +172,13 @@ class Federation:
         if every is None:
             every = self.config.rounds if self.config.trains_weights else 1
         return number == self.config.rounds or (number > 0 and number % every == 0)
+
+    def _remember(self, event: Event) -> None:
+        if isinstance(event, RoundPlanned):
+            self._plans[event.round] = event
+        elif isinstance(event, RoundEvaluated):
+            loss = event.metrics.get("loss", math.inf)
+            self._best_held_out_loss = min(self._best_held_out_loss, loss)
 
     def _has_accepted(self, client: str) -> bool:
         receipt = self.machine.receipts.get(client)

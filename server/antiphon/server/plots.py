@@ -11,13 +11,11 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from antiphon.core.files import written_whole
 from antiphon.server.report_page import bytes_said, duration, share, times_less
-
-if TYPE_CHECKING:
-    from antiphon.server.report import Report
+from antiphon.server.report_types import Report
 
 _BLUE, _GREY = "#0072B2", "#767676"
 _COLOURS = ("#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from antiphon.server.report import Problem, Report, RoundReport
+from antiphon.server.report_types import Problem, Report, RoundReport
 
 _NONE = "–"
 _MOST_ROUNDS = 50  # rows; the first and the last ones are shown, report.json has them all
@@ -279,9 +277,9 @@ def _ends(rows: list[list[str]], most: int) -> list[list[str]]:
 
 
 def _cell(text: str) -> str:
-    """Return text that cannot break out of a table's cell, nor be taken for HTML."""
+    """Return text that cannot break out of a table's cell, nor be taken for HTML or a formula."""
     safe = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
-    return safe.replace("\\", "\\\\").replace("|", "\\|")
+    return safe.replace("\\", "\\\\").replace("|", "\\|").replace("$", "\\$")
 
 
 def _code(text: str) -> str:

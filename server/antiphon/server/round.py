@@ -26,13 +26,11 @@ run; it can be resumed when the fleet is mended.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from collections.abc import Iterable
+from dataclasses import replace
 
-from antiphon.core.errors import AntiphonError
+from antiphon.core.errors import ProtocolError
 from antiphon.core.events import (
     ClientFailed,
     ClientJoined,
@@ -49,144 +47,34 @@ from antiphon.core.events import (
     UpdateReceived,
     UpdateRejected,
 )
-
-Phase = Literal[
-    "new", "waiting", "planning", "collecting", "folding", "evaluating", "complete", "stopped"
-]
-Status = Literal["assigned", "accepted", "failed", "rejected", "left"]
-Verdict = Literal["accepted", "duplicate", "late", "rejected", "unknown"]
-Ending = Literal["folded", "undone", "failed", "stopped"]
+from antiphon.server.actions import (
+    Action,
+    Assign,
+    CancelAssignment,
+    Evaluate,
+    Finish,
+    Fold,
+    PlanRound,
+    Reply,
+)
+from antiphon.server.run_state import (
+    MAY_DELIVER,
+    Ending,
+    Member,
+    Outcome,
+    Phase,
+    Receipt,
+    RunState,
+    Slot,
+    Status,
+    having,
+    present,
+)
+from antiphon.server.verdict import Verdict, judge
 
 FromClients = ClientJoined | ClientLeft | UpdateReceived | UpdateRejected | ClientFailed
 """Events that a client can cause: none of them ever raises, whatever they say and whenever."""
 
-_OPEN: tuple[Status, ...] = ("assigned", "failed", "left")  # an update may still come from these
-_MOST_NAMES = 5
-_NO_RUN = RunStarted("", "", rounds=1, min_clients=1, max_failed_rounds=1)  # of the phase `new`
-
-
-class ProtocolError(AntiphonError):
-    """The engine reported something that cannot have happened now: a defect of the engine."""
-
-
-@dataclass(frozen=True)
-class Member:
-    """A client that the run has met. examples: training examples it holds."""
-
-    examples: int
-    present: bool
-
-
-@dataclass(frozen=True)
-class Slot:
-    """One cohort member's part of the round; reason: why it failed, left or was rejected."""
-
-    status: Status
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class Receipt:
-    """The last update that was accepted from a client. digest: hex SHA-256 of its bytes."""
-
-    round: int
-    digest: str
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a round ended. accepted, rejected: clients, sorted; reason: empty for a folded round."""
-
-    round: int
-    ending: Ending
-    reason: str
-    accepted: tuple[str, ...]
-    rejected: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class RunState:
-    """Everything the machine remembers; two states are equal if they act alike from here on.
-
-    round: the one in work, or to be planned next (0: the untouched model); quorum, deadline
-    (absolute seconds) and deadline_s: of the round being collected; reason: why the run is complete
-    or stopped. A receipt holds the digest by which an engine finds an accepted update's bytes.
-    The mappings are never changed in place.
-    """
-
-    phase: Phase = "new"
-    run: RunStarted = _NO_RUN
-    clients: Mapping[str, Member] = field(default_factory=dict)
-    round: int = 0
-    cohort: Mapping[str, Slot] = field(default_factory=dict)
-    quorum: int = 0
-    deadline: float = 0.0
-    deadline_s: float = 0.0
-    receipts: Mapping[str, Receipt] = field(default_factory=dict)
-    outcomes: tuple[Outcome, ...] = ()
-    failed_in_a_row: int = 0
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class PlanRound:
-    """Ask the policy for a plan over these clients (sorted); answer with RoundPlanned."""
-
-    round: int
-    clients: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Assign:
-    """Give a client its part of the round. deadline: absolute seconds on the engine's clock."""
-
-    client: str
-    round: int
-    deadline: float
-
-
-@dataclass(frozen=True)
-class Reply:
-    """Answer the client's update: accepted and duplicate are good news, the rest says why not."""
-
-    client: str
-    round: int
-    verdict: Verdict
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class CancelAssignment:
-    """Tell a client that its round has closed: what it still computes is not wanted."""
-
-    client: str
-    round: int
-
-
-@dataclass(frozen=True)
-class Fold:
-    """Fold the updates of these clients, in this order (sorted); answer with RoundFolded/Undone."""
-
-    round: int
-    clients: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Evaluate:
-    """Measure the model after this round (0: untouched) if the config says so; RoundEvaluated."""
-
-    round: int
-
-
-@dataclass(frozen=True)
-class Finish:
-    """Nothing is left to do: write the report. complete: all rounds are over, one was folded."""
-
-    complete: bool
-    reason: str
-
-
-Action = PlanRound | Assign | Reply | CancelAssignment | Fold | Evaluate | Finish
 Step = tuple[RunState, tuple[Action, ...]]
 
 
@@ -253,61 +141,6 @@ def pending_actions(state: RunState) -> tuple[Action, ...]:
 def next_deadline(state: RunState) -> float | None:
     """Return when a Ticked event is due (absolute seconds), or None if no time limit runs."""
     return state.deadline if state.phase == "collecting" else None
-
-
-def why_waiting(state: RunState, now: float) -> str:
-    """Return one sentence on what the run waits for at `now` (seconds), for people."""
-    where = f"round {state.round}" if state.round else "before the first round"
-    match state.phase:
-        case "new":
-            return "the run has not started"
-        case "waiting":
-            here, needed = len(present(state)), state.run.min_clients
-            return f"{where}: waiting for clients ({here} of the {needed} needed are here)"
-        case "planning":
-            return f"{where}: waiting for the plan over {_count(len(present(state)), 'client')}"
-        case "collecting":
-            return f"{where}: {_waiting_for_updates(state, now)}"
-        case "folding":
-            return f"{where}: folding {_count(len(having(state, 'accepted')), 'update')}"
-        case "evaluating":
-            what = "the model" if state.round else "the untouched model"
-            return f"{where}: waiting for the evaluation of {what}"
-        case "complete" | "stopped":
-            return f"{state.phase}: {state.reason or 'no reason was given'}"
-
-
-def present(state: RunState) -> tuple[str, ...]:
-    """Return the clients that can be given work, sorted."""
-    return tuple(sorted(name for name, member in state.clients.items() if member.present))
-
-
-def having(state: RunState, status: Status) -> tuple[str, ...]:
-    """Return the members of the current cohort in this status, sorted."""
-    return tuple(sorted(name for name, slot in state.cohort.items() if slot.status == status))
-
-
-def _waiting_for_updates(state: RunState, now: float) -> str:
-    waited_for = having(state, "assigned")
-    more = len(waited_for) - _MOST_NAMES
-    names = ", ".join(waited_for[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
-    left = state.deadline - now
-    until = f"deadline in {_duration(left)}" if left > 0 else "the deadline has passed"
-    until = "no deadline" if math.isinf(left) else until
-    return (
-        f"waiting for {len(waited_for)} of {_count(len(state.cohort), 'update')} ({names}), "
-        f"quorum {state.quorum}, {until}"
-    )
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _start(state: RunState, event: RunStarted) -> Step:
@@ -404,13 +237,13 @@ def _leave(state: RunState, event: ClientLeft) -> RunState:
 
 
 def _receive(state: RunState, event: UpdateReceived) -> Step:
-    verdict, reason = _judge(state, event)
+    verdict, reason = judge(state, event)
     reply = Reply(event.client, event.round, verdict, reason)
     if verdict != "accepted":
         return state, (reply,)
     receipt = Receipt(event.round, event.digest)
     received = replace(state, receipts={**state.receipts, event.client: receipt})
-    return _with_slot(received, event.client, _OPEN, "accepted", ""), (reply,)
+    return _with_slot(received, event.client, MAY_DELIVER, "accepted", ""), (reply,)
 
 
 def _refuse(state: RunState, event: UpdateRejected) -> Step:
@@ -418,27 +251,7 @@ def _refuse(state: RunState, event: UpdateRejected) -> Step:
     reply = Reply(event.client, event.round, verdict, event.reason)
     if event.round != state.round:
         return state, (reply,)
-    return _with_slot(state, event.client, _OPEN, "rejected", event.reason), (reply,)
-
-
-def _judge(state: RunState, event: UpdateReceived) -> tuple[Verdict, str]:
-    if event.client not in state.clients:
-        return "unknown", f"no client {event.client!r} has joined this run: join first"
-    if state.receipts.get(event.client) == Receipt(event.round, event.digest):
-        return "duplicate", ""
-    newest = max(0, state.round - (state.phase in ("new", "waiting", "planning")))
-    if not 1 <= event.round <= newest:
-        return "rejected", f"round {event.round} has not been opened; the newest is {newest}"
-    if event.round < newest or state.phase != "collecting":
-        return "late", f"round {event.round} is closed"
-    slot = state.cohort.get(event.client)
-    if slot is None:
-        return "rejected", f"{event.client!r} is not in the cohort of round {event.round}"
-    if slot.status == "accepted":
-        return "rejected", f"another update for round {event.round} has been accepted already"
-    if slot.status == "rejected":
-        return "rejected", f"an update for round {event.round} was refused: {slot.reason}"
-    return "accepted", ""
+    return _with_slot(state, event.client, MAY_DELIVER, "rejected", event.reason), (reply,)
 
 
 def _with_slot(

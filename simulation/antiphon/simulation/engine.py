@@ -28,8 +28,7 @@ from antiphon.core.events import (
     Ticked,
 )
 from antiphon.core.wire import pack_update, unpack_assignment
-from antiphon.server.federation import Federation
-from antiphon.server.round import (
+from antiphon.server.actions import (
     Action,
     Assign,
     CancelAssignment,
@@ -38,9 +37,10 @@ from antiphon.server.round import (
     Fold,
     PlanRound,
     Reply,
-    next_deadline,
-    present,
 )
+from antiphon.server.federation import Federation
+from antiphon.server.round import next_deadline
+from antiphon.server.run_state import present
 from antiphon.simulation.monitor import Monitor
 
 Arrival = tuple[float, str, int]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from antiphon.core.events import RoundPlanned
-from antiphon.server.round import Reply
+from antiphon.server.actions import Reply
 
 
 class Monitor:

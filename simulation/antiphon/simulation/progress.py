@@ -18,7 +18,7 @@ from rich.progress import (
 
 from antiphon.core.config import RunConfig
 from antiphon.core.events import RoundPlanned
-from antiphon.server.round import Reply
+from antiphon.server.actions import Reply
 from antiphon.simulation.monitor import Monitor
 
 

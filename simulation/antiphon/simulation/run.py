@@ -76,8 +76,7 @@ def simulate(
         with Journal.writing(folder.journal_file) as journal:
             clock = VirtualClock(_last_moment(journal))
             federation = Federation(config, folder, journal, space, clock)
-            if resumed is None:
-                draw_split(split.clients, folder.plots / "split.svg", split.labels)
+            draw_split(split.clients, folder.plots / "split.svg", split.labels)
             federation.observe(_described(config, worker, federation, clients, split))
             with monitor_for(len(clients)) as monitor:
                 engine = Simulation(

@@ -18,7 +18,8 @@ class Example:
     """One example. The loss counts the completion, or the assistant's turns of `messages`.
 
     choices: the verbalizers of a classification, in the order of its labels; label: index of the
-    right one, so that completion == choices[label]. An example with choices ends without an
+    right one, so that completion == choices[label]; among_choices: the loss compares the choices with
+    each other only, not with the whole vocabulary. An example with choices ends without an
     end-of-sequence token, because a verbalizer is compared with the others and not generated.
     """
 
@@ -27,6 +28,7 @@ class Example:
     messages: tuple[Message, ...] = ()
     choices: tuple[str, ...] = ()
     label: int | None = None
+    among_choices: bool = False
 
     @property
     def characters(self) -> int:

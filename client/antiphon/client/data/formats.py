@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from antiphon.client.data.examples import Example, Message
 from antiphon.core.errors import ConfigError, DataError
@@ -59,12 +59,21 @@ def text() -> Format:
     return Format(lambda row: Example(completion=_text(row, "text", filled=True)))
 
 
-def classification(*, text: str, label: str, template: str, verbalizers: dict[str, str]) -> Format:
+def classification(
+    *,
+    text: str,
+    label: str,
+    template: str,
+    verbalizers: dict[str, str],
+    loss: Literal["vocabulary", "verbalizers"] = "vocabulary",
+) -> Format:
     """Classify by comparing the likelihood of one word per label.
 
     text, label: the row's fields; template: the prompt, with `{text}` where the text goes;
-    verbalizers: label value → its word, with the space that comes before it. Raises ConfigError for
-    a template without `{text}`, or verbalizers that are fewer than two, empty or equal.
+    verbalizers: label value → its word, with the space that comes before it; loss: cross-entropy over
+    the whole vocabulary, or among the verbalizers only (each must be one token), which spares
+    zeroth-order steps the work of making the words likely at all. Raises ConfigError for a template
+    without `{text}`, or verbalizers that are fewer than two, empty or equal.
     """
     if "{text}" not in template:
         raise ConfigError(f"format: classification.template {template!r} must contain {{text}}")
@@ -85,7 +94,13 @@ def classification(*, text: str, label: str, template: str, verbalizers: dict[st
             )
         prompt = template.replace("{text}", _text(row, text, filled=True))
         at = labels.index(value)
-        return Example(prompt=prompt, completion=words[at], choices=words, label=at)
+        return Example(
+            prompt=prompt,
+            completion=words[at],
+            choices=words,
+            label=at,
+            among_choices=loss == "verbalizers",
+        )
 
     return Format(parse, labels)
 

@@ -7,8 +7,8 @@ to find the assistant's spans. A tokenizer is any `PreTrainedTokenizer` of trans
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -26,28 +26,39 @@ class Encoded:
     """One example as tokens.
 
     trained: per token, whether it counts in the loss (never the first: nothing comes before it);
-    prompt: tokens before the last completion; cut: tokens dropped to fit max_length.
+    prompt: tokens before the last completion; cut: tokens dropped to fit max_length; candidates: the
+    tokens among which the loss compares the one label, empty for the whole vocabulary.
     """
 
     input_ids: list[int]
     trained: list[bool]
     prompt: int
     cut: int = 0
+    candidates: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Examples side by side, padded at the right: int64 (b, s); labels are -100 off the loss."""
+    """Examples side by side, padded at the right: int64 tensors (b, s); labels are -100 off the loss.
+
+    candidates: (b, k), the tokens among which each row's one label is compared; none: the vocabulary.
+    """
 
     input_ids: torch.Tensor
     attention_mask: torch.Tensor
     labels: torch.Tensor
+    candidates: torch.Tensor | None = None
+
+    def map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
+        """Return the batch with every tensor changed in the same way."""
+        candidates = None if self.candidates is None else change(self.candidates)
+        return Batch(
+            change(self.input_ids), change(self.attention_mask), change(self.labels), candidates
+        )
 
     def to(self, device: torch.device) -> Batch:
         """Return the same batch on a device."""
-        return Batch(
-            self.input_ids.to(device), self.attention_mask.to(device), self.labels.to(device)
-        )
+        return self.map(lambda tensor: tensor.to(device))
 
 
 @dataclass(frozen=True)
@@ -71,14 +82,18 @@ def encode(tokenizer: Tokenizer, example: Example, max_length: int) -> Encoded:
         pieces = _chat_pieces(tokenizer, example.messages)
     else:
         pieces = _plain_pieces(tokenizer, example, example.completion)
-    return _fit(pieces, max_length, len(pieces.completion))
+    encoded = _fit(pieces, max_length, len(pieces.completion))
+    return replace(encoded, candidates=_candidates(tokenizer, example))
 
 
 def encode_choices(tokenizer: Tokenizer, example: Example, max_length: int) -> tuple[Encoded, ...]:
     """Tokenise the prompt with each of the choices; all keep the same part of the prompt."""
     options = [_plain_pieces(tokenizer, example, choice) for choice in example.choices]
     room = max(len(option.completion) for option in options)
-    return tuple(_fit(option, max_length, room) for option in options)
+    candidates = _candidates(tokenizer, example)
+    return tuple(
+        replace(_fit(option, max_length, room), candidates=candidates) for option in options
+    )
 
 
 def collate(batch: Sequence[Encoded], pad_id: int) -> Batch:
@@ -94,7 +109,27 @@ def collate(batch: Sequence[Encoded], pad_id: int) -> Batch:
         input_ids[row, : len(ids)] = ids
         attention_mask[row, : len(ids)] = 1
         labels[row, : len(ids)][trained] = ids[trained]
-    return Batch(input_ids, attention_mask, labels)
+    return Batch(input_ids, attention_mask, labels, _stacked_candidates(batch))
+
+
+def _stacked_candidates(batch: Sequence[Encoded]) -> torch.Tensor | None:
+    if not all(each.candidates for each in batch):
+        return None
+    return torch.tensor([each.candidates for each in batch])
+
+
+def _candidates(tokenizer: Tokenizer, example: Example) -> tuple[int, ...]:
+    if not example.among_choices:
+        return ()
+    tokens = [_ids(tokenizer, choice) for choice in example.choices]
+    long = [choice for choice, ids in zip(example.choices, tokens, strict=True) if len(ids) != 1]
+    if long:
+        raise DataError(
+            f"loss: verbalizers compares single tokens, but {long[0]!r} is "
+            f"{len(_ids(tokenizer, long[0]))} tokens of this model: choose shorter words, or "
+            "loss: vocabulary"
+        )
+    return tuple(ids[0] for ids in tokens)
 
 
 def _plain_pieces(tokenizer: Tokenizer, example: Example, completion: str) -> _Pieces:

@@ -77,7 +77,7 @@ def two_sided_losses(
 ) -> tuple[float, float]:
     """Return L(w + εz) and L(w − εz), mean nats per label token, from one stacked forward pass."""
     with probe.two_sided(seed, epsilon):
-        losses, _ = token_losses(model, _stacked(batch))
+        losses, _ = token_losses(model, batch.map(lambda tensor: tensor.repeat(2, 1)))
     above, below = losses.double().chunk(2)
     return float(above.mean()), float(below.mean())
 
@@ -89,11 +89,3 @@ def projected_gradient(
     if not (math.isfinite(above) and math.isfinite(below)):
         return None
     return np.float32(np.clip((above - below) / (2 * epsilon), -limit, limit))
-
-
-def _stacked(batch: Batch) -> Batch:
-    return Batch(
-        batch.input_ids.repeat(2, 1),
-        batch.attention_mask.repeat(2, 1),
-        batch.labels.repeat(2, 1),
-    )

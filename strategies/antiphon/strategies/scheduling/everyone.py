@@ -11,8 +11,9 @@ from antiphon.strategies.scheduling.scheduler import Scheduler
 
 
 def everyone() -> Scheduler:
-    """Choose all clients; a cohort size below that raises ConfigError: nobody is left out
-    silently.
+    """Choose all clients, always.
+
+    A cohort size below their number raises ConfigError: nobody is left out silently.
     """
     return Scheduler(_choose)
 

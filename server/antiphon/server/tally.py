@@ -1,0 +1,280 @@
+"""A journal read once, for the report: the round machine's rules (server/round.py), by counting.
+
+`replay` would tell the same of a journal in which nothing is missing, but each of its steps copies
+the cohort: for 400 clients and 100 rounds it takes twenty times as long. And it refuses a journal in
+which the engine erred, of which there should be a report all the same. A property test holds the two
+against each other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from typing import Literal, cast
+
+from antiphon.core import events
+from antiphon.core.events import Plain
+from antiphon.core.journal import Entry
+from antiphon.server.report_types import Outcome, Problem
+from antiphon.server.run_state import MAY_DELIVER, Status
+
+_TIMELY = (
+    events.ClientJoined,
+    events.ClientLeft,
+    events.UpdateReceived,
+    events.UpdateRejected,
+    events.ClientFailed,
+    events.Ticked,
+)
+
+
+class RoundTally:
+    """One round while its events are read.
+
+    planned: the plan; began, seconds: seconds of the run before the round, and of the round itself
+    (None while it is open); deadline: absolute seconds; status: of each cohort member, as in
+    server/run_state.py; late: clients, in order of arrival; fold: what the fold measured.
+    """
+
+    def __init__(
+        self, event: events.RoundPlanned, now: float, began: float, present: set[str]
+    ) -> None:
+        """Open the round; present: the clients that can be given work."""
+        self.planned, self.began = event, began
+        self.deadline = now + event.deadline_s
+        self.seconds: float | None = None
+        self.phase: Literal["collecting", "folding", "evaluating", "over"] = "collecting"
+        self.outcome: Outcome = "open"
+        self.status: dict[str, Status] = {
+            each: "assigned" if each in present else "left" for each in event.cohort
+        }
+        self.counts = Counter(self.status.values())
+        self.late: list[str] = []
+        self.fold: Mapping[str, float] = {}
+
+    def move(self, client: str, before: tuple[Status, ...], after: Status) -> bool:
+        """Change a member's status if the round is collecting and it is in one of `before`."""
+        status = self.status.get(client)
+        if self.phase != "collecting" or status not in before:
+            return False
+        self.counts[status] -= 1
+        self.counts[after] += 1
+        self.status[client] = after
+        return True
+
+    def having(self, status: Status) -> list[str]:
+        """Return the members in a status, sorted."""
+        return sorted(client for client, each in self.status.items() if each == status)
+
+    def settled(self) -> bool:
+        """Say whether nothing is left to wait for, or the quorum is out of reach."""
+        waiting, accepted = self.counts["assigned"], self.counts["accepted"]
+        return waiting == 0 or accepted + waiting < self.planned.quorum
+
+
+class Tally:
+    """What the report needs, gathered event by event.
+
+    end: (complete, reason) once the run is over; evaluated: by round and client; means: what each
+    evaluation that was finished said itself; moved: bytes by (round, direction); by_client: bytes by
+    client and direction; phases: seconds by round and phase; seconds: the time in which an engine
+    was running, on its clock; model: the round whose fold the model is of.
+    """
+
+    def __init__(self) -> None:
+        """Begin before the first event."""
+        self.started: events.RunStarted | None = None
+        self.end: tuple[bool, str] | None = None
+        self.facts: dict[str, Plain] = {}
+        self.peak: int | None = None
+        self.present: set[str] = set()
+        self.train_examples: dict[str, int] = {}
+        self.receipts: dict[str, tuple[int, str]] = {}
+        self.rounds: dict[int, RoundTally] = {}
+        self.last: RoundTally | None = None
+        self.failed_in_a_row = 0
+        self.evaluated: defaultdict[int, dict[str, events.Evaluated]] = defaultdict(dict)
+        self.means: dict[int, Mapping[str, float]] = {}
+        self.moved: Counter[tuple[int, str]] = Counter()
+        self.by_client: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self.phases: defaultdict[int, dict[str, float]] = defaultdict(dict)
+        self.problems: list[Problem] = []
+        self.clock: float | None = None
+        self.seconds = 0.0
+        # The guard takes back the newest fold, and then none before there is another one.
+        self.model, self.before = 0, -1
+        self.undone: set[int] = set()
+
+    def read(self, entry: Entry) -> None:
+        """Take one entry in, as the round machine would."""
+        event, now = entry.event, entry.at_s
+        if self.clock is not None and not isinstance(event, events.RunResumed):
+            self.seconds += max(0.0, now - self.clock)
+        self.clock = now
+        _measure(self, event)
+        if not isinstance(event, _TIMELY):
+            _direct(self, event, now)
+            return
+        if self.last and self.last.phase == "collecting" and now >= self.last.deadline:
+            self.close("the deadline has passed")
+        _hear(self, event)
+        if not isinstance(event, events.Ticked):
+            self.close_if_settled()
+
+    def stands(self, number: int) -> bool:
+        """Say whether the model of a round was not taken back."""
+        return number not in self.undone
+
+    def tell(self, number: int, client: str | None, what: str, reason: str) -> None:
+        """Note that something went wrong."""
+        self.problems.append(Problem(round=number, client=client, what=what, reason=reason))
+
+    def close_if_settled(self) -> None:
+        """Close the newest round if it has nothing to wait for."""
+        if self.last and self.last.phase == "collecting" and self.last.settled():
+            self.close("the quorum is out of reach")
+
+    def close(self, cause: str) -> None:
+        """Take no more updates for the newest round; below its quorum it has failed."""
+        last = cast(RoundTally, self.last)
+        accepted, quorum = last.counts["accepted"], last.planned.quorum
+        for client in last.having("assigned"):
+            self.tell(
+                last.planned.round,
+                client,
+                "unfinished",
+                f"the round closed before its update: {cause}",
+            )
+        if accepted >= quorum:
+            last.phase, self.failed_in_a_row = "folding", 0
+            return
+        self.finish("failed", f"{cause}: {accepted} of {len(last.status)} updates, quorum {quorum}")
+
+    def finish(self, outcome: Outcome, reason: str = "") -> None:
+        """End the newest round, and the run with it where nothing may follow."""
+        last, started = cast(RoundTally, self.last), self.started
+        last.phase, last.outcome, last.seconds = "over", outcome, self.seconds - last.began
+        if outcome != "folded":
+            self.tell(last.planned.round, None, outcome, reason)
+        self.failed_in_a_row = self.failed_in_a_row + 1 if outcome == "failed" else 0
+        if started and self.failed_in_a_row >= started.max_failed_rounds:
+            told = f"{self.failed_in_a_row} rounds in a row have failed"
+            self.end = (False, f"{told}; round {last.planned.round}: {reason}")
+        elif started and len(self.rounds) >= started.rounds:
+            endings = Counter(each.outcome for each in self.rounds.values())
+            told = ", ".join(f"{count} {ending}" for ending, count in sorted(endings.items()))
+            self.end = (endings["folded"] > 0, f"all rounds are over: {told}")
+
+
+def _measure(run: Tally, event: events.Event) -> None:
+    match event:
+        case events.BytesMoved():
+            run.moved[event.round, event.direction] += event.bytes
+            run.by_client[event.client][event.direction] += event.bytes
+        case events.Evaluated():
+            run.evaluated[event.round][event.client] = event
+            _check_loss(run, event.round, event.client, "held-out", event.loss)
+        case events.UpdateReceived():
+            _check_loss(run, event.round, event.client, "training", event.metrics.get("loss"))
+        case events.PhaseTimed():
+            phases = run.phases[event.round]
+            phases[event.phase] = phases.get(event.phase, 0.0) + event.seconds
+        case events.RunDescribed():
+            run.facts.update(event.facts)
+            peaks = (run.peak, integer_fact(event.facts, "peak_memory_bytes"))
+            run.peak = max((each for each in peaks if each is not None), default=None)
+
+
+def _check_loss(run: Tally, number: int, client: str, which: str, loss: float | None) -> None:
+    if loss is not None and not math.isfinite(loss):
+        run.tell(number, client, "diverged", f"its {which} loss is {loss}")
+
+
+def _hear(run: Tally, event: events.Event) -> None:
+    """Take in what a client caused."""
+    last = run.last
+    number = last.planned.round if last else 0
+    match event:
+        case events.ClientJoined():
+            run.train_examples[event.client] = event.examples
+            if last and event.client not in run.present:
+                last.move(event.client, ("left", "failed"), "assigned")
+            run.present.add(event.client)
+        case events.ClientLeft():
+            run.present.discard(event.client)
+            if last and last.move(event.client, ("assigned",), "left"):
+                run.tell(number, event.client, "left", event.reason)
+        case events.UpdateReceived() if last:
+            _receive(run, last, event)
+        case events.UpdateRejected():
+            if last and event.round == number:
+                last.move(event.client, MAY_DELIVER, "rejected")
+            run.tell(event.round, event.client, "rejected", event.reason)
+        case events.ClientFailed():
+            if last and event.round == number:
+                last.move(event.client, ("assigned", "left"), "failed")
+            run.tell(event.round, event.client, "failed", event.reason)
+
+
+def _receive(run: Tally, last: RoundTally, event: events.UpdateReceived) -> None:
+    number, receipt = last.planned.round, (event.round, event.digest)
+    if run.receipts.get(event.client) == receipt:
+        return
+    if event.client not in run.train_examples or event.round > number:
+        run.tell(event.round, event.client, "rejected", "it was not asked for")
+    elif event.round < number or last.phase != "collecting":
+        if event.round in run.rounds:
+            run.rounds[event.round].late.append(event.client)
+        run.tell(event.round, event.client, "late", "the round was closed")
+    elif last.move(event.client, MAY_DELIVER, "accepted"):
+        run.receipts[event.client] = receipt
+    else:
+        status = last.status.get(event.client, "not in the cohort")
+        run.tell(event.round, event.client, "rejected", f"the client is {status} already")
+
+
+def _direct(run: Tally, event: events.Event, now: float) -> None:
+    """Take in what the engine did."""
+    last = run.last
+    match event:
+        case events.RunStarted():
+            run.started = event
+        case events.RoundPlanned():
+            run.last = RoundTally(event, now, run.seconds, run.present)
+            run.rounds[event.round] = run.last
+            run.close_if_settled()
+        case events.RoundFolded() if last:
+            last.phase, last.fold = "evaluating", event.report
+            run.model, run.before = event.round, run.model
+        case events.RoundUndone() if last:
+            run.finish("undone", event.reason)
+            run.means.setdefault(event.round, {})
+            if run.before >= 0:
+                run.undone.add(run.model)
+                run.model, run.before = run.before, -1
+        case events.RoundEvaluated():
+            run.means[event.round] = event.metrics
+            if last and event.round > 0:
+                run.finish("folded")
+        case events.RunResumed():
+            _resume(run, now)
+        case events.RunStopped() if run.end is None:
+            if last and last.phase != "over":
+                run.finish("folded" if last.phase == "evaluating" else "stopped", event.reason)
+            run.end = (False, event.reason)
+        case events.RunEnded():
+            run.end = (event.complete, event.reason)
+
+
+def _resume(run: Tally, now: float) -> None:
+    if run.end is not None and run.started and len(run.rounds) < run.started.rounds:
+        run.end, run.failed_in_a_row = None, 0
+    if run.last and run.last.phase == "collecting":
+        run.last.deadline = now + run.last.planned.deadline_s
+
+
+def integer_fact(facts: Mapping[str, Plain], name: str) -> int | None:
+    """Return a fact of the run as a whole number; None where it is missing or no finite number."""
+    value = facts.get(name)
+    return int(value) if isinstance(value, int | float) and math.isfinite(value) else None

@@ -1,0 +1,54 @@
+"""Why a run waits, in one sentence for people."""
+
+from __future__ import annotations
+
+import math
+
+from antiphon.server.run_state import RunState, having, present
+
+_MOST_NAMES = 5
+
+
+def why_waiting(state: RunState, now: float) -> str:
+    """Return one sentence on what the run waits for at `now` (seconds), for people."""
+    where = f"round {state.round}" if state.round else "before the first round"
+    match state.phase:
+        case "new":
+            return "the run has not started"
+        case "waiting":
+            here, needed = len(present(state)), state.run.min_clients
+            return f"{where}: waiting for clients ({here} of the {needed} needed are here)"
+        case "planning":
+            return f"{where}: waiting for the plan over {_count(len(present(state)), 'client')}"
+        case "collecting":
+            return f"{where}: {_waiting_for_updates(state, now)}"
+        case "folding":
+            return f"{where}: folding {_count(len(having(state, 'accepted')), 'update')}"
+        case "evaluating":
+            what = "the model" if state.round else "the untouched model"
+            return f"{where}: waiting for the evaluation of {what}"
+        case "complete" | "stopped":
+            return f"{state.phase}: {state.reason or 'no reason was given'}"
+
+
+def _waiting_for_updates(state: RunState, now: float) -> str:
+    waited_for = having(state, "assigned")
+    more = len(waited_for) - _MOST_NAMES
+    names = ", ".join(waited_for[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+    left = state.deadline - now
+    until = f"deadline in {_duration(left)}" if left > 0 else "the deadline has passed"
+    until = "no deadline" if math.isinf(left) else until
+    return (
+        f"waiting for {len(waited_for)} of {_count(len(state.cohort), 'update')} ({names}), "
+        f"quorum {state.quorum}, {until}"
+    )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

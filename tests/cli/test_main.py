@@ -1,0 +1,118 @@
+"""The command line in a process of its own: output, exit codes, Ctrl-C."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ANTIPHON = [sys.executable, "-c", "from antiphon.cli.main import main; main()"]
+
+
+@pytest.fixture
+def tiny_file(tiny_values, tmp_path) -> Path:
+    file = tmp_path / "run.yaml"
+    file.write_text(yaml.safe_dump(tiny_values))
+    return file
+
+
+def antiphon(*arguments, cwd):
+    return subprocess.run(
+        [*ANTIPHON, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=120
+    )
+
+
+@pytest.mark.slow
+def test_simulate_prints_one_json_object(tiny_file, tmp_path):
+    """With --json, the last line of stdout is the report; progress is on stderr."""
+    done = antiphon("simulate", tiny_file, "--json", cwd=tmp_path)
+
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert done.returncode == 0
+    assert report["final"]["accuracy"] > 0
+    assert Path(report["run_dir"], "report.md").exists()
+    assert "held-out loss" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["rouns=3"], "did you mean 'rounds'"),
+        (["cohort={size: 2, quorum: 3}"], "quorum is 3"),
+        (["data.dataset=nowhere.jsonl"], "nowhere.jsonl"),
+        (["--resume"], "nothing to resume"),
+    ],
+    ids=str,
+)
+def test_a_users_mistake_exits_with_2(tiny_file, tmp_path, arguments, message):
+    """No traceback: what was got, what was expected, and code 2."""
+    done = antiphon("simulate", tiny_file, *arguments, cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert message in done.stderr.replace("\n", " ")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_cleanly_and_resume_goes_on(tiny_file, tmp_path):
+    """SIGINT in the middle exits with 130 and says how to go on; --resume completes the run."""
+    slow = ["training.max_steps=40", "rounds=3"]
+    command = [*ANTIPHON, "simulate", str(tiny_file), *slow]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stderr:
+            if "round 1:" in line:
+                os.kill(process.pid, signal.SIGINT)
+                break
+        said = process.stderr.read()
+
+    assert process.returncode == 130
+    assert "--resume" in said
+    assert "Traceback" not in said
+
+    resumed = antiphon("simulate", tiny_file, *slow, "--resume", "--json", cwd=tmp_path)
+    rounds = json.loads(resumed.stdout.splitlines()[-1])["rounds"]
+    assert [each["round"] for each in rounds] == [1, 2, 3]
+
+
+def test_check_prints_the_resolved_config(tiny_file, tmp_path):
+    """`antiphon check` prints YAML with every default, and the costs."""
+    done = antiphon("check", tiny_file, cwd=tmp_path)
+
+    assert done.returncode == 0
+    assert yaml.safe_load(done.stdout)["training"]["adam_beta1"] == 0.9
+    assert "kB up" in done.stderr
+
+
+def test_strategies_lists_every_kind(tmp_path):
+    """`antiphon strategies` shows members and their arguments."""
+    done = antiphon("strategies", "--json", cwd=tmp_path)
+
+    listed = json.loads(done.stdout)
+    assert set(listed["server_opt"]) >= {"sgd", "momentum", "nesterov", "adam", "yogi"}
+
+
+def test_schema_is_json(tmp_path):
+    """`antiphon schema` prints a JSON schema of the run's keys."""
+    schema = json.loads(antiphon("schema", cwd=tmp_path).stdout)
+
+    assert "rounds" in schema["required"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["lora", "seeds"])
+def test_export_writes_adapter_and_merged_model(tiny_file, tmp_path, method):
+    """`antiphon export` gives a PEFT folder of any round, or a whole model."""
+    antiphon("simulate", tiny_file, f"method={method}", cwd=tmp_path)
+
+    adapter = antiphon("export", "runs/tiny", "--round", 1, "--out", "a", cwd=tmp_path)
+    merged = antiphon("export", "runs/tiny", "--merge", "--out", "m", cwd=tmp_path)
+
+    assert adapter.returncode == merged.returncode == 0, adapter.stderr + merged.stderr
+    assert (tmp_path / "a" / "adapter_model.safetensors").exists()
+    assert (tmp_path / "m" / "config.json").exists()
+    again = antiphon("export", "runs/tiny", "--out", "a", cwd=tmp_path)
+    assert again.returncode == 2

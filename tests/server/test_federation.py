@@ -1,0 +1,168 @@
+"""The server's side of a run without any engine: receiving, folding, undoing, replaying."""
+
+import numpy as np
+import pytest
+
+from antiphon.core.clock import VirtualClock
+from antiphon.core.config import config_hash, resolved
+from antiphon.core.events import ClientJoined, RoundEvaluated, UpdateReceived, UpdateRejected
+from antiphon.core.journal import Journal
+from antiphon.core.run_folder import create
+from antiphon.core.types import LoraUpdate, Scalars, Update
+from antiphon.core.wire import pack_update
+from antiphon.server.federation import Federation
+from antiphon.server.space import Space
+
+CLIENTS = ("north", "south")
+
+
+@pytest.fixture
+def make(tiny_config, tmp_path):
+    """Open a federation of two clients on the seeds method; the same folder when called again."""
+    config = tiny_config("method=seeds", "seeds.num_seeds=16", "rounds=3")
+    folder = create(tmp_path, "run", resolved(config), config_hash(config))
+    space = Space({}, {"layer": (6, 4)}, "tiny", 24)
+    opened = []
+
+    def make():
+        for journal in opened:
+            journal.close()
+        opened.append(Journal.writing(folder.journal_file))
+        return Federation(config, folder, opened[-1], space, VirtualClock())
+
+    yield make
+    for journal in opened:
+        journal.close()
+
+
+@pytest.fixture
+def federation(make):
+    """A federation whose first round is open."""
+    federation = make()
+    federation.start(min_clients=2)
+    for client in CLIENTS:
+        federation.submit(ClientJoined(client, 10))
+    federation.submit(RoundEvaluated(0, {"loss": 2.0}))
+    federation.submit(federation.plan(1, CLIENTS))
+    return federation
+
+
+def sent(federation, client="north", value=1.0, number=1, examples=10):
+    scalars = Scalars(np.array([3], dtype=np.uint32), np.array([value], dtype=np.float32))
+    update = Update(client, number, examples, 1, scalars, {"loss": 2.0})
+    return pack_update(update, federation.run_id)
+
+
+def fold_round(federation, number):
+    for client in CLIENTS:
+        federation.submit(federation.receive(client, sent(federation, client, number=number)))
+    federation.submit(federation.fold(number, CLIENTS))
+
+
+def coefficient(federation):
+    return float(federation.state["coefficients"][3])
+
+
+def test_a_fold_moves_by_the_weighted_mean(federation):
+    """Two clients that both report g = 1 along seed 3 move the model by −lr."""
+    fold_round(federation, 1)
+
+    assert coefficient(federation) == pytest.approx(-federation.config.seeds.learning_rate)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"garbage", b"", b"\xff" * 100],
+    ids=["text", "nothing", "ones"],
+)
+def test_garbage_is_rejected_with_a_reason(federation, content):
+    """Bytes that are no update cost one client its part, with a reason, and nothing else."""
+    event = federation.receive("north", content)
+
+    assert isinstance(event, UpdateRejected)
+    assert event.reason
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e9])
+def test_poisonous_scalars_are_rejected(federation, value):
+    """NaN, infinity and a giant scalar never reach the fold."""
+    assert isinstance(federation.receive("north", sent(federation, value=value)), UpdateRejected)
+
+
+def test_the_wrong_kind_of_update_is_rejected(federation):
+    """A LoRA delta in a round of scalars is refused."""
+    update = Update("north", 1, 10, 1, LoraUpdate({"a": np.zeros((2, 2), dtype=np.float32)}))
+
+    event = federation.receive("north", pack_update(update, federation.run_id))
+
+    assert isinstance(event, UpdateRejected)
+
+
+def test_a_second_update_does_not_replace_the_first(federation):
+    """The bytes that were accepted stay on disk, whatever comes later."""
+    first = sent(federation)
+    federation.submit(federation.receive("north", first))
+
+    federation.receive("north", sent(federation, value=9.0))
+
+    assert federation.folder.update_file(1, "north").read_bytes() == first
+
+
+def test_an_update_of_another_round_is_not_spooled(federation):
+    """What the open round does not want is not written to disk."""
+    event = federation.receive("north", sent(federation, number=2))
+
+    assert isinstance(event, UpdateReceived)
+    assert not federation.folder.update_file(2, "north").exists()
+
+
+@pytest.mark.parametrize("loss", [float("nan"), 100.0])
+def test_an_exploded_loss_undoes_the_fold(federation, loss):
+    """The model is what it was before the fold, and the learning rate is halved."""
+    fold_round(federation, 1)
+
+    undone = federation.undo_if_exploded(1, loss)
+    federation.submit(undone)
+
+    plan = federation.plan(2, CLIENTS)
+    rate = federation.config.seeds.learning_rate
+    assert coefficient(federation) == 0.0
+    assert plan.plan["north"]["learning_rate"] == pytest.approx(rate / 2)
+    assert "guard" in plan.reason
+
+
+def test_a_loss_near_the_best_is_no_explosion(federation):
+    """The guard leaves ordinary noise alone."""
+    fold_round(federation, 1)
+
+    assert federation.undo_if_exploded(1, 2.5) is None
+
+
+@pytest.mark.parametrize("stage", ["opened", "received", "folded", "undone", "evaluated"])
+def test_replay_restores_the_model_and_the_machine(federation, make, stage):
+    """Whatever was the last event, a new process has the same state as the one that died."""
+    if stage == "received":
+        federation.submit(federation.receive("north", sent(federation)))
+    if stage in ("folded", "undone", "evaluated"):
+        fold_round(federation, 1)
+    if stage == "undone":
+        federation.submit(federation.undo_if_exploded(1, float("nan")))
+    if stage == "evaluated":
+        federation.submit(RoundEvaluated(1, {"loss": 1.5}))
+
+    again = make()
+
+    assert again.machine == federation.machine
+    assert {name: value.tolist() for name, value in again.state.items()} == {
+        name: value.tolist() for name, value in federation.state.items()
+    }
+
+
+def test_a_changed_update_file_is_found_out(federation):
+    """A spooled update that is not the accepted one ends the fold with an error."""
+    for client in CLIENTS:
+        federation.submit(federation.receive(client, sent(federation, client)))
+    federation.folder.update_file(1, "south").write_bytes(b"other")
+
+    with pytest.raises(Exception, match="not the update that was accepted"):
+        federation.fold(1, CLIENTS)

@@ -1,0 +1,191 @@
+"""The page of a run, from real journals."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from antiphon.core.events import (
+    BytesMoved,
+    ClientFailed,
+    ClientJoined,
+    Evaluated,
+    Event,
+    PhaseTimed,
+    RoundEvaluated,
+    RoundFolded,
+    RoundPlanned,
+    RoundUndone,
+    RunDescribed,
+    RunStarted,
+    RunStopped,
+    UpdateReceived,
+)
+from antiphon.core.journal import Journal
+from antiphon.core.run_folder import RunFolder
+from antiphon.server.report import write
+from antiphon.server.report_page import bytes_said, duration, share, times_less
+
+START = RunStarted("quickstart", "0123", rounds=1, min_clients=1, max_failed_rounds=1)
+FACTS = RunDescribed(
+    {"trained_parameters": 25_000, "peak_memory_bytes": 1_500_000_000, "skipped_rows": 3}
+)
+
+
+def whole_run(client: str = "north") -> list[Event]:
+    """Return a run of one round and one client."""
+    return [
+        START,
+        FACTS,
+        ClientJoined(client, 100),
+        Evaluated(0, client, 10, loss=1.0, accuracy=0.5),
+        RoundEvaluated(0, {"loss": 1.0}),
+        RoundPlanned(1, (client,), 1, 60.0, "everyone, always"),
+        BytesMoved(1, client, "down", "model", 1200),
+        BytesMoved(1, client, "up", "update", 800),
+        UpdateReceived(client, 1, "digest", 800, 100, 5),
+        PhaseTimed(1, "training", 90.0),
+        RoundFolded(1, "digest", {"aggregation_error": 0.0}),
+        Evaluated(1, client, 10, loss=0.25, accuracy=0.875),
+        RoundEvaluated(1, {"loss": 0.25}),
+    ]
+
+
+def page_of(path: Path, events: Iterable[Event], adapter: int | None = None) -> str:
+    """Write a real run folder, with one event a second, and return its page."""
+    folder = RunFolder(path)
+    with Journal.writing(folder.journal_file) as journal:
+        for at_s, event in enumerate(events):
+            journal.append(event, float(at_s))
+    if adapter is not None:
+        folder.adapter(adapter).mkdir(parents=True)
+        (folder.adapter(adapter) / "adapter_config.json").write_text("{}")
+    write(folder)
+    return folder.report_md.read_text()
+
+
+def section(page: str, title: str) -> str:
+    """Return one section of a page."""
+    return page.split(f"## {title}\n\n")[1].split("\n\n## ")[0].strip()
+
+
+def test_summary(tmp_path: Path) -> None:
+    """One paragraph tells what was learned, and at what cost."""
+    summary = page_of(tmp_path, whole_run()).split("\n\n")[1]
+
+    assert "The run is complete: 1 round ended, 1 of them with a new model." in summary
+    assert "accuracy 50 % → **87.5 %**, loss 1 → **0.25**" in summary
+    assert "moved 2 kB (**100 times less than** sending" in summary
+    assert "took 12 s and needed 1.5 GB of memory" in summary
+
+
+def test_tables(tmp_path: Path) -> None:
+    """Each round and each client has its row."""
+    page = page_of(tmp_path, whole_run())
+
+    assert "| 1 | folded | 0.25 | 87.5 % | 1 of 1 | 800 B | 1.2 kB | 7 s | 0 | everyone," in page
+    assert "| north | 100 | 10 | 1 | 0.25 | 50 % | 87.5 % | 800 B | 1.2 kB |" in page
+    assert "| training | 90 s | 100 % |" in page
+    assert "| the trained numbers as dense float32 | 200 kB | 100 times |" in page
+
+
+def test_pictures_exist(tmp_path: Path) -> None:
+    """Every picture on the page is a relative link to a file that is there."""
+    page = page_of(tmp_path, whole_run())
+
+    links = [line.split("](")[1].rstrip(")") for line in page.splitlines() if line[:2] == "!["]
+    assert links == ["plots/learning.svg", "plots/bytes.svg", "plots/time.svg"]
+    assert all((tmp_path / link).is_file() for link in links)
+
+
+def test_nothing_went_wrong(tmp_path: Path) -> None:
+    """A clean run says so."""
+    page = page_of(tmp_path, [event for event in whole_run() if event is not FACTS])
+
+    assert section(page, "What went wrong") == "Nothing."
+
+
+def test_what_went_wrong(tmp_path: Path) -> None:
+    """Skipped rows, failed clients and rounds that came to nothing have their reasons."""
+    failed = ClientFailed("north", 1, "out of memory")
+
+    said = section(page_of(tmp_path, [*whole_run()[:6], failed]), "What went wrong").splitlines()
+
+    assert said == [
+        "- 3 broken rows of the data skipped.",
+        "- Round 1: `north` failed: out of memory",
+        "- Round 1: failed: the quorum is out of reach: 0 of 1 updates, quorum 1",
+    ]
+
+
+def test_undone_round(tmp_path: Path) -> None:
+    """An undone round is in the table and among what went wrong."""
+    page = page_of(tmp_path, [*whole_run()[:-1], RoundUndone(1, "the loss exploded")])
+
+    assert "| 1 | undone |" in page
+    assert "- Round 1: undone: the loss exploded" in page
+
+
+def test_many_problems_are_cut(tmp_path: Path) -> None:
+    """A long list of problems ends with the number of those left out."""
+    failed = [ClientFailed("north", 0, f"reason {number}") for number in range(40)]
+
+    said = section(page_of(tmp_path, [*whole_run(), *failed]), "What went wrong")
+
+    assert "and 10 more, in report.json" in said
+
+
+def test_adapter_is_used(tmp_path: Path) -> None:
+    """The page shows how to load the adapter from its own folder, and how to export it."""
+    usage = section(page_of(tmp_path, whole_run(), adapter=1), "Use the adapter")
+
+    assert 'adapter = "rounds/0001/adapter"' in usage
+    assert "PeftModel.from_pretrained(" in usage
+    assert "antiphon export . --out DIR" in usage
+
+
+@pytest.mark.parametrize("length", range(len(whole_run())))
+def test_interrupted_anywhere(tmp_path: Path, length: int) -> None:
+    """A run that was cut off after any event gives a page that says so."""
+    page = page_of(tmp_path, whole_run()[:length])
+
+    assert "The run is not over" in page
+    assert section(page, "Use the adapter") == "No adapter was saved."
+
+
+def test_stopped_run(tmp_path: Path) -> None:
+    """A run that was stopped says why in its first paragraph."""
+    page = page_of(tmp_path, [*whole_run()[:6], RunStopped("the operator said so")])
+
+    assert "**The run stopped early** (the operator said so)" in page
+
+
+def test_names_stay_in_their_cells(tmp_path: Path) -> None:
+    """A client's name can neither break the tables nor bring HTML or formulas along."""
+    page = page_of(tmp_path, whole_run("a|b\n<img src=x> $\\alpha$ 病院"))
+
+    row = next(line for line in section(page, "Clients").splitlines() if "100" in line)
+    assert row.startswith("| a\\|b &lt;img src=x> \\$\\\\alpha\\$ 病院 | 100 |")
+
+
+def test_words_for_amounts() -> None:
+    """Amounts have three digits and the unit that a person would choose."""
+    assert [bytes_said(size) for size in (0, 999, 1000, 999_600, 41_300_000, None)] == [
+        *("0 B", "999 B", "1 kB", "1 MB", "41.3 MB", "–")
+    ]
+    assert [duration(each) for each in (0.0, 0.35, 42.0, 210.0, 7560.0)] == [
+        *("0 s", "350 ms", "42 s", "3.5 min", "2.1 h")
+    ]
+    assert [share(0.8234), times_less(10, 1234)] == ["82.3 %", "123 times less than"]
+    assert [times_less(3, 2), times_less(0, 5)] == ["1.5 times more than", ""]
+
+
+@given(st.integers(0, 10**18))
+def test_bytes_are_short(size: int) -> None:
+    """No number of bytes needs more than a few characters, and none is written with an exponent."""
+    said = bytes_said(size)
+
+    assert "e" not in said
+    assert len(said) <= 12

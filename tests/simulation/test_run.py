@@ -1,0 +1,214 @@
+"""A simulated run from end to end, on the tiny model and the real journal."""
+
+from contextlib import contextmanager
+
+import pytest
+
+from antiphon.core.errors import ConfigError, DataError, ModelError, RunFolderError
+from antiphon.core.events import BytesMoved, RoundEvaluated, RoundFolded, RoundPlanned
+from antiphon.core.journal import Journal
+from antiphon.core.tensors import read_tensors
+from antiphon.simulation.monitor import Monitor
+from antiphon.simulation.run import load_split, simulate
+
+METHODS = ["method=lora", "method=seeds"]
+
+
+class Stops(Monitor):
+    """Interrupts the run as Ctrl-C would, before the n-th step."""
+
+    def __init__(self, at: int) -> None:
+        self._left = at
+
+    def client_stepped(self, client, done, steps, loss):
+        self._left -= 1
+        if self._left == 0:
+            raise KeyboardInterrupt
+
+
+def run(config, **options):
+    return simulate(config, load_split(config), **options)
+
+
+def events(folder, kind):
+    with Journal.reading(folder.journal_file) as journal:
+        return [entry.event for entry in journal.read(kinds=[kind])]
+
+
+def final_adapter(folder, config):
+    return (folder.adapter(config.rounds) / "adapter_model.safetensors").read_bytes()
+
+
+def interrupted(config, at):
+    @contextmanager
+    def monitor_for(clients):
+        yield Stops(at)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(config, monitor_for=monitor_for)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_the_same_config_gives_the_same_adapter(tiny_config, method):
+    """Two runs of one config end with the same bits."""
+    config = tiny_config(method)
+
+    first, second = run(config), run(config)
+
+    assert final_adapter(first, config) == final_adapter(second, config)
+    assert first.path != second.path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("at", [1, 5, 11])
+def test_resume_ends_where_the_undisturbed_run_ends(tiny_config, method, at):
+    """A run interrupted anywhere and resumed ends with the undisturbed run's adapter, bit for bit."""
+    config = tiny_config(method)
+    undisturbed = final_adapter(run(config), config)
+
+    interrupted(config, at)
+    resumed = run(config, resume=True)
+
+    assert final_adapter(resumed, config) == undisturbed
+
+
+@pytest.mark.slow
+def test_resume_keeps_the_updates_it_has(tiny_config):
+    """Clients whose update was accepted before the interruption do not train again."""
+    config = tiny_config("rounds=1")
+    interrupted(config, 5)  # two clients of two steps each are done
+
+    folder = run(config, resume=True)
+
+    trained = [event.client for event in events(folder, BytesMoved) if event.direction == "up"]
+    assert sorted(trained) == ["harbour", "meadow", "quarry", "summit"]
+
+
+@pytest.mark.slow
+def test_bytes_are_those_of_the_wire(tiny_config):
+    """A seeds update of 200 steps from 4,096 seeds goes up in far less than 18 kB."""
+    config = tiny_config("method=seeds", "rounds=1", "seeds.max_steps=200", "seeds.num_seeds=4096")
+
+    folder = run(config)
+
+    sent = [event.bytes for event in events(folder, BytesMoved) if event.direction == "up"]
+    assert len(sent) == 4
+    assert max(sent) < 2_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["rademacher", "gaussian"])
+@pytest.mark.parametrize("space", ["weights", "adapter"])
+def test_every_space_and_direction_runs(tiny_config, kind, space):
+    """Dense directions train the weights and the adapter as low-rank ones do."""
+    config = tiny_config(
+        "method=seeds", f"seeds.space={space}", f"seeds.directions.kind={kind}", "rounds=1"
+    )
+
+    folder = run(config)
+
+    assert folder.is_complete()
+    assert folder.adapter(1).is_dir()
+
+
+@pytest.mark.slow
+def test_pro_draws_from_its_history(tiny_config):
+    """FedKSeed-Pro keeps what it saw of each seed in the server's state."""
+    config = tiny_config("method=seeds", "seeds.sampling=pro", "rounds=1", "seeds.num_seeds=64")
+
+    state = read_tensors(run(config).state_file(1))
+
+    assert state["history_count"].sum() == 4 * 3
+    assert state["history_sum"].sum() > 0
+
+
+@pytest.mark.slow
+def test_a_random_cohort_is_of_the_asked_size(tiny_config):
+    """Each round takes two of four clients."""
+    config = tiny_config("cohort={size: 2, scheduler: random}")
+
+    folder = run(config)
+
+    assert [len(plan.cohort) for plan in events(folder, RoundPlanned)] == [2, 2]
+
+
+@pytest.mark.slow
+def test_a_deadline_before_any_update_ends_the_run(tiny_config):
+    """Rounds that nobody can finish in time fail and the run stops; nothing waits for ever."""
+    config = tiny_config("cohort={deadline_s: 3}", "rounds=9")
+    config = config.model_copy(update={"engine": config.engine.model_copy(update={"step_s": 2.0})})
+
+    folder = run(config)
+
+    assert not folder.is_complete()
+    assert events(folder, RoundFolded) == []
+
+
+@pytest.mark.slow
+def test_mixed_ranks_fold_into_one_adapter(tiny_config):
+    """A client of rank 2 trains beside clients of rank 8."""
+    config = tiny_config("lora.client_ranks={meadow: 2}", "rounds=1")
+
+    folder = run(config)
+
+    up = {event.client: event.bytes for event in events(folder, BytesMoved) if event.direction == "up"}
+    assert up["meadow"] < 0.3 * up["harbour"]
+    assert folder.is_complete()
+
+
+@pytest.mark.slow
+def test_evaluation_can_be_rarer(tiny_config):
+    """Only every n-th round and the last are measured; before the first only if asked."""
+    config = tiny_config("rounds=3", "evaluation={every: 2, before_first_round: false}")
+
+    measured = [e.round for e in events(run(config), RoundEvaluated) if e.metrics]
+
+    assert measured == [2, 3]
+
+
+MISTAKES = {
+    "data.dataset=nowhere.jsonl": (DataError, "nowhere.jsonl"),
+    "data.eval_examples=600": (DataError, "lower data.eval_examples"),
+    "data.partition={kind: field, field: sight}": (DataError, "sight"),
+    "lora.target_modules=[q_prjo]": (ModelError, "no linear module of tiny ends in 'q_prjo'.*q_proj"),
+    "model.model_name_or_path=./nowhere": (ModelError, "nowhere"),
+    "cohort={size: 9, scheduler: random}": (ConfigError, "cohort.size is 9.*4 clients"),
+    "lora.client_ranks={nobody: 2}": (ConfigError, "nobody"),
+}
+
+
+@pytest.mark.parametrize(("override", "expected"), MISTAKES.items(), ids=MISTAKES)
+def test_a_mistake_leaves_nothing_behind(tiny_config, tmp_path, override, expected):
+    """The error says what is wrong, and there is no run folder."""
+    kind, message = expected
+    config = tiny_config(override)
+
+    with pytest.raises(kind, match=message):
+        run(config)
+
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_resume_refuses_another_config(tiny_config):
+    """A run folder of another config is not touched; the difference is named."""
+    interrupted(tiny_config(), 3)
+
+    with pytest.raises(RunFolderError, match=r"training\.learning_rate"):
+        run(tiny_config("training.learning_rate=0.5"), resume=True)
+
+
+def test_bad_rows_name_their_line(tiny_config, tmp_path):
+    """A broken row ends the run with its file and line; skipped, it is counted."""
+    good = '{"site": "%s", "text": "la", "label": "dark"}\n'
+    rows = [good % site for site in "ab" * 3]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join([*rows[:2], "{broken\n", *rows[2:]]))
+    config = [f"data.dataset={file}", "data.eval_examples=1", "data.max_train_examples=2"]
+
+    with pytest.raises(DataError, match=r"rows\.jsonl:3: .*on_bad_rows"):
+        load_split(tiny_config(*config))
+
+    assert len(load_split(tiny_config(*config, "data.on_bad_rows=skip")).skipped) == 1

@@ -1,0 +1,309 @@
+"""The documents say what the code does: every check here fails when only one of the two changes."""
+
+import json
+import re
+import tomllib
+import warnings
+from collections.abc import Iterator
+from inspect import Parameter
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from antiphon.client.assets.catalogue import CATALOGUE
+from antiphon.client.data.formats import Format
+from antiphon.client.data.rows import Rows
+from antiphon.core import events, registry
+from antiphon.core.config import Choice, RunConfig, validate
+from antiphon.strategies.aggregation.contribution import Contribution
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+MEMBERS = [(kind, name) for kind in registry.KINDS for name in registry.members(kind)]
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FACTORS = {
+    "m.lora_A.weight": np.eye(2, 3, dtype=np.float32),
+    "m.lora_B.weight": np.ones((4, 2), dtype=np.float32),
+}
+
+
+def text_of(*names: str) -> str:
+    return "\n".join((ROOT / name).read_text(encoding="utf-8") for name in names)
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return [body for marked, body in FENCED.findall(page) if marked == language]
+
+
+def section(page: str, heading: str) -> str:
+    _, _, after = page.partition(f"\n{heading}\n")
+    return re.split(r"^#+ ", after, maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def slugs(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.*)$", FENCED.sub("", page.read_text("utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}
+
+
+def signature(kind: str, name: str) -> str:
+    parameters = registry.signature(kind, name).values()
+    bare = (
+        each.replace(annotation=Parameter.empty, kind=Parameter.POSITIONAL_OR_KEYWORD)
+        for each in parameters
+    )
+    return f"{name}({', '.join(map(str, bare))})"
+
+
+def config_keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield each key with its default as the tables write it."""
+    for name, info in model.model_fields.items():
+        kind = info.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel) and kind is not Choice:
+            yield from config_keys(kind, f"{prefix}{name}.")
+        elif info.is_required():
+            yield f"{prefix}{name}", "required"
+        else:
+            value = info.get_default(call_default_factory=True)
+            plain = value.kind if isinstance(value, Choice) else value
+            yield f"{prefix}{name}", "none" if plain is None else repr(plain)
+
+
+def as_shown(cell: str) -> str:
+    """Return a table's default cell as `config_keys` gives it."""
+    if not cell.startswith("`"):
+        return cell
+    value = yaml.safe_load(cell.strip("`"))
+    numeric = isinstance(value, str) and re.fullmatch(r"[\d.]+e-?\d+", value)
+    return repr(float(value) if numeric else value)
+
+
+def commands_known() -> set[str]:
+    with warnings.catch_warnings():
+        # typer imports names that click is about to drop; its users cannot mend that.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from antiphon.cli.main import app
+    return {each.name or getattr(each.callback, "__name__", "") for each in app.registered_commands}
+
+
+def commands_in(page: str) -> set[str]:
+    spans = [body for _, body in FENCED.findall(page)]
+    spans += re.findall(r"`([^`\n]+)`", FENCED.sub("", page))
+    return {found for span in spans for found in re.findall(r"\bantiphon ([a-z]+)", span)}
+
+
+@pytest.mark.parametrize(("kind", "name"), MEMBERS, ids=lambda each: str(each))
+def test_every_member_has_a_heading_with_its_exact_arguments(kind: str, name: str) -> None:
+    """A member of ours stands in methods.md or data.md as `name(argument=default)`."""
+    page = text_of("docs/methods.md", "docs/data.md")
+
+    heading = f"\n### `{signature(kind, name)}`\n".replace("'", '"')
+
+    assert heading in page
+
+
+@pytest.mark.parametrize(
+    ("key", "default"), list(config_keys(RunConfig)), ids=lambda each: str(each)
+)
+def test_every_config_key_has_a_row_with_its_default(key: str, default: str) -> None:
+    """Each key of a run's YAML stands in a table with the default that the code has."""
+    page = text_of("docs/methods.md", "docs/data.md")
+
+    rows = re.findall(rf"^\| `{re.escape(key)}` \| (.*?) \|", page, re.MULTILINE)
+
+    assert [as_shown(row) for row in rows] == [default]
+
+
+def test_no_table_describes_a_key_that_is_gone() -> None:
+    """Every key in a table of keys is a key of the config."""
+    tables = text_of("docs/methods.md", "docs/data.md").split("| Key | Default | Meaning |\n")[1:]
+
+    listed = {
+        key
+        for table in tables
+        for key in re.findall(r"^\| `([\w.]+)`", table.split("\n\n")[0], re.MULTILINE)
+    }
+
+    assert listed == {key for key, _ in config_keys(RunConfig)}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_relative_link_leads_to_a_file(page: Path) -> None:
+    """A link that is no address of the web names a file of the repository."""
+    links = re.findall(r"\]\(([^)\s#]+)(?:#[^)]*)?\)", FENCED.sub("", page.read_text("utf-8")))
+
+    missing = [
+        link for link in links if "://" not in link and not (page.parent / link).resolve().exists()
+    ]
+
+    assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_anchor_is_a_heading(page: Path) -> None:
+    """The part of a link after # is the slug of a heading of the page that it leads to."""
+    links = re.findall(r"\]\(([^)\s#]*)#([^)\s]+)\)", FENCED.sub("", page.read_text("utf-8")))
+    local = [(link, anchor) for link, anchor in links if "://" not in link]
+
+    missing = [
+        anchor
+        for link, anchor in local
+        if anchor not in slugs(page.parent / link if link else page)
+    ]
+
+    assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_mentioned_exists(page: Path) -> None:
+    """`antiphon <command>` in code is a command of the command line."""
+    mentioned = commands_in(page.read_text(encoding="utf-8"))
+
+    assert mentioned <= commands_known()
+
+
+def test_readme_lists_every_command() -> None:
+    """The README's table of commands is complete."""
+    mentioned = commands_in(text_of("README.md"))
+
+    assert mentioned == commands_known()
+
+
+def test_readme_lists_every_example() -> None:
+    """Each YAML in examples/ is linked from the README."""
+    page = text_of("README.md")
+
+    missing = [
+        path.name
+        for path in (ROOT / "examples").glob("*.yaml")
+        if f"(examples/{path.name})" not in page
+    ]
+
+    assert not missing
+
+
+def test_readme_yaml_is_a_valid_run() -> None:
+    """The YAML for one's own data passes validation as it is."""
+    (written,) = blocks(text_of("README.md"), "yaml")
+
+    config = validate({**yaml.safe_load(written)}, source="README.md")
+
+    assert config.data.partition.arguments == {"field": "site"}
+
+
+def test_architecture_names_every_event() -> None:
+    """The page on the journal lists each kind of event there is."""
+    page = text_of("docs/architecture.md")
+
+    missing = [each.__name__ for each in get_args(events.Event) if each.__name__ not in page]
+
+    assert not missing
+
+
+def test_data_page_has_every_asset_with_its_licence() -> None:
+    """Each name that can be fetched has a row with licence and size."""
+    page = text_of("docs/data.md")
+
+    for asset in CATALOGUE.values():
+        (row,) = re.findall(rf"^\| `{re.escape(asset.name)}` \|.*$", page, re.MULTILINE)
+        assert f"| {asset.licence} |" in row
+
+
+@pytest.mark.parametrize("name", registry.members("format"))
+def test_every_example_row_is_read_by_its_format(name: str) -> None:
+    """The row shown for a format is one that the format accepts."""
+    heading = f"### `{signature('format', name)}`"
+    shown = section(text_of("docs/data.md"), heading)
+    choice = Choice.model_validate(yaml.safe_load(blocks(shown, "yaml")[0])["format"])
+    form: Format = registry.build("format", choice.kind, choice.arguments)
+
+    example = form.parse(json.loads(blocks(shown, "json")[0]))
+
+    assert choice.kind == name
+    assert example.completion or example.messages
+
+
+@pytest.fixture
+def extras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Install the distribution of extending.md as it is printed there; return its pyproject."""
+    page = text_of("docs/extending.md")
+    for code in blocks(page, "python"):
+        if code.startswith("# antiphon_extras/"):
+            path = tmp_path / code.partition("\n")[0].removeprefix("# ")
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(code, encoding="utf-8")
+    project: dict[str, Any] = tomllib.loads(blocks(page, "toml")[0])["project"]
+    info = tmp_path / "antiphon_extras-0.1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: antiphon-extras\nVersion: 0.1.0\n")
+    lines = [
+        f"[{group}]\n" + "".join(f"{name} = {target}\n" for name, target in members.items())
+        for group, members in project["entry-points"].items()
+    ]
+    (info / "entry_points.txt").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return project
+
+
+def test_extending_shows_one_member_of_each_kind(extras: dict[str, Any]) -> None:
+    """The page's distribution covers every kind that a config can name."""
+    shown = {group.removeprefix("antiphon.") for group in extras["entry-points"]}
+
+    assert shown == set(registry.KINDS)
+
+
+def test_extending_yaml_builds_through_the_registry(extras: dict[str, Any]) -> None:
+    """The YAML lines of the page are accepted once the distribution is there."""
+    lines = yaml.safe_load(blocks(text_of("docs/extending.md"), "yaml")[0])
+    base = yaml.safe_load(blocks(text_of("README.md"), "yaml")[0])
+
+    config = validate({**base, **lines})
+
+    assert config.aggregation.kind == "clipped"
+
+
+def test_extending_aggregation_bounds_a_delta(extras: dict[str, Any]) -> None:
+    """The page's `clipped` moves the product by less than `product` would."""
+    aggregation = registry.build("aggregation", "clipped", {"max_norm": 0.1})
+    delta = {name: np.ones_like(value) for name, value in FACTORS.items()}
+
+    moved = aggregation.aggregate(FACTORS, 1.0, [Contribution("a", 1, FACTORS, delta, 1.0)]).params
+
+    before = FACTORS["m.lora_B.weight"] @ FACTORS["m.lora_A.weight"]
+    after = moved["m.lora_B.weight"] @ moved["m.lora_A.weight"]
+    assert 0 < np.linalg.norm(after - before) < 0.5
+
+
+def test_extending_server_optimizer_bounds_the_step(extras: dict[str, Any]) -> None:
+    """The page's `bounded` takes a step of max_norm where the delta is longer."""
+    optimizer = registry.build("server_opt", "bounded", {"max_norm": 0.5})
+    start = {"w": np.zeros(4, dtype=np.float32)}
+
+    _, after = optimizer.apply(optimizer.init(start), start, {"w": np.ones(4, dtype=np.float32)})
+
+    assert np.linalg.norm(after["w"]) == pytest.approx(0.5)
+
+
+def test_extending_scheduler_leaves_clients_out(extras: dict[str, Any]) -> None:
+    """The page's `without` never chooses a client that it names."""
+    scheduler = registry.build("scheduler", "without", {"clients": ["b"]})
+
+    cohort = scheduler.choose(["a", "b", "c"], 3, np.random.default_rng(0))
+
+    assert cohort == ("a", "c")
+
+
+def test_extending_format_and_partition_share_rows_out(extras: dict[str, Any]) -> None:
+    """The page's `question` reads its rows, and `consecutive` gives each of them to one client."""
+    form = registry.build("format", "question", {"instruction": "Be brief. "})
+    partition = registry.build("partition", "consecutive", {})
+    values = tuple({"question": f"{n}?", "answer": "yes"} for n in range(5))
+    rows = Rows(values, tuple(form.parse(row) for row in values))
+
+    shares = partition.split(rows, 2, np.random.default_rng(0))
+
+    assert rows.examples[0].prompt == "Be brief. Q: 0?\nA:"
+    assert shares == {"block-000": (0, 1, 2), "block-001": (3, 4)}
