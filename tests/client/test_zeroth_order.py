@@ -49,7 +49,9 @@ def shifted(net, linears, kind, moves):
     with torch.no_grad():
         for name, linear in linears.items():
             for seed, coefficient in moves:
-                linear.weight += coefficient * direction(kind, name, tuple(linear.weight.shape), seed)
+                linear.weight += coefficient * direction(
+                    kind, name, tuple(linear.weight.shape), seed
+                )
 
     def output(x):
         y = net(x).detach()
@@ -144,7 +146,9 @@ def test_the_estimate_is_the_directional_derivative(net, linears):
     x = torch.randn(8, 24)
     net(x).square().mean().backward()
     exact = sum(
-        float((linear.weight.grad * direction("lowrank", name, tuple(linear.weight.shape), 4)).sum())
+        float(
+            (linear.weight.grad * direction("lowrank", name, tuple(linear.weight.shape), 4)).sum()
+        )
         for name, linear in linears.items()
     )
 

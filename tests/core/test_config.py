@@ -61,7 +61,9 @@ def test_the_resolved_config_is_the_same_run():
     """What is printed and stored, read again, has the same hash."""
     config = configs.load(TINY)
 
-    assert configs.config_hash(configs.validate(configs.resolved(config))) == configs.config_hash(config)
+    assert configs.config_hash(configs.validate(configs.resolved(config))) == configs.config_hash(
+        config
+    )
 
 
 def test_the_hash_leaves_the_place_of_the_output_out():

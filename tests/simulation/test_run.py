@@ -153,7 +153,9 @@ def test_mixed_ranks_fold_into_one_adapter(tiny_config):
 
     folder = run(config)
 
-    up = {event.client: event.bytes for event in events(folder, BytesMoved) if event.direction == "up"}
+    up = {
+        event.client: event.bytes for event in events(folder, BytesMoved) if event.direction == "up"
+    }
     assert up["meadow"] < 0.3 * up["harbour"]
     assert folder.is_complete()
 
@@ -172,7 +174,10 @@ MISTAKES = {
     "data.dataset=nowhere.jsonl": (DataError, "nowhere.jsonl"),
     "data.eval_examples=600": (DataError, "lower data.eval_examples"),
     "data.partition={kind: field, field: sight}": (DataError, "sight"),
-    "lora.target_modules=[q_prjo]": (ModelError, "no linear module of tiny ends in 'q_prjo'.*q_proj"),
+    "lora.target_modules=[q_prjo]": (
+        ModelError,
+        "no linear module of tiny ends in 'q_prjo'.*q_proj",
+    ),
     "model.model_name_or_path=./nowhere": (ModelError, "nowhere"),
     "cohort={size: 9, scheduler: random}": (ConfigError, "cohort.size is 9.*4 clients"),
     "lora.client_ranks={nobody: 2}": (ConfigError, "nobody"),

@@ -1,0 +1,81 @@
+"""Peak memory of a seeds client against inference of the same batch, each in a process of its own.
+
+    python -m benchmarks.seeds_memory
+
+Both load SmolLM2-135M in float32 and run on a batch of 8 × 48 tokens; the client takes 12 low-rank steps
+through the whole method (weights on file, probe, moves). Peak resident memory as the kernel counts it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from benchmarks.timing import machine
+
+LOAD = """
+import resource, torch
+from antiphon.client.language_model import load, token_losses
+from benchmarks.seeds_step import batch_of
+model = load("smollm2-135m", device="cpu", precision="float32")
+batch = batch_of(model)
+"""
+SAY = "\nprint(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)"
+INFERENCE = """
+with torch.no_grad():
+    for _ in range(3):
+        token_losses(model, batch)
+"""
+FULL_LOGITS = """
+with torch.no_grad():
+    for _ in range(3):
+        model.network(batch.input_ids, use_cache=False).logits
+"""
+CLIENT = """
+import numpy as np
+from antiphon.client.adapter import linear_modules
+from antiphon.client.methods.seeds import SeedsTraining
+from antiphon.client.zeroth_order.training import SeedTraining, train
+from antiphon.core.config import SeedsConfig
+from antiphon.core.coefficients import SeedCoefficients
+seeds = SeedsConfig(directions={directions})
+method = SeedsTraining(model, linear_modules(model.network), seeds, key=5)
+index = np.arange(1000, dtype=np.uint32)
+method.load(SeedCoefficients(4096, index, np.full(1000, 1e-7, dtype=np.float32)))
+plan = SeedTraining(4096, 1e-3, 1e-9, 1e3)
+probe = method._probe()
+train(model, probe, [batch] * 12, plan, np.random.default_rng(0), lambda done, loss: None)
+probe.close()
+method.close()
+"""
+
+
+def peak(body: str) -> int:
+    """Return the peak resident bytes of a process that runs `body`."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD + body + SAY], capture_output=True, text=True, check=True
+    )
+    return int(done.stdout.split()[-1])
+
+
+def main() -> None:
+    """Print the table."""
+    inference = peak(INFERENCE)
+    rows = {
+        "inference, logits at the labels": inference,
+        "inference, all logits": peak(FULL_LOGITS),
+        "seeds client, low-rank": peak(CLIENT.replace("{directions}", "{'kind': 'lowrank'}")),
+        "seeds client, Rademacher": peak(
+            CLIENT.replace("{directions}", "{'kind': 'rademacher'}")
+            .replace("arange(1000", "arange(4")
+            .replace("full(1000", "full(4")
+        ),
+    }
+    print(machine())
+    print("| process | peak memory | to inference |\n|---|---|---|")
+    for name, size in rows.items():
+        print(f"| {name} | {size / 1e6:.0f} MB | {size / inference:.3f} × |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""The base model: logits only where labels are, and what may go wrong when it is loaded."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from antiphon.client.data.tokens import collate
+from antiphon.client.language_model import (
+    completion_logits,
+    load,
+    pick_device,
+    pick_precision,
+    token_losses,
+)
+from antiphon.core.errors import ModelError
+
+
+@pytest.fixture
+def batch(model, client):
+    return collate(client.train[:8], model.tokenizer.pad_token_id)
+
+
+def test_losses_are_the_models_own(model, batch):
+    """The mean over label tokens is the loss that the model itself computes from all its logits."""
+    ours = token_losses(model, batch)[0].mean()
+
+    own = model.network(
+        batch.input_ids, attention_mask=batch.attention_mask, labels=batch.labels
+    ).loss
+
+    assert float(ours) == pytest.approx(float(own), rel=1e-5)
+
+
+def test_logits_are_computed_only_where_labels_are(model, batch):
+    """A classification of eight rows gives eight rows of logits, whatever the lengths."""
+    logits, rows = completion_logits(model, batch)
+
+    assert logits.shape == (8, model.network.config.vocab_size)
+    assert rows.tolist() == list(range(8))
+
+
+def test_a_head_that_is_more_than_linear_takes_the_long_way(model, batch):
+    """With whole logits the losses are the same."""
+    whole = replace(model, whole_logits=True)
+
+    assert torch.allclose(token_losses(whole, batch)[0], token_losses(model, batch)[0], atol=1e-5)
+
+
+def test_a_plain_head_is_recognised(model):
+    """Llama's head is one linear layer."""
+    assert not model.whole_logits
+
+
+def test_padding_changes_no_loss(model, client):
+    """A row's loss is the same alone and beside longer rows."""
+    short = min(client.train, key=lambda each: len(each.input_ids))
+    long = max(client.train, key=lambda each: len(each.input_ids))
+
+    alone = token_losses(model, collate([short], 0))[0]
+    beside = token_losses(model, collate([short, long], 0))[0]
+
+    assert float(beside[0]) == pytest.approx(float(alone[0]), abs=1e-4)
+
+
+def test_candidates_narrow_the_loss(model, client, batch):
+    """Among two words the loss is the softmax over their two logits."""
+    answers = [option.input_ids[-1] for option in client.evaluation[0].options]
+    narrow = replace(batch, candidates=torch.tensor([answers] * 8))
+
+    losses, _ = token_losses(model, narrow)
+
+    logits, _ = completion_logits(model, batch)
+    golds = batch.labels[batch.labels != -100]
+    expected = logits[:, answers].logsumexp(dim=1) - logits[torch.arange(8), golds]
+    assert torch.allclose(losses, expected, atol=1e-5)
+
+
+def test_a_missing_model_is_said():
+    """The error names what was asked for and what exists."""
+    with pytest.raises(ModelError, match="smollm2"):
+        load("smollm2-136m")
+
+
+def test_a_folder_that_is_no_model_is_said(tmp_path):
+    """An empty folder is refused with what a model folder holds."""
+    with pytest.raises(ModelError, match=r"config\.json"):
+        load(str(tmp_path))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_missing_gpu_is_said():
+    """Asking for CUDA where there is none is an error, not a silent change."""
+    with pytest.raises(ModelError, match="use auto or cpu"):
+        pick_device("cuda")
+
+
+def test_a_wish_for_a_precision_is_obeyed():
+    """What the config says counts on any hardware."""
+    assert pick_precision("bfloat16", torch.device("cpu")) is torch.bfloat16
