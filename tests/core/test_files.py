@@ -1,0 +1,67 @@
+"""Files are whole or not there."""
+
+import errno
+import os
+
+import pytest
+
+from antiphon.core.errors import RunFolderError
+from antiphon.core.files import full_disk_is_said, write_text, written_whole
+
+
+def test_a_written_file_is_there(tmp_path):
+    """The content is what was given, and nothing else is in the folder."""
+    write_text(tmp_path / "a" / "report.md", "ünï")
+
+    assert (tmp_path / "a" / "report.md").read_text(encoding="utf-8") == "ünï"
+    assert os.listdir(tmp_path / "a") == ["report.md"]
+
+
+def half_written(path):
+    with written_whole(path) as part:
+        part.write_text("half")
+        raise ValueError("stop")
+
+
+def test_a_failure_leaves_the_old_file(tmp_path):
+    """An error while writing keeps what was there and removes what was begun."""
+    path = tmp_path / "state"
+    write_text(path, "old")
+
+    with pytest.raises(ValueError, match="stop"):
+        half_written(path)
+
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["state"]
+
+
+def test_a_folder_is_replaced_whole(tmp_path):
+    """Files of the old folder do not stay in the new one."""
+    for name in ("first", "second"):
+        with written_whole(tmp_path / "adapter") as part:
+            part.mkdir()
+            (part / name).write_text(name)
+
+    assert os.listdir(tmp_path / "adapter") == ["second"]
+
+
+def test_a_full_disk_is_said(tmp_path, monkeypatch):
+    """When the system finds no room, the error names the place, and nothing half-written stays."""
+
+    def no_room(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", no_room)
+
+    with pytest.raises(
+        RunFolderError, match=r"the disk is full: could not write .*state.*--resume"
+    ):
+        write_text(tmp_path / "state", "content")
+
+    assert os.listdir(tmp_path) == []
+
+
+def test_other_errors_pass_through(tmp_path):
+    """Only a full disk is put in other words."""
+    with pytest.raises(PermissionError), full_disk_is_said(tmp_path):
+        raise PermissionError(errno.EACCES, "no")

@@ -1,0 +1,65 @@
+"""Tensors on disk and what is compared when they arrive."""
+
+import numpy as np
+import pytest
+
+from antiphon.core.errors import UpdateError
+from antiphon.core.tensors import LazyTensors, check_against, from_bytes, to_bytes, write_tensors
+
+WANTED = {"a": np.zeros((2, 3), dtype=np.float32), "b": np.zeros(4, dtype=np.float32)}
+
+
+def changed(**changes):
+    return {**WANTED, **changes}
+
+
+BAD = {
+    "missing": ({"a": WANTED["a"]}, "missing \\['b'\\]"),
+    "extra": (changed(c=WANTED["b"]), "not asked for \\['c'\\]"),
+    "shape": (changed(b=np.zeros(5, dtype=np.float32)), r"b: got float32 \(5,\)"),
+    "dtype": (changed(b=np.zeros(4)), "float64"),
+    "nan": (changed(b=np.full(4, np.nan, dtype=np.float32)), "b holds NaN"),
+    "inf": (changed(b=np.full(4, np.inf, dtype=np.float32)), "b holds NaN or Inf"),
+    "norm": (changed(b=np.full(4, 100, dtype=np.float32)), "norm is 200"),
+}
+
+
+def test_bytes_round_trip():
+    """Tensors come back with their dtypes, and equal tensors have equal bytes."""
+    again = from_bytes(to_bytes(WANTED))
+
+    assert {name: value.dtype for name, value in again.items()} == {"a": "float32", "b": "float32"}
+    assert to_bytes(dict(reversed(WANTED.items()))) == to_bytes(WANTED)
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"\x80" * 64])
+def test_other_bytes_are_refused(content):
+    """What is no safetensors file is an UpdateError, whatever it is."""
+    with pytest.raises(UpdateError, match="not safetensors"):
+        from_bytes(content)
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_what_was_not_asked_for_is_refused(kind):
+    """Names, shapes, dtypes, finite values and the norm are compared, and the difference named."""
+    received, message = BAD[kind]
+
+    with pytest.raises(UpdateError, match=message):
+        check_against(WANTED, received, max_norm=10)
+
+
+def test_what_was_asked_for_passes():
+    """A tensor set of the right form is accepted."""
+    check_against(WANTED, changed(b=np.ones(4, dtype=np.float32)), max_norm=10)
+
+
+def test_lazy_tensors_read_one_at_a_time(tmp_path):
+    """A file is a mapping whose values are read when they are asked for."""
+    write_tensors(tmp_path / "t.safetensors", changed(b=np.ones(4, dtype=np.float32)))
+
+    lazy = LazyTensors(tmp_path / "t.safetensors")
+
+    assert list(lazy) == ["a", "b"]
+    assert lazy["b"].tolist() == [1, 1, 1, 1]
+    with pytest.raises(KeyError):
+        lazy["c"]
