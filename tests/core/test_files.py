@@ -45,6 +45,16 @@ def test_a_folder_is_replaced_whole(tmp_path):
     assert os.listdir(tmp_path / "adapter") == ["second"]
 
 
+def test_the_remains_of_a_killed_process_do_not_matter(tmp_path):
+    """A temporary folder that somebody with our process number left is removed first."""
+    (tmp_path / f".adapter.part-{os.getpid()}").mkdir()
+
+    with written_whole(tmp_path / "adapter") as part:
+        part.mkdir()
+
+    assert os.listdir(tmp_path) == ["adapter"]
+
+
 def test_a_full_disk_is_said(tmp_path, monkeypatch):
     """When the system finds no room, the error names the place, and nothing half-written stays."""
 

@@ -89,6 +89,15 @@ def test_poisonous_scalars_are_rejected(federation, value):
     assert isinstance(federation.receive("north", sent(federation, value=value)), UpdateRejected)
 
 
+@pytest.mark.parametrize("examples", [0, 10**9])
+def test_a_client_cannot_choose_its_weight(federation, examples):
+    """An update that counts other examples than the client joined with is refused."""
+    event = federation.receive("north", sent(federation, examples=examples))
+
+    assert isinstance(event, UpdateRejected)
+    assert "joined with 10" in event.reason
+
+
 def test_the_wrong_kind_of_update_is_rejected(federation):
     """A LoRA delta in a round of scalars is refused."""
     update = Update("north", 1, 10, 1, LoraUpdate({"a": np.zeros((2, 2), dtype=np.float32)}))

@@ -54,6 +54,22 @@ def test_the_adapter_is_exactly_the_sum(kind, count):
     assert factors["base_model.model.m.lora_A.weight"].shape[0] <= min(SHAPE)
 
 
+def test_more_seeds_than_one_chunk_are_exact_too():
+    """A wide matrix and over a thousand seeds still give factors as wide as the seeds."""
+    sent = SeedCoefficients(
+        2000, np.arange(1100, dtype=np.uint32), np.full(1100, 0.01, dtype=np.float32)
+    )
+    along = Directions("lowrank", 1, 5)
+
+    factors = as_lora({"m": (1200, 1300)}, sent, along)
+
+    product = (
+        factors["base_model.model.m.lora_B.weight"] @ factors["base_model.model.m.lora_A.weight"]
+    )
+    assert np.allclose(product, total("m", (1200, 1300), sent, along), atol=1e-4)
+    assert factors["base_model.model.m.lora_A.weight"].shape == (1100, 1300)
+
+
 def test_moved_starts_where_it_is_told():
     """Without coefficients, a space is its start."""
     start = {"w": np.ones(SHAPE, dtype=np.float32)}

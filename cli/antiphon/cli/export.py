@@ -9,8 +9,7 @@ from antiphon.client.merge import write_merged
 from antiphon.core.config import RunConfig, validate
 from antiphon.core.errors import RunFolderError
 from antiphon.core.files import written_whole
-from antiphon.core.run_folder import RunFolder
-from antiphon.core.tensors import read_tensors
+from antiphon.core.run_folder import RunFolder, read_state
 from antiphon.server.methods import server_method
 from antiphon.server.space import write_adapter
 from antiphon.simulation.space import space_of
@@ -36,22 +35,17 @@ def export_run(run: Path, round_number: int | None, out: Path, *, merge: bool) -
 
 
 def _write(folder: RunFolder, config: RunConfig, number: int, out: Path) -> None:
-    saved = folder.adapter(number)
-    if saved.exists():
-        shutil.copytree(saved, out)
-        return
-    state_file = folder.state_file(number)
-    if not state_file.exists():
+    if number not in folder.rounds_with_model():
         raise RunFolderError(
             f"{folder.path} has no model after round {number}; its newest is {_newest_round(folder)}"
         )
-    method = server_method(config)
-    download = method.download(read_tensors(state_file), config.lora.r)
+    state = read_state(folder.model_file(number))
+    download = server_method(config).download(state, config.lora.r)
     write_adapter(out, config, space_of(config), download)
 
 
 def _newest_round(folder: RunFolder) -> int:
-    states = sorted((folder.path / "rounds").glob("*/state.safetensors"))
-    if not states:
+    rounds = folder.rounds_with_model()
+    if not rounds:
         raise RunFolderError(f"{folder.path} holds no finished round: give the folder of a run")
-    return int(states[-1].parent.name)
+    return rounds[-1]

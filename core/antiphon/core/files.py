@@ -26,7 +26,8 @@ def full_disk_is_said(path: Path) -> Iterator[None]:
         free = shutil.disk_usage(_existing_parent(path)).free
         raise RunFolderError(
             f"the disk is full: could not write {path} ({free / 1e6:.1f} MB free there). "
-            "Free some space, or choose another place (output.runs_dir, ANTIPHON_CACHE), then --resume."
+            "Free some space, or choose another place (output.runs_dir, ANTIPHON_CACHE), then try again "
+            "(a run goes on with --resume)."
         ) from error
 
 
@@ -39,6 +40,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     part = path.with_name(f".{path.name}.part-{os.getpid()}")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        _remove(part)  # of a process that was killed and had the same number
         with full_disk_is_said(path):
             yield part
             _sync(part)

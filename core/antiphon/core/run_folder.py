@@ -5,6 +5,7 @@ runs/quickstart/             the second run of that name is runs/quickstart-2, a
     journal.sqlite
     rounds/0007/adapter/     a folder that PEFT loads
     rounds/0007/state.safetensors
+    rounds/0007/undone.safetensors       where the stability guard rolled the model back
     rounds/0007/updates/<client>.bin
     report.json  report.md  plots/
 """
@@ -20,10 +21,12 @@ from typing import Any
 
 import yaml
 
-from antiphon.core.errors import RunFolderError
+from antiphon.core.errors import RunFolderError, UpdateError
 from antiphon.core.events import RunEnded
 from antiphon.core.files import full_disk_is_said, write_text
 from antiphon.core.journal import Journal
+from antiphon.core.tensors import from_bytes
+from antiphon.core.types import State
 
 _HASH_LINE = re.compile(r"# config hash: ([0-9a-f]+)")
 _LONGEST_FILE_NAME = (
@@ -75,6 +78,20 @@ class RunFolder:
         """Return the file of the server's state after a round."""
         return self.round_dir(number) / "state.safetensors"
 
+    def undone_file(self, number: int) -> Path:
+        """Return the file of the state to which the guard rolled back in a round."""
+        return self.round_dir(number) / "undone.safetensors"
+
+    def model_file(self, number: int) -> Path:
+        """Return the file of the state that stands after a round: rolled back, if it was."""
+        undone = self.undone_file(number)
+        return undone if undone.exists() else self.state_file(number)
+
+    def rounds_with_model(self) -> list[int]:
+        """Return the rounds after which there is a model on disk, rising."""
+        files = (self.path / "rounds").glob("*/*.safetensors")
+        return sorted({int(file.parent.name) for file in files})
+
     def update_file(self, number: int, client: str) -> Path:
         """Return the file of one client's accepted update. Any name of a client is safe here."""
         return self.round_dir(number) / "updates" / f"{file_name_of(client)}.bin"
@@ -102,7 +119,8 @@ class RunFolder:
 
     def is_complete(self) -> bool:
         """Say whether the journal tells of the run's complete end. Raises RunFolderError."""
-        if not self.journal_file.exists():
+        # A run cut off in its first moment has no journal, or one without a byte.
+        if not self.journal_file.exists() or self.journal_file.stat().st_size == 0:
             return False
         with Journal.reading(self.journal_file) as journal:
             ends = (entry.event for entry in journal.read(kinds=[RunEnded]))
@@ -166,6 +184,24 @@ def newest(runs_dir: Path, name: str) -> RunFolder:
         f"nothing to resume: no run named {name!r} in {runs_dir}. "
         "Leave out --resume to start it, or check output.runs_dir"
     )
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return a run's file. Raises RunFolderError where it is missing."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise RunFolderError(
+            f"{path} cannot be read ({error.strerror}): the run folder was changed. Start a new run"
+        ) from None
+
+
+def read_state(path: Path) -> State:
+    """Return a stored state. Raises RunFolderError where it is missing or damaged."""
+    try:
+        return from_bytes(read_bytes(path))
+    except UpdateError as error:
+        raise RunFolderError(f"{path} is damaged ({error}): start a new run") from None
 
 
 def file_name_of(client: str) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator
-from pathlib import Path
 
 from antiphon.core.clock import Clock
 from antiphon.core.config import RunConfig, config_hash
@@ -29,8 +28,8 @@ from antiphon.core.events import (
 )
 from antiphon.core.files import write_bytes
 from antiphon.core.journal import Journal
-from antiphon.core.run_folder import RunFolder
-from antiphon.core.tensors import read_tensors, to_bytes
+from antiphon.core.run_folder import RunFolder, read_bytes, read_state
+from antiphon.core.tensors import to_bytes
 from antiphon.core.types import Assignment, State, Update
 from antiphon.core.wire import pack_assignment, unpack_update
 from antiphon.server.actions import Action
@@ -81,8 +80,8 @@ class Federation:
 
     @property
     def run_id(self) -> str:
-        """The run's name for the wire: its folder's."""
-        return self.folder.path.name
+        """The run's name on the wire: that of its folder when it began."""
+        return self.machine.run.run_id or self.folder.path.name
 
     def submit(self, event: Event) -> tuple[Action, ...]:
         """Journal an event, let the machine see it, and return what is to be done."""
@@ -125,7 +124,7 @@ class Federation:
             update = unpack_update(content, client, self.run_id)
             wanted = plan is not None and client in plan.plan and update.round == number
             if wanted:
-                self._method.check(self.state, update, self.assignment(client))
+                self._check(update)
         except UpdateError as error:
             return UpdateRejected(client, number, str(error))
         digest = hashlib.sha256(content).hexdigest()
@@ -166,6 +165,15 @@ class Federation:
         """Write the PEFT folder of the model as it is after round `number`."""
         write_adapter(self.folder.adapter(number), self.config, self.space, self.download())
 
+    def save_last_adapter(self) -> None:
+        """Write the adapter of the model that the run ends with, where no round has done so.
+
+        The last round may have failed or been undone, and rounds need not all be saved.
+        """
+        last = [each.round for each in self.machine.outcomes if each.ending in ("folded", "undone")]
+        if last and not self.folder.adapter(last[-1]).exists():
+            self.save_adapter(last[-1])
+
     def adapter_is_due(self, number: int) -> bool:
         """Whether the adapter after this round is to be saved."""
         every = self.config.output.adapter_every
@@ -180,13 +188,22 @@ class Federation:
             loss = event.metrics.get("loss", math.inf)
             self._best_held_out_loss = min(self._best_held_out_loss, loss)
 
+    def _check(self, update: Update) -> None:
+        held = self.machine.clients[update.client].examples
+        if update.examples != held:
+            raise UpdateError(
+                f"client {update.client} counts {update.examples} examples, it joined with {held}: its "
+                "weight in the mean is what it joined with"
+            )
+        self._method.check(self.state, update, self.assignment(update.client))
+
     def _has_accepted(self, client: str) -> bool:
         receipt = self.machine.receipts.get(client)
         return receipt is not None and receipt.round == self.machine.round
 
     def _updates(self, number: int, clients: tuple[str, ...]) -> Iterator[Update]:
         for client in clients:
-            content = self.folder.update_file(number, client).read_bytes()
+            content = read_bytes(self.folder.update_file(number, client))
             if hashlib.sha256(content).hexdigest() != self.machine.receipts[client].digest:
                 raise RunFolderError(
                     f"{self.folder.update_file(number, client)} is not the update that was accepted: "
@@ -201,24 +218,19 @@ class Federation:
         return hashlib.sha256(content).hexdigest()
 
     def _write_undone(self, number: int, state: State) -> None:
-        write_bytes(self._undone_file(number), to_bytes(state))
+        write_bytes(self.folder.undone_file(number), to_bytes(state))
         self._take(state)
 
     def _take(self, state: State) -> None:
         self.state = state
         self._downloads.clear()
 
-    def _undone_file(self, number: int) -> Path:
-        return self.folder.round_dir(number) / "undone.safetensors"
-
     def _last_state(self) -> State:
         """Return the state that the journal says is the newest."""
         machine: RunState = self.machine
         if machine.phase == "evaluating" and machine.round > 0:
-            return read_tensors(self.folder.state_file(machine.round))
+            return read_state(self.folder.state_file(machine.round))
         for outcome in reversed(machine.outcomes):
-            if outcome.ending == "folded":
-                return read_tensors(self.folder.state_file(outcome.round))
-            if outcome.ending == "undone":
-                return read_tensors(self._undone_file(outcome.round))
+            if outcome.ending in ("folded", "undone"):
+                return read_state(self.folder.model_file(outcome.round))
         return self._method.init(self.space.initial)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from antiphon.core import registry
 from antiphon.core.config import RunConfig
 from antiphon.strategies.guard import Guard
@@ -19,7 +21,7 @@ def server_method(config: RunConfig) -> ServerMethod:
             optimizer=optimizer,
             max_scalar=config.seeds.max_scalar,
             sampling=config.seeds.sampling,
-            guard=Guard(config.seeds.guard_loss_factor),
+            guard=Guard(_guard_factor(config)),
         )
     aggregation = config.aggregation
     return lora(
@@ -29,3 +31,9 @@ def server_method(config: RunConfig) -> ServerMethod:
         r=config.lora.r,
         client_ranks=config.lora.client_ranks,
     )
+
+
+def _guard_factor(config: RunConfig) -> float:
+    # Cohorts that change have losses that differ for no fault of the model: then only a loss that is not
+    # finite counts, and what the held-out evaluation says.
+    return math.inf if config.cohort.size else config.seeds.guard_loss_factor

@@ -74,7 +74,8 @@ class TerminalMonitor(Monitor):
     def client_stepped(self, client: str, done: int, steps: int, loss: float) -> None:
         """Move the bar and show the client's loss."""
         self._progress.advance(self._run)
-        self._say(f"{self._round} · {client} step {done}/{steps} · loss {loss:.3f}")
+        sent = f"{self._bytes / 1e6:.2f} MB up"
+        self._say(f"{self._round} · {client} step {done}/{steps} · loss {loss:.3f} · {sent}")
 
     def replied(self, reply: Reply, size_bytes: int) -> None:
         """Count the bytes; say why an update was refused."""

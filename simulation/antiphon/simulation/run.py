@@ -89,11 +89,10 @@ def simulate(
                     monitor=monitor,
                 )
                 finish = engine.run()
-            federation.observe(
-                RunDescribed({"peak_memory_bytes": peak_memory_bytes()}),
-                RunEnded(finish.complete, finish.reason),
-            )
-    report.write(folder)
+            federation.observe(RunDescribed({"peak_memory_bytes": peak_memory_bytes()}))
+            report.write(folder)
+            # The last word: a run cut off before it is resumed, if only to write its report.
+            federation.observe(RunEnded(finish.complete, finish.reason))
     return folder
 
 

@@ -73,8 +73,8 @@ def _exact_factors(
 ) -> tuple[FloatArray, FloatArray]:
     columns = len(coefficients.index) * along.rank
     if along.kind == "lowrank" and 0 < columns < min(shape):
-        ((u, v),) = _scaled_factors(name, shape, coefficients, along)
-        return u, v.T
+        chunks = list(_scaled_factors(name, shape, coefficients, along))
+        return np.hstack([u for u, _ in chunks]), np.hstack([v for _, v in chunks]).T
     summed = total(name, shape, coefficients, along)
     if shape[0] < shape[1]:
         return np.eye(shape[0], dtype=np.float32), summed
