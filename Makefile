@@ -9,12 +9,13 @@ ROOTS := cli client core dashboard protos server simulation strategies
 help:  ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-# torch first and pinned: on a machine without a GPU the plain index would otherwise give a build with CUDA.
+# torch first: without a GPU, make TORCH_INDEX=<address of PyTorch's CPU packages> spares gigabytes of CUDA.
+TORCH_INDEX ?=
 .venv/installed: pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "Antiphon needs Python 3.11: install it, or run make PYTHON=/path/to/python3.11"; exit 2; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip -c constraints.txt
-	$(BIN)/python -m pip install --quiet torch -c constraints.txt
+	$(BIN)/python -m pip install --quiet torch -c constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
 	$(BIN)/python -m pip install --quiet -e '.[client,dashboard,flower,dev]' -c constraints.txt
 	@touch $@
 

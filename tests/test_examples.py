@@ -71,7 +71,7 @@ def test_quickstart_reaches_its_accuracy(tmp_path):
 
 
 @pytest.mark.model
-def test_seeds_send_kilobytes(tmp_path):
+def test_seeds_send_little_and_export_exactly(tmp_path):
     """A short run of the seeds example: few bytes up, and an adapter that is exactly its model."""
     short = ["rounds=1", "seeds.max_steps=3", "data.eval_examples=20"]
 

@@ -19,6 +19,7 @@ MISTAKES = {
     "server_opt={kind: sgd, lrr: 1}": "sgd takes .*not \\['lrr'\\]",
     "server_opt.lr=fast": "sgd.lr.*got 'fast'",
     "lora.client_ranks={meadow: 99}": "above lora.r",
+    "rounds.x=1": "'x' lies below 5",
     "cohort.deadline_s=5": "no update could ever arrive",
     "name=a/b": "name: .*got 'a/b'",
     "data.partition=dirichlett": "Did you mean 'dirichlet'",

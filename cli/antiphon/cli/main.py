@@ -1,17 +1,18 @@
 """The `antiphon` command.
 
-Errors that the user can mend are printed without a traceback and end with code 2; an interrupted run
-ends with 130 and says how to go on. `--json` prints exactly one JSON object as the last line of stdout;
-progress goes to stderr.
+Errors that the user can mend are printed without a traceback and end with code 2; a run that stopped
+before its last round ends with 1; an interrupted one ends with 130 and says how to go on. `--json` prints
+exactly one JSON object as the last line of stdout; progress goes to stderr.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -30,6 +31,8 @@ app = typer.Typer(
     add_completion=False,
 )
 _err = Console(stderr=True)
+_CLIENT_LIBRARIES = ("torch", "transformers", "peft", "jinja2", "gguf", "huggingface_hub")
+_NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR)
 
 RunFile = Annotated[Path, typer.Argument(metavar="RUN.yaml", help="The run's config.")]
 Overrides = Annotated[
@@ -53,6 +56,8 @@ def simulate(
     report = run_simulation(run, overrides or [], resume=resume, console=_err)
     if as_json:
         sys.stdout.write(json.dumps(report) + "\n")
+    if not report["complete"]:
+        raise SystemExit(1)
 
 
 @app.command()
@@ -111,5 +116,17 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        _err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-        raise SystemExit(2) from None
+        _fail(str(error))
+    except ModuleNotFoundError as error:
+        if error.name not in _CLIENT_LIBRARIES:
+            raise
+        _fail(f"this command needs {error.name}: pip install 'antiphon[client]'")
+    except OSError as error:
+        if error.errno not in _NOT_ALLOWED:
+            raise
+        _fail(f"{error.filename}: {error.strerror}. Check its permissions, or choose another place")
+
+
+def _fail(message: str) -> NoReturn:
+    _err.print(f"[bold red]error:[/] {escape(message)}", highlight=False, soft_wrap=True)
+    raise SystemExit(2) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -52,9 +53,11 @@ def _interrupted(
     console: Console, path: Path, overrides: Sequence[str], folders: Sequence[RunFolder]
 ) -> int:
     if folders:
-        command = " ".join(["antiphon simulate", str(path), *overrides, "--resume"])
-        console.print(f"\ninterrupted; what is done is kept in {folders[0].path}. To go on:")
-        console.print(f"  {command}", highlight=False, soft_wrap=True)
+        command = shlex.join(["antiphon", "simulate", str(path), *overrides, "--resume"])
+        console.print(
+            f"\ninterrupted; what is done is kept in {escape(str(folders[0].path))}. To go on:"
+        )
+        console.print(f"  {escape(command)}", highlight=False, soft_wrap=True)
     else:
         console.print("\ninterrupted before the first round; nothing was written.")
     return 130
@@ -62,6 +65,8 @@ def _interrupted(
 
 def _finished(console: Console, folder: RunFolder) -> dict[str, Any]:
     report: dict[str, Any] = json.loads(folder.report_json.read_text())
+    if not report["complete"]:
+        console.print(f"[bold red]the run stopped:[/] {escape(report['reason'])}", highlight=False)
     initial, final = report["initial"], report["final"]
     for metric in ("accuracy", "loss"):
         if final and final.get(metric) is not None:

@@ -116,7 +116,7 @@ def target_linears(model: LanguageModel, targets: Sequence[str] | str) -> dict[s
     """
     linears = linear_modules(model.network)
     endings = [targets] if isinstance(targets, str) else list(targets)
-    if endings == ["all-linear"]:
+    if endings == ["all-linear"] and linears:
         return linears
     known = sorted({name.rsplit(".", 1)[-1] for name in linears})
     for ending in endings:
@@ -125,6 +125,11 @@ def target_linears(model: LanguageModel, targets: Sequence[str] | str) -> dict[s
                 f"target_modules: no linear module of {model.name} ends in {ending!r}; it has: "
                 f"{', '.join(known)} (or use all-linear)"
             )
+    if not linears or not endings:
+        raise ModelError(
+            f"target_modules: {endings} names no linear module of {model.name}, so there is nothing to "
+            f"train; it has: {', '.join(known) or 'none (its layers are of another kind)'}"
+        )
     return {
         name: linear
         for name, linear in linears.items()

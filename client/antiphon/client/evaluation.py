@@ -132,7 +132,9 @@ def _collated(model: LanguageModel, examples: Sequence[Encoded]) -> Batch:
 def _rouge(model: LanguageModel, held: Sequence[HeldOut], what: Measurement) -> float | None:
     if what.rouge_examples is None:
         return None
-    chosen = [each for each in held if not each.example.choices][: what.rouge_examples]
+    chosen = [each for each in held if not each.example.choices and each.prompt_ids][
+        : what.rouge_examples
+    ]
     if not chosen:
         return None
     scores = [

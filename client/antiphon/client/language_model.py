@@ -46,7 +46,8 @@ def load(name_or_path: str, device: str = "auto", precision: str = "auto") -> La
     network.requires_grad_(False)
     network.eval().to(where)
     if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
+        # Any token will do: padding is masked and never a label.
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
     return LanguageModel(
         network, tokenizer, where, dtype, _head_is_more_than_linear(network, where), name_or_path
     )
@@ -90,12 +91,17 @@ def _read(source: Path | str, dtype: torch.dtype) -> tuple[Any, Any]:
             )  # other people's deprecations are not our user's concern
             network = AutoModelForCausalLM.from_pretrained(source, dtype=dtype)
             tokenizer = AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # transformers and safetensors raise kinds of their own
         raise ModelError(
-            f"cannot load the model {str(source)!r}: {str(error).splitlines()[0]}. Give a hub id, a "
+            f"cannot load the model {str(source)!r}: {first_line(error)}. Give a hub id, a "
             "folder with config.json and safetensors, a GGUF file, or a name known to `antiphon fetch`"
         ) from error
     return network, tokenizer
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, or its kind where it says nothing."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 @torch.no_grad()

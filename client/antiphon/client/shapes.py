@@ -11,9 +11,9 @@ import torch
 
 from antiphon.client.adapter import initial_factors, target_linears
 from antiphon.client.assets.names import model_folder
-from antiphon.client.language_model import LanguageModel
+from antiphon.client.language_model import LanguageModel, first_line
 from antiphon.core.config import RunConfig
-from antiphon.core.errors import ModelError
+from antiphon.core.errors import ConfigError, ModelError
 from antiphon.core.peft_folder import factor_name
 from antiphon.core.types import FloatArray
 
@@ -47,6 +47,12 @@ def trained_shapes(config: RunConfig) -> TrainedShapes:
     name = config.model.model_name_or_path
     network = _network_of_shapes(name)
     model = LanguageModel(network, None, torch.device("meta"), torch.float32, False, name)
+    limit = getattr(network.config, "max_position_embeddings", None)
+    if limit is not None and config.model.max_length > limit:
+        raise ConfigError(
+            f"model.max_length is {config.model.max_length}, but {name} reads at most {limit} tokens: "
+            "lower it"
+        )
     parameters = sum(parameter.numel() for parameter in network.parameters())
     if config.trains_weights:
         linears = target_linears(model, config.seeds.target_modules)
@@ -66,8 +72,8 @@ def _network_of_shapes(name_or_path: str) -> Any:
     try:
         with torch.device("meta"):
             return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(source))
-    except (OSError, ValueError) as error:
+    except Exception as error:  # transformers raises kinds of its own
         raise ModelError(
-            f"cannot read the model {name_or_path!r}: {str(error).splitlines()[0]}. Give a hub id, a "
+            f"cannot read the model {name_or_path!r}: {first_line(error)}. Give a hub id, a "
             "folder with config.json and safetensors, a GGUF file, or a name known to `antiphon fetch`"
         ) from error

@@ -390,6 +390,10 @@ _Loader.add_implicit_resolver(
 
 
 def _set(values: Any, keys: list[str], value: Any, model: type[BaseModel] | None) -> dict[str, Any]:
+    if not isinstance(values, str | Mapping | None):
+        raise ConfigError(
+            f"override: {keys[0]!r} lies below {values!r}, which has no keys of its own"
+        )
     # `server_opt.lr=0.1` on a file that says `server_opt: sgd` means {kind: sgd, lr: 0.1}.
     table = {"kind": values} if isinstance(values, str) else dict(values or {})
     head, *rest = keys

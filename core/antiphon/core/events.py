@@ -190,7 +190,7 @@ class BytesMoved:
 
 @dataclass(frozen=True)
 class PhaseTimed:
-    """Seconds that one phase of a round took on the engine's clock (`training`, `fold`, …)."""
+    """Real seconds that one phase of a round took (`training`, `fold`, …), whatever the engine's clock."""
 
     round: int
     phase: str

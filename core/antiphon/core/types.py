@@ -49,7 +49,7 @@ class Update:
     """One client's contribution to one round.
 
     examples: training examples it holds (its weight in the mean); steps: local steps really taken;
-    metrics: what it measured, by name (`loss`: mean training loss, `seconds`: time spent training).
+    metrics: what it measured, by name (`loss`: mean training loss).
     """
 
     client: str

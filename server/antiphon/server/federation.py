@@ -10,6 +10,9 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from antiphon.core.clock import Clock
 from antiphon.core.config import RunConfig, config_hash
@@ -28,9 +31,9 @@ from antiphon.core.events import (
 )
 from antiphon.core.files import write_bytes
 from antiphon.core.journal import Journal
-from antiphon.core.run_folder import RunFolder, read_bytes, read_state
-from antiphon.core.tensors import to_bytes
-from antiphon.core.types import Assignment, State, Update
+from antiphon.core.run_folder import RunFolder, file_name_of, read_bytes, read_state
+from antiphon.core.tensors import LazyTensors, to_bytes
+from antiphon.core.types import Assignment, LoraUpdate, State, Update
 from antiphon.core.wire import pack_assignment, unpack_update
 from antiphon.server.actions import Action
 from antiphon.server.methods import server_method
@@ -144,7 +147,9 @@ class Federation:
         """Fold a round's updates into the model and write the new state; the event goes to `submit`."""
         plan = self._plans[number]
         learning_rate = self.assignment(clients[0]).learning_rate if plan.plan else 0.0
-        folded = self._method.fold(self.state, self._updates(number, clients), learning_rate)
+        with TemporaryDirectory(prefix="fold-", dir=self.folder.round_dir(number)) as scratch:
+            updates = self._updates(number, clients, Path(scratch))
+            folded = self._method.fold(self.state, updates, learning_rate)
         if folded.undone:
             self._write_undone(number, folded.state)
             return RoundUndone(
@@ -201,7 +206,8 @@ class Federation:
         receipt = self.machine.receipts.get(client)
         return receipt is not None and receipt.round == self.machine.round
 
-    def _updates(self, number: int, clients: tuple[str, ...]) -> Iterator[Update]:
+    def _updates(self, number: int, clients: tuple[str, ...], scratch: Path) -> Iterator[Update]:
+        """Yield the accepted updates; tensors stay on disk, so memory does not grow with the clients."""
         for client in clients:
             content = read_bytes(self.folder.update_file(number, client))
             if hashlib.sha256(content).hexdigest() != self.machine.receipts[client].digest:
@@ -209,7 +215,12 @@ class Federation:
                     f"{self.folder.update_file(number, client)} is not the update that was accepted: "
                     "the run folder was changed. Start a new run"
                 )
-            yield unpack_update(content, client, self.run_id)
+            update = unpack_update(content, client, self.run_id)
+            if isinstance(update.payload, LoraUpdate):
+                file = scratch / file_name_of(client)
+                file.write_bytes(to_bytes(update.payload.delta))
+                update = replace(update, payload=LoraUpdate(LazyTensors(file)))
+            yield update
 
     def _write_state(self, number: int, state: State) -> str:
         content = to_bytes(state)

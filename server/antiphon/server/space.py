@@ -51,4 +51,6 @@ def write_adapter(path: Path, config: RunConfig, space: Space, download: Downloa
         else:
             factors = moved(space.initial, download, along)
     assert not isinstance(factors, SeedCoefficients)
-    write_peft_folder(path, factors, AdapterShape(space.base_model, scale))
+    write_peft_folder(
+        path, factors, AdapterShape(space.base_model, scale, config.lora.lora_dropout)
+    )

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     Progress,
@@ -82,7 +83,7 @@ class TerminalMonitor(Monitor):
         self._bytes += size_bytes
         if reply.verdict not in ("accepted", "duplicate"):
             self._progress.console.print(
-                f"[yellow]{reply.client}: update {reply.verdict}: {reply.reason}"
+                f"[yellow]{escape(f'{reply.client}: update {reply.verdict}: {reply.reason}')}"
             )
 
     def evaluating(self, number: int, done: int, clients: int) -> None:
@@ -103,7 +104,7 @@ class TerminalMonitor(Monitor):
     def round_undone(self, number: int, reason: str) -> None:
         """Say that the guard stepped in."""
         self._progress.console.print(
-            f"[yellow]{_round_name(number):>20}: undone, {reason}; the learning rate is halved"
+            f"[yellow]{_round_name(number):>20}: undone, {escape(reason)}; the learning rate is halved"
         )
 
     @property
@@ -111,7 +112,7 @@ class TerminalMonitor(Monitor):
         return str(self._progress.tasks[0].fields["now"]).split(" · ")[0]
 
     def _say(self, now: str) -> None:
-        self._progress.update(self._run, now=now)
+        self._progress.update(self._run, now=escape(now))
 
 
 def _round_name(number: int) -> str:

@@ -66,7 +66,11 @@ def simulate(
     on_folder: hears of the folder as soon as there is one, before the first round. Raises UserError for
     what the user can mend; KeyboardInterrupt passes through and leaves a run that can be resumed.
     """
-    runs_dir, values, hashed = Path(config.output.runs_dir), resolved(config), config_hash(config)
+    runs_dir, values, hashed = (
+        Path(config.output.runs_dir).expanduser(),
+        resolved(config),
+        config_hash(config),
+    )
     resumed = open_for_resume(runs_dir, config.name, values, hashed) if resume else None
     space = space_of(config)
     with closing(Worker(config)) as worker:

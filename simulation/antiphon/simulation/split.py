@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from rich.markup import escape
 from rich.table import Table
 
 from antiphon.client.data.clients import ClientExamples, hold_out
@@ -55,14 +56,14 @@ def split_table(clients: Sequence[ClientExamples], labels: Sequence[str] = ()) -
     table = Table(title="Data of the clients")
     table.add_column("client")
     for column in ("train", "eval", *names, "mean length"):
-        table.add_column(column, justify="right")
+        table.add_column(escape(column), justify="right")
     for client in clients:
         examples = [*client.train, *client.evaluation]
         counts = _label_counts(examples, len(names))
         shares = [f"{count / len(examples):.0%}" for count in counts]
         length = sum(example.characters for example in examples) / len(examples)
         sizes = (str(len(client.train)), str(len(client.evaluation)))
-        table.add_row(client.name, *sizes, *shares, f"{length:.0f} chars")
+        table.add_row(escape(client.name), *sizes, *shares, f"{length:.0f} chars")
     return table
 
 

@@ -52,12 +52,22 @@ def _run_pip(wanted: Distribution, folder: Path) -> None:
         # Newer pips look at the dependencies of a source archive that they shall only download. The pip
         # that Python itself brings along may not.
         with TemporaryDirectory(prefix="antiphon-pip-") as old:
-            venv.create(old, with_pip=True)
+            _make_environment(Path(old))
             result = _pip(f"{old}/bin/python", wanted, requirements, folder, [])
     requirements.unlink()
     if result.returncode != 0:
         by_hand = f"put {wanted.file} into {folder.parent} yourself"
         raise DownloadError(_explain(wanted, result.stdout, by_hand))
+
+
+def _make_environment(folder: Path) -> None:
+    try:
+        venv.create(folder, with_pip=True)
+    except subprocess.CalledProcessError as error:
+        raise DownloadError(
+            "this source archive needs the pip that comes with Python (ensurepip), which this Python "
+            f"lacks: install python3-venv or the like ({error})"
+        ) from None
 
 
 def _pip(

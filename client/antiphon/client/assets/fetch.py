@@ -44,9 +44,9 @@ def fetch_asset(
         with full_disk_is_said(folder), only_writer(folder):
             if not is_complete(asset, cache):
                 _make(asset, convert, folder, say)
-    except PermissionError as error:
+    except OSError as error:
         raise DownloadError(
-            f"may not write {error.filename}: set ANTIPHON_CACHE to a folder of your own"
+            f"cannot write {error.filename} ({error.strerror}): set ANTIPHON_CACHE to a folder of your own"
         ) from None
     return folder
 
