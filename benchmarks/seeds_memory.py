@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 from benchmarks.timing import machine
 
@@ -53,7 +54,11 @@ method.close()
 def peak(body: str) -> int:
     """Return the peak resident bytes of a process that runs `body`."""
     done = subprocess.run(
-        [sys.executable, "-c", LOAD + body + SAY], capture_output=True, text=True, check=True
+        [sys.executable, "-c", LOAD + body + SAY],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parent.parent,
     )
     return int(done.stdout.split()[-1])
 

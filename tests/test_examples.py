@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from benchmarks import seeds_memory
 
 from antiphon.client.assets.names import model_folder
 from antiphon.core.config import load
@@ -80,3 +81,13 @@ def test_seeds_send_little_and_export_exactly(tmp_path):
     sent = [each["up"] for each in report["bytes"]["by_client"].values()]
     assert max(sent) <= 18_000
     check_scores_agree(tmp_path, report, "seeds.yaml", *short)
+
+
+@pytest.mark.model
+def test_a_seeds_client_needs_little_more_memory_than_inference():
+    """Peak resident memory of training by seeds is at most 1.15 times that of inference."""
+    inference = seeds_memory.peak(seeds_memory.INFERENCE)
+
+    client = seeds_memory.peak(seeds_memory.CLIENT.replace("{directions}", "{'kind': 'lowrank'}"))
+
+    assert client <= 1.15 * inference

@@ -54,7 +54,8 @@ def test_source_roots_are_the_same_everywhere() -> None:
         tools["ruff"]["src"],
     ]
 
-    assert [sorted(each) for each in told] == [sorted(ROOTS)] * len(told)
+    # pytest also sees the benchmarks, which lie in the repository itself.
+    assert [sorted(set(each) - {"."}) for each in told] == [sorted(ROOTS)] * len(told)
 
 
 @pytest.mark.parametrize("root", ROOTS)

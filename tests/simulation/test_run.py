@@ -1,12 +1,15 @@
 """A simulated run from end to end, on the tiny model and the real journal."""
 
+import shutil
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from antiphon.core.errors import ConfigError, DataError, ModelError, RunFolderError
 from antiphon.core.events import BytesMoved, RoundEvaluated, RoundFolded, RoundPlanned
 from antiphon.core.journal import Journal
+from antiphon.core.run_folder import newest
 from antiphon.core.tensors import read_tensors
 from antiphon.simulation.monitor import Monitor
 from antiphon.simulation.run import load_split, simulate
@@ -203,6 +206,52 @@ def test_resume_refuses_another_config(tiny_config):
 
     with pytest.raises(RunFolderError, match=r"training\.learning_rate"):
         run(tiny_config("training.learning_rate=0.5"), resume=True)
+
+
+@pytest.mark.slow
+def test_resume_refuses_changed_data(tiny_config, tmp_path):
+    """Rows that were added or lost since the run began end the resumption with a reason."""
+    good = '{"site": "%s", "text": "la", "label": "dark"}\n'
+    rows = [good % site for site in "ab" * 9]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(rows))
+    config = tiny_config(f"data.dataset={file}", "data.eval_examples=1")
+    interrupted(config, 1)
+    file.write_text("".join(rows[2:]))
+
+    with pytest.raises(RunFolderError, match="the data has changed since this run began"):
+        run(config, resume=True)
+
+
+@pytest.mark.slow
+def test_a_run_cut_off_before_its_last_word_is_finished(tiny_config):
+    """Where only the report and the last event are missing, --resume writes them."""
+    config = tiny_config("rounds=1")
+
+    def stop(folder):
+        folder.report_md.mkdir(parents=True)  # in the way of the report
+        (folder.report_md / "here").touch()
+
+    with pytest.raises(OSError, match="report"):
+        run(config, on_folder=stop)
+    folder = newest(Path(config.output.runs_dir), config.name)
+    shutil.rmtree(folder.report_md)
+
+    resumed = run(config, resume=True)
+
+    assert resumed.is_complete()
+    assert resumed.report_md.is_file()
+
+
+@pytest.mark.slow
+def test_the_last_adapter_is_saved_even_if_no_round_was_due(tiny_config):
+    """A run that ends early, or undone, still leaves the adapter of the model that stands."""
+    config = tiny_config("rounds=3", "output.adapter_every=2")
+
+    folder = run(config)
+
+    assert folder.adapter(3).is_dir()
+    assert not folder.adapter(1).exists()
 
 
 def test_bad_rows_name_their_line(tiny_config, tmp_path):
