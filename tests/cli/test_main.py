@@ -71,6 +71,7 @@ def test_ctrl_c_ends_cleanly_and_resume_goes_on(tiny_file, tmp_path):
 
     assert process.returncode == 130
     assert "--resume" in said
+    assert "round 2: waiting for" in said
     assert "Traceback" not in said
 
     resumed = antiphon("simulate", tiny_file, *slow, "--resume", "--json", cwd=tmp_path)

@@ -13,7 +13,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from antiphon.core.config import load
+from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder
+from antiphon.server.round import replay
+from antiphon.server.waiting import why_waiting
 from antiphon.simulation.monitor import Monitor
 from antiphon.simulation.progress import TerminalMonitor
 from antiphon.simulation.run import Split, load_split, simulate
@@ -54,13 +57,22 @@ def _interrupted(
 ) -> int:
     if folders:
         command = shlex.join(["antiphon", "simulate", str(path), *overrides, "--resume"])
-        console.print(
-            f"\ninterrupted; what is done is kept in {escape(str(folders[0].path))}. To go on:"
-        )
+        console.print(f"\ninterrupted: {escape(_where(folders[0]))}.", soft_wrap=True)
+        console.print(f"What is done is kept in {escape(str(folders[0].path))}. To go on:")
         console.print(f"  {escape(command)}", highlight=False, soft_wrap=True)
     else:
         console.print("\ninterrupted before the first round; nothing was written.")
     return 130
+
+
+def _where(folder: RunFolder) -> str:
+    """Say in one sentence what the run was at."""
+    if not folder.journal_file.exists():
+        return "before the first round"
+    with Journal.reading(folder.journal_file) as journal:
+        entries = list(journal.read())
+    state = replay((entry.event, entry.at_s) for entry in entries)
+    return why_waiting(state, entries[-1].at_s if entries else 0.0)
 
 
 def _finished(console: Console, folder: RunFolder) -> dict[str, Any]:
