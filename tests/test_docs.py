@@ -55,7 +55,8 @@ def signature(kind: str, name: str) -> str:
         each.replace(annotation=Parameter.empty, kind=Parameter.POSITIONAL_OR_KEYWORD)
         for each in parameters
     )
-    return f"{name}({', '.join(map(str, bare))})"
+    # Documents quote with double quotes, repr with single ones.
+    return f"{name}({', '.join(map(str, bare))})".replace("'", '"')
 
 
 def config_keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -100,7 +101,7 @@ def test_every_member_has_a_heading_with_its_exact_arguments(kind: str, name: st
     """A member of ours stands in methods.md or data.md as `name(argument=default)`."""
     page = text_of("docs/methods.md", "docs/data.md")
 
-    heading = f"\n### `{signature(kind, name)}`\n".replace("'", '"')
+    heading = f"\n### `{signature(kind, name)}`\n"
 
     assert heading in page
 
