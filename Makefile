@@ -21,7 +21,7 @@ TORCH_INDEX ?=
 
 setup: .venv/installed  ## make the virtual environment
 
-demo: setup  ## fine-tune SmolLM2-135M across four clients (about ten minutes on two cores)
+demo: setup  ## fine-tune SmolLM2-135M across four clients (about six minutes on two cores)
 	$(BIN)/antiphon simulate examples/quickstart.yaml
 
 test: setup  ## run every check and every test, those on the real model included
