@@ -513,7 +513,8 @@ def test_events_in_place(state: RunState) -> None:
     """What an engine may report in a phase is taken, and nothing else is refused by mistake."""
     for made, phases in ENGINE_EVENTS:
         if state.phase in phases:
-            step(state, made(state.round), 0.0)
+            after, _ = step(state, made(state.round), 0.0)
+            assert after.clients == state.clients
 
 
 @pytest.mark.parametrize(
