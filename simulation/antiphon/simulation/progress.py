@@ -20,6 +20,7 @@ from rich.progress import (
 from antiphon.core.config import RunConfig
 from antiphon.core.events import RoundPlanned
 from antiphon.server.actions import Reply
+from antiphon.server.report_page import bytes_said
 from antiphon.simulation.monitor import Monitor
 
 
@@ -75,7 +76,7 @@ class TerminalMonitor(Monitor):
     def client_stepped(self, client: str, done: int, steps: int, loss: float) -> None:
         """Move the bar and show the client's loss."""
         self._progress.advance(self._run)
-        sent = f"{self._bytes / 1e6:.2f} MB up"
+        sent = f"{bytes_said(self._bytes)} up"
         self._say(f"{self._round} · {client} step {done}/{steps} · loss {loss:.3f} · {sent}")
 
     def replied(self, reply: Reply, size_bytes: int) -> None:
@@ -98,7 +99,7 @@ class TerminalMonitor(Monitor):
         if "rouge_l" in metrics:
             shown.append(f"Rouge-L {metrics['rouge_l']:.3f}")
         if number:
-            shown.append(f"{self._bytes / 1e6:.2f} MB up so far")
+            shown.append(f"{bytes_said(self._bytes)} up so far")
         self._progress.console.print(f"{_round_name(number):>20}: {', '.join(shown)}")
 
     def round_undone(self, number: int, reason: str) -> None:
