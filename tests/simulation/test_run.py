@@ -210,14 +210,14 @@ def test_resume_refuses_another_config(tiny_config):
 
 @pytest.mark.slow
 def test_resume_refuses_changed_data(tiny_config, tmp_path):
-    """Rows that were added or lost since the run began end the resumption with a reason."""
+    """Rows that are others than when the run began end the resumption with a reason."""
     good = '{"site": "%s", "text": "la", "label": "dark"}\n'
     rows = [good % site for site in "ab" * 9]
     file = tmp_path / "rows.jsonl"
     file.write_text("".join(rows))
     config = tiny_config(f"data.dataset={file}", "data.eval_examples=1")
     interrupted(config, 1)
-    file.write_text("".join(rows[2:]))
+    file.write_text("".join(rows).replace("la", "de", 1))
 
     with pytest.raises(RunFolderError, match="the data has changed since this run began"):
         run(config, resume=True)

@@ -202,8 +202,8 @@ class RunDescribed:
     """Facts about a run that no other event tells, by name; a later event adds to an earlier one.
 
     method, space, model, device, precision: as resolved; trained_parameters, model_parameters:
-    numbers of them; skipped_rows: broken rows that were passed over; cut_examples: examples that
-    were too long; peak_memory_bytes: of the process that trained.
+    numbers of them; data_digest: of the clients' examples; skipped_rows: broken rows that were passed
+    over; cut_examples: examples that were too long; peak_memory_bytes: of the process that trained.
     """
 
     facts: Mapping[str, Plain]
@@ -211,7 +211,7 @@ class RunDescribed:
 
 @dataclass(frozen=True)
 class RunEnded:
-    """The report is written and nothing is left to do. complete: every round is over."""
+    """The report is written and nothing is left to do. complete: every round is over, one folded."""
 
     complete: bool
     reason: str

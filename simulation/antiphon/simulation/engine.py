@@ -17,7 +17,6 @@ from antiphon.client.data.clients import ClientData
 from antiphon.client.evaluation import Measured
 from antiphon.client.worker import Worker
 from antiphon.core.clock import VirtualClock
-from antiphon.core.errors import RunFolderError
 from antiphon.core.events import (
     BytesMoved,
     ClientJoined,
@@ -71,7 +70,6 @@ class Simulation:
 
     def run(self) -> Finish:
         """Run to the end. An interruption leaves a journal from which the run can go on."""
-        self._refuse_other_data()
         self._actions.extend(self._federation.start(len(self._clients)))
         here = set(present(self._federation.machine))
         for name in sorted(set(self._clients) - here):
@@ -84,15 +82,6 @@ class Simulation:
                     return action
                 self._perform(action)
             self._wait()
-
-    def _refuse_other_data(self) -> None:
-        known = self._federation.machine.clients
-        held = {name: len(data.train) for name, data in self._clients.items()}
-        if any(member.examples != held.get(name) for name, member in known.items()):
-            raise RunFolderError(
-                "the data has changed since this run began, so it cannot go on: restore the data, or "
-                "leave out --resume to start a new run"
-            )
 
     def _submit(self, event: Event) -> None:
         self._actions.extend(self._federation.submit(event))

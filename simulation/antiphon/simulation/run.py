@@ -6,10 +6,12 @@ made, so that a mistake leaves nothing behind.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from antiphon.client.data.clients import ClientData, ClientExamples, encode_client
@@ -18,6 +20,7 @@ from antiphon.client.worker import Worker, peak_memory_bytes
 from antiphon.core import registry
 from antiphon.core.clock import VirtualClock
 from antiphon.core.config import RunConfig, config_hash, resolved
+from antiphon.core.errors import RunFolderError
 from antiphon.core.events import RunDescribed, RunEnded
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder, create, open_for_resume
@@ -40,6 +43,11 @@ class Split:
     clients: tuple[ClientExamples, ...]
     labels: tuple[str, ...]
     skipped: tuple[str, ...]
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash of every client's examples, to tell whether a resumed run sees the same data."""
+        return hashlib.sha256(repr(self.clients).encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def load_split(config: RunConfig) -> Split:
@@ -78,6 +86,7 @@ def simulate(
         folder = resumed or create(runs_dir, config.name, values, hashed)
         on_folder(folder)
         with Journal.writing(folder.journal_file) as journal:
+            _refuse_other_data(journal, split)
             clock = VirtualClock(_last_moment(journal))
             federation = Federation(config, folder, journal, space, clock)
             draw_split(split.clients, folder.plots / "split.svg", split.labels)
@@ -107,6 +116,18 @@ def _encoded(
     return {each.name: encode_client(tokenizer, each, max_length) for each in clients}
 
 
+def _refuse_other_data(journal: Journal, split: Split) -> None:
+    """Raise RunFolderError where the journal is of a run on other rows, or on another split of them."""
+    for entry in journal.read(kinds=[RunDescribed]):
+        event = entry.event
+        digest = event.facts.get("data_digest") if isinstance(event, RunDescribed) else None
+        if digest not in (None, split.digest):
+            raise RunFolderError(
+                "the data has changed since this run began, so it cannot go on: restore the data, or "
+                "leave out --resume to start a new run"
+            )
+
+
 def _last_moment(journal: Journal) -> float:
     return max((entry.at_s for entry in journal.read()), default=0.0)
 
@@ -129,6 +150,7 @@ def _described(
             "trained_parameters": federation.space.parameters,
             "model_parameters": federation.space.model_parameters,
             "skipped_rows": len(split.skipped),
+            "data_digest": split.digest,
             "cut_examples": sum(client.cut for client in clients.values()),
         }
     )
