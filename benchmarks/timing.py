@@ -7,6 +7,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 
 def in_turns(actions: Mapping[str, Callable[[], object]], turns: int) -> dict[str, list[float]]:
@@ -41,14 +42,10 @@ def machine() -> str:
     """Return the processor, the cores and the versions that matter."""
     import torch
 
-    model = next(
-        (
-            line.partition(":")[2].strip()
-            for line in open("/proc/cpuinfo")  # noqa: SIM115 - read once, at the end of a process
-            if line.startswith("model name")
-        ),
-        platform.processor(),
-    )
+    described = Path("/proc/cpuinfo")
+    lines = described.read_text().splitlines() if described.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    model = names[0] if names else platform.processor()
     level = torch.backends.cpu.get_cpu_capability()
     return (
         f"{model}, {os.cpu_count()} cores, {level}; Python {platform.python_version()}, torch "

@@ -125,7 +125,7 @@ def test_an_update_of_another_round_is_not_spooled(federation):
     assert not federation.folder.update_file(2, "north").exists()
 
 
-@pytest.mark.parametrize("loss", [float("nan"), 100.0])
+@pytest.mark.parametrize("loss", [float("nan"), float("inf"), 100.0])
 def test_an_exploded_loss_undoes_the_fold(federation, loss):
     """The model is what it was before the fold, and the learning rate is halved."""
     fold_round(federation, 1)

@@ -9,8 +9,7 @@ import pytest
 from antiphon.core.errors import ConfigError, DataError, ModelError, RunFolderError
 from antiphon.core.events import BytesMoved, RoundEvaluated, RoundFolded, RoundPlanned
 from antiphon.core.journal import Journal
-from antiphon.core.run_folder import newest
-from antiphon.core.tensors import read_tensors
+from antiphon.core.run_folder import newest, read_state
 from antiphon.simulation.monitor import Monitor
 from antiphon.simulation.run import load_split, simulate
 
@@ -121,7 +120,7 @@ def test_pro_draws_from_its_history(tiny_config):
     """FedKSeed-Pro keeps what it saw of each seed in the server's state."""
     config = tiny_config("method=seeds", "seeds.sampling=pro", "rounds=1", "seeds.num_seeds=64")
 
-    state = read_tensors(run(config).state_file(1))
+    state = read_state(run(config).state_file(1))
 
     assert state["history_count"].sum() == 4 * 3
     assert state["history_sum"].sum() > 0

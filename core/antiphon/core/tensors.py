@@ -67,11 +67,6 @@ def write_tensors(path: Path, tensors: State) -> None:
     write_bytes(path, to_bytes(tensors))
 
 
-def read_tensors(path: Path) -> dict[str, AnyArray]:
-    """Read a whole safetensors file into memory."""
-    return from_bytes(path.read_bytes())
-
-
 def check_against(reference: Params, received: Params, *, max_norm: float | None = None) -> None:
     """Compare what arrived with what the round asked for: names, dtypes, shapes, finite, bounded.
 

@@ -161,7 +161,7 @@ class Federation:
     def undo_if_exploded(self, number: int, loss: float) -> RoundUndone | None:
         """Roll the round's fold back where the held-out loss shows that it broke the model."""
         limit = self.config.seeds.guard_loss_factor * self._best_held_out_loss
-        if self.config.method != "seeds" or loss <= limit:  # NaN is over every limit
+        if self.config.method != "seeds" or (math.isfinite(loss) and loss <= limit):
             return None
         self._write_undone(number, undo(self.state))
         return RoundUndone(number, f"the held-out loss rose to {loss:.3g} nats per token")
