@@ -18,9 +18,21 @@ def generate(out: Path) -> list[Path]:
     protoc's words.
     """
     sources = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.proto"))
-    flags = [f"--proto_path={ROOT}", f"--python_out={out}", f"--pyi_out={out}"]
+    flags = [
+        f"--proto_path={ROOT}",
+        f"--python_out={out}",
+        f"--pyi_out={out}",
+        f"--grpc_python_out={out}",
+    ]
     subprocess.run([sys.executable, "-m", "grpc_tools.protoc", *flags, *sources], check=True)
-    return sorted(path for path in out.rglob("*_pb2.py*") if "__pycache__" not in path.parts)
+    for source in sources:
+        _drop_where_empty(out / source.replace(".proto", "_pb2_grpc.py"))
+    return sorted(path for path in out.rglob("*_pb2*.py*") if "__pycache__" not in path.parts)
+
+
+def _drop_where_empty(stub: Path) -> None:
+    if "class " not in stub.read_text():  # a .proto without a service
+        stub.unlink()
 
 
 if __name__ == "__main__":

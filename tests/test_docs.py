@@ -18,7 +18,8 @@ from antiphon.client.assets.catalogue import CATALOGUE
 from antiphon.client.data.formats import Format
 from antiphon.client.data.rows import Rows
 from antiphon.core import events, registry
-from antiphon.core.config import Choice, RunConfig, validate
+from antiphon.core.config import RunConfig, validate
+from antiphon.core.section import Choice
 from antiphon.strategies.aggregation.contribution import Contribution
 
 ROOT = Path(__file__).parent.parent

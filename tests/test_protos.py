@@ -19,7 +19,7 @@ def test_stubs_regenerate_byte_for_byte(tmp_path):
     """Nobody edited a stub, nobody forgot `make protos`."""
     stubs = generator().generate(tmp_path)
 
-    checked_in = [path for path in PROTOS.rglob("*_pb2.py*") if "__pycache__" not in path.parts]
+    checked_in = [path for path in PROTOS.rglob("*_pb2*.py*") if "__pycache__" not in path.parts]
     assert {path.relative_to(tmp_path) for path in stubs} == {
         path.relative_to(PROTOS) for path in checked_in
     }

@@ -5,9 +5,10 @@ import pytest
 import torch
 from peft import PeftModel
 
-from antiphon.client.adapter import Adapter, initial_factors, target_linears
+from antiphon.client.adapter import Adapter, target_linears
 from antiphon.core.errors import ModelError
 from antiphon.core.peft_folder import AdapterShape, write_peft_folder
+from antiphon.strategies.initial_factors import initial_factors
 
 
 @pytest.fixture

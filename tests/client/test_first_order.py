@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from antiphon.client.adapter import Adapter, initial_factors
+from antiphon.client.adapter import Adapter
 from antiphon.client.data.tokens import collate
 from antiphon.client.first_order import GradientTraining, train
+from antiphon.strategies.initial_factors import initial_factors
 
 
 @pytest.fixture

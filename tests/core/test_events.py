@@ -23,6 +23,7 @@ from antiphon.core.events import (
     RoundFolded,
     RoundPlanned,
     RoundUndone,
+    ClientDescribed,
     RunDescribed,
     RunEnded,
     RunResumed,
@@ -66,6 +67,9 @@ EVENTS = {
         BytesMoved, counts, names, st.sampled_from(["up", "down"]), names, counts
     ),
     PhaseTimed: st.builds(PhaseTimed, counts, names, numbers),
+    ClientDescribed: st.builds(
+        ClientDescribed, names, st.dictionaries(st.text("ab", max_size=3), plain)
+    ),
     RunDescribed: st.builds(RunDescribed, st.dictionaries(st.text("ab", max_size=3), plain)),
     RunEnded: st.builds(RunEnded, st.booleans(), names),
 }
@@ -90,7 +94,7 @@ def test_kinds_are_fixed() -> None:
         *("run_started", "run_resumed", "run_stopped", "run_ended", "ticked"),
         *("client_joined", "client_left", "client_failed", "update_received", "update_rejected"),
         *("round_planned", "round_folded", "round_undone", "round_evaluated"),
-        *("evaluated", "bytes_moved", "phase_timed", "run_described"),
+        *("evaluated", "bytes_moved", "phase_timed", "run_described", "client_described"),
     }
 
 

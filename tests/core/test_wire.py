@@ -3,6 +3,7 @@
 import contextlib
 import json
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,10 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from antiphon.core.blob import Blob, blob_of
 from antiphon.core.coefficients import SeedCoefficients
 from antiphon.core.errors import UpdateError
 from antiphon.core.types import Assignment, LoraUpdate, Scalars, Update
-from antiphon.core.wire import pack_assignment, pack_update, unpack_assignment, unpack_update
+from antiphon.core.wire import (
+    pack_assignment,
+    pack_model,
+    pack_update,
+    round_of,
+    unpack_assignment,
+    unpack_model,
+    unpack_update,
+    update_blob,
+)
 from antiphon.v1 import update_pb2
 
 UINT32 = st.integers(0, 2**32 - 1)
@@ -45,8 +56,16 @@ ASSIGNMENTS = st.builds(
     learning_rate=st.floats(allow_nan=False),
     r=UINT32,
     seed=st.integers(0, 2**64 - 1),
+    max_tokens=st.integers(0, 2**64 - 1),
+)
+BLOBS = st.builds(
+    Blob,
+    sha256=st.binary(min_size=32, max_size=32).map(bytes.hex),
+    bytes=st.integers(0, 2**64 - 1),
+    encoding=st.text(max_size=12),
 )
 ONE = Update("north", 3, 120, 20, LoraUpdate({"m": np.ones((2, 3), np.float32)}), {"loss": 0.5})
+STEPS = replace(ONE, payload=Scalars(np.array([3], np.uint32), np.array([0.5], np.float32)))
 
 
 @st.composite
@@ -73,93 +92,140 @@ def vars_of(value):
     return vars_of(vars(value)) if hasattr(value, "__dataclass_fields__") else value
 
 
-def unpacked(content):
-    """Unpack as the coordinator does."""
-    return unpack_update(content, "north", "run")
+def unpacked(packed, folder):
+    """Unpack as the coordinator does: the blob lies in a file."""
+    file = None
+    if packed.content is not None:
+        file = folder / "blob"
+        file.write_bytes(packed.content)
+    update = unpack_update(packed.message, "north", "run", file)
+    if isinstance(update.payload, LoraUpdate):
+        return replace(update, payload=LoraUpdate(dict(update.payload.delta)))
+    return update
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder that one file after the other is written into."""
+    return tmp_path_factory.mktemp("wire")
 
 
 @given(update=UPDATES)
-def test_an_update_comes_back_to_the_bit(update):
+def test_an_update_comes_back_to_the_bit(update, folder):
     """Tensors, scalars, counts and metrics, NaN and all."""
-    same(update, unpacked(pack_update(update, "run")))
+    packed = pack_update(update, "run")
+
+    same(update, unpacked(packed, folder))
+    assert round_of(packed.message) == update.round
 
 
-@given(assignment=ASSIGNMENTS, download=TENSORS | coefficients())
-def test_an_assignment_comes_back_to_the_bit(assignment, download):
-    """Every field, with either kind of model to start from."""
-    content = pack_assignment(assignment, download, "run")
+@given(delta=TENSORS)
+def test_an_update_names_its_tensors(delta):
+    """The blob is named by size and SHA-256; scalars need none."""
+    packed = pack_update(Update("north", 1, 1, 1, LoraUpdate(delta)), "run")
 
-    got, model = unpack_assignment(content, "north", "run")
+    assert update_blob(packed.message) == blob_of(packed.content, "safetensors")
 
-    assert got == assignment
-    same(download, model)
+
+@given(assignment=ASSIGNMENTS, model=BLOBS)
+def test_an_assignment_comes_back_to_the_bit(assignment, model):
+    """Every field, and the model's name."""
+    message = pack_assignment(assignment, model, "run")
+
+    assert unpack_assignment(message, "north", "run") == (assignment, model)
+
+
+@given(model=TENSORS | coefficients())
+def test_a_model_comes_back_to_the_bit(model, folder):
+    """Factors and coefficients alike."""
+    content, encoding = pack_model(model)
+    (folder / "model").write_bytes(content)
+
+    same(model, unpack_model(folder / "model", encoding))
 
 
 @given(content=st.binary(max_size=200))
-def test_garbage_raises_nothing_but_update_error(content):
-    """Random bytes are an update or an UpdateError."""
-    for unpack in (unpack_update, unpack_assignment):
+def test_garbage_raises_nothing_but_update_error(content, folder):
+    """Random bytes are a message or an UpdateError, whether in a message or in a blob."""
+    (folder / "garbage").write_bytes(content)
+    for read in (
+        lambda: unpack_update(content, "north", ""),
+        lambda: unpack_assignment(content, "north", ""),
+        lambda: update_blob(content),
+        lambda: unpack_model(folder / "garbage", "coefficients"),
+        lambda: unpack_model(folder / "garbage", "safetensors"),
+    ):
         with contextlib.suppress(UpdateError):
-            unpack(content, "north", "")
+            read()
 
 
 @given(at=st.integers(0, 200), byte=st.integers(0, 255), update=UPDATES)
-def test_one_wrong_byte_raises_nothing_but_update_error(at, byte, update):
+def test_one_wrong_byte_raises_nothing_but_update_error(at, byte, update, folder):
     """A byte that flipped on the way gives another well-formed update, or an UpdateError."""
-    content = bytearray(pack_update(update, "run"))
-    content[at % len(content)] = byte
+    packed = pack_update(update, "run")
+    for broken in (packed.message, packed.content or b"-"):
+        content = bytearray(broken)
+        content[at % len(content)] = byte
+        of_message = broken is packed.message
+        changed = replace(packed, **{"message" if of_message else "content": bytes(content)})
 
-    with contextlib.suppress(UpdateError):
-        unpacked(bytes(content))
+        with contextlib.suppress(UpdateError):
+            unpacked(changed, folder)
 
 
-@given(cut=st.integers(0, 100))
-def test_a_torn_update_raises_nothing_but_update_error(cut):
-    """Any prefix of an update that lacks its end is refused."""
-    content = pack_update(ONE, "run")
+@given(cut=st.integers(0, 200))
+def test_a_torn_update_raises_nothing_but_update_error(cut, folder):
+    """A blob that lacks its end is refused."""
+    packed = pack_update(ONE, "run")
+    torn = replace(packed, content=packed.content[: min(cut, len(packed.content) - 1)])
 
     with pytest.raises(UpdateError):
-        unpacked(content[: min(cut, len(content) - 1)])
+        unpacked(torn, folder)
 
 
 @pytest.mark.parametrize("dtype", ["F64", "BF16", "F8_E4M3", "I64"])
-def test_tensors_of_another_type_are_refused(dtype):
+def test_tensors_of_another_type_are_refused(dtype, folder):
     """float32 only, also where numpy has no name for the type."""
     size = {"F64": 8, "BF16": 2, "F8_E4M3": 1, "I64": 8}[dtype]
     header = json.dumps({"m": {"dtype": dtype, "shape": [1], "data_offsets": [0, size]}}).encode()
     packed = struct.pack("<Q", len(header)) + header + bytes(size)
-    message = update_pb2.Update(run_id="run", safetensors=packed)
 
-    with pytest.raises(UpdateError):
-        unpacked(message.SerializeToString())
+    with pytest.raises(UpdateError, match="float32"):
+        unpacked(replace(pack_update(ONE, "run"), content=packed), folder)
+
+
+def test_an_update_without_its_tensors_is_refused():
+    """A message that names a blob is nothing without it."""
+    with pytest.raises(UpdateError, match="upload the blob first"):
+        unpack_update(pack_update(ONE, "run").message, "north", "run")
 
 
 def test_the_client_is_not_in_the_message():
     """Who sent it is an argument: the certificate's name, and nothing that the sender wrote."""
-    content = pack_update(ONE, "run")
+    message = pack_update(STEPS, "run").message
 
-    assert b"north" not in content
-    assert unpack_update(content, "south", "run").client == "south"
+    assert b"north" not in message
+    assert unpack_update(message, "south", "run").client == "south"
 
 
 def test_another_runs_update_is_refused():
     """An update belongs to one run."""
     with pytest.raises(UpdateError, match="expected one of run 'other'"):
-        unpack_update(pack_update(ONE, "run"), "north", "other")
+        unpack_update(pack_update(STEPS, "run").message, "north", "other")
 
 
 def test_too_many_bytes_are_refused_before_parsing():
     """The limit is on the bytes received."""
-    with pytest.raises(UpdateError, match="10 at most"):
-        unpack_update(pack_update(ONE, "run"), "north", "run", max_bytes=10)
+    with pytest.raises(UpdateError, match="4194304 at most"):
+        unpack_update(bytes((4 << 20) + 1), "north", "run")
 
 
 def test_too_many_metrics_are_refused():
     """A client cannot fill the journal with metrics."""
-    many = Update("north", 1, 1, 1, ONE.payload, {str(i): 0.0 for i in range(65)})
+    many = replace(STEPS, metrics={str(i): 0.0 for i in range(65)})
 
     with pytest.raises(UpdateError, match="65 metrics"):
-        unpacked(pack_update(many, "run"))
+        unpack_update(pack_update(many, "run").message, "north", "run")
 
 
 def test_two_hundred_steps_take_less_than_two_kilobytes():
@@ -168,7 +234,7 @@ def test_two_hundred_steps_take_less_than_two_kilobytes():
     steps = Scalars(rng.integers(0, 4096, 200).astype(np.uint32), rng.normal(size=200).astype("f4"))
     update = Update("north", 7, 1000, 200, steps, {"loss": 0.7, "seconds": 12.5})
 
-    assert len(pack_update(update, "run-1")) < 2000
+    assert pack_update(update, "run-1").size < 2000
 
 
 def test_all_coefficients_take_four_bytes_each():
@@ -177,9 +243,8 @@ def test_all_coefficients_take_four_bytes_each():
     model = SeedCoefficients(
         4096, np.arange(4096, dtype=np.uint32), rng.normal(size=4096).astype("f4")
     )
-    asked = Assignment(7, "north", "seeds", 200, 0, 0, 1e-5, 8, 1)
 
-    assert len(pack_assignment(asked, model, "run-1")) < 4 * 4096 + 100
+    assert len(pack_model(model)[0]) < 4 * 4096 + 20
 
 
 @pytest.mark.parametrize(
@@ -193,9 +258,9 @@ def test_all_coefficients_take_four_bytes_each():
         {"num_seeds": 0},
     ],
 )
-def test_coefficients_that_do_not_fit_are_refused(broken):
+def test_coefficients_that_do_not_fit_are_refused(broken, folder):
     """Indices that do not rise, lie beyond K, or lack their values; half of the probabilities."""
-    message = update_pb2.Assignment(run_id="run", coefficients=broken)
+    (folder / "model").write_bytes(update_pb2.SeedCoefficients(**broken).SerializeToString())
 
     with pytest.raises(UpdateError, match="K = "):
-        unpack_assignment(message.SerializeToString(), "north", "run")
+        unpack_model(folder / "model", "coefficients")

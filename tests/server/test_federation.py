@@ -6,10 +6,11 @@ import pytest
 from antiphon.core.clock import VirtualClock
 from antiphon.core.config import config_hash, resolved
 from antiphon.core.events import ClientJoined, RoundEvaluated, UpdateReceived, UpdateRejected
+from antiphon.core.files import write_bytes
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import create
 from antiphon.core.types import LoraUpdate, Scalars, Update
-from antiphon.core.wire import pack_update
+from antiphon.core.wire import pack_update, update_blob
 from antiphon.server.federation import Federation
 from antiphon.server.space import Space
 
@@ -50,7 +51,7 @@ def federation(make):
 def sent(federation, client="north", value=1.0, number=1, examples=10):
     scalars = Scalars(np.array([3], dtype=np.uint32), np.array([value], dtype=np.float32))
     update = Update(client, number, examples, 1, scalars, {"loss": 2.0})
-    return pack_update(update, federation.run_id)
+    return pack_update(update, federation.run_id).message
 
 
 def fold_round(federation, number):
@@ -101,8 +102,12 @@ def test_a_client_cannot_choose_its_weight(federation, examples):
 def test_the_wrong_kind_of_update_is_rejected(federation):
     """A LoRA delta in a round of scalars is refused."""
     update = Update("north", 1, 10, 1, LoraUpdate({"a": np.zeros((2, 2), dtype=np.float32)}))
+    packed = pack_update(update, federation.run_id)
+    write_bytes(
+        federation.folder.upload_file("north", update_blob(packed.message).sha256), packed.content
+    )
 
-    event = federation.receive("north", pack_update(update, federation.run_id))
+    event = federation.receive("north", packed.message)
 
     assert isinstance(event, UpdateRejected)
 

@@ -278,12 +278,14 @@ def test_failed_round(tmp_path: Path) -> None:
     gone: list[Event] = [
         ClientFailed("north", 1, "out of memory"),
         ClientLeft("south", "lease ran out"),
+        ClientFailed("south", 1, "the disk is full"),
     ]
 
     report = report_of(tmp_path, *OPENING, planned(1), *gone)
 
+    south = [(1, "south", "left"), (1, "south", "failed")]
     assert report["rounds"][0]["outcome"] == "failed"
-    assert whats(report) == [(1, "north", "failed"), (1, "south", "left"), (1, None, "failed")]
+    assert whats(report) == [(1, "north", "failed"), *south, (1, None, "failed")]
 
 
 def test_stopped_run(tmp_path: Path) -> None:

@@ -346,6 +346,15 @@ def test_quorum_out_of_reach_fails_at_once() -> None:
     assert given == (CancelAssignment("c", 1), PlanRound(2, ("a", "b", "c")))
 
 
+def test_a_round_waits_for_members_who_may_come_back() -> None:
+    """While its quorum needs a member that left, the round stays open until its deadline."""
+    state = after(ClientLeft("a"), ClientLeft("b"), ClientLeft("c"), state=COLLECTING)
+
+    back = after(ClientJoined("a", 100), state=state)
+
+    assert (state.phase, having(back, "assigned")) == ("collecting", ("a",))
+
+
 @pytest.mark.parametrize("cohort", ["", "ab"])
 def test_quorum_above_the_cohort(cohort: str) -> None:
     """A plan whose quorum its cohort cannot reach fails at once instead of waiting."""

@@ -165,7 +165,7 @@ class Run(RuleBasedStateMachine):
     @invariant()
     def collecting_waits_for_somebody(self) -> None:
         if self.state.phase == "collecting":
-            assert having(self.state, "assigned")
+            assert having(self.state, "assigned") or having(self.state, "left")
             assert next_deadline(self.state) is not None
 
     def teardown(self) -> None:

@@ -6,8 +6,7 @@ Names are PEFT's own ("base_model.model.<module>.lora_A.weight", (r, d_in)), so 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -80,23 +79,6 @@ class Adapter:
             weight[: values.shape[0], : values.shape[1]].copy_(values)
         for layer in self._layers:
             layer.scaling[_ADAPTER] = scale
-
-
-def is_a(name: str) -> bool:
-    """Whether a parameter is an A factor (r, d_in), not a B factor (d_out, r)."""
-    return ".lora_A." in name
-
-
-def initial_factors(shapes: Mapping[str, tuple[int, int]], seed: int) -> dict[str, FloatArray]:
-    """Return a fresh adapter: A as PEFT draws it (uniform ±1/√d_in), B zero; the same on any machine."""
-    factors: dict[str, FloatArray] = {}
-    for index, name in enumerate(sorted(shapes)):
-        shape = shapes[name]
-        rng = np.random.Generator(np.random.Philox(key=[seed, index]))
-        bound = 1 / math.sqrt(shape[1])
-        uniform = rng.random(shape, dtype=np.float32) * np.float32(2 * bound) - np.float32(bound)
-        factors[name] = uniform if is_a(name) else np.zeros(shape, dtype=np.float32)
-    return factors
 
 
 def linear_modules(network: Any) -> dict[str, nn.Linear]:

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -55,9 +55,20 @@ class _Sums:
 
 
 @torch.no_grad()
-def evaluate(model: LanguageModel, held: Sequence[HeldOut], what: Measurement) -> Measured:
-    """Measure the model as it stands on a client's held-out examples."""
-    sums = [_measure(model, batch) for batch in _batches(held, what.batch_size)]
+def evaluate(
+    model: LanguageModel,
+    held: Sequence[HeldOut],
+    what: Measurement,
+    on_batch: Callable[[], None] = lambda: None,
+) -> Measured:
+    """Measure the model as it stands on a client's held-out examples.
+
+    on_batch: called before each batch and each generated example; an exception of it passes through.
+    """
+    sums = []
+    for batch in _batches(held, what.batch_size):
+        on_batch()
+        sums.append(_measure(model, batch))
     classified = sum(each.classified for each in sums)
     loss = sum(each.nats for each in sums) / sum(each.tokens for each in sums)
     return Measured(
@@ -65,7 +76,7 @@ def evaluate(model: LanguageModel, held: Sequence[HeldOut], what: Measurement) -
         loss=loss,
         perplexity=_exp(loss),
         accuracy=sum(each.right for each in sums) / classified if classified else None,
-        rouge_l=_rouge(model, held, what),
+        rouge_l=_rouge(model, held, what, on_batch),
     )
 
 
@@ -129,7 +140,12 @@ def _collated(model: LanguageModel, examples: Sequence[Encoded]) -> Batch:
     return collate(examples, model.tokenizer.pad_token_id).to(model.device)
 
 
-def _rouge(model: LanguageModel, held: Sequence[HeldOut], what: Measurement) -> float | None:
+def _rouge(
+    model: LanguageModel,
+    held: Sequence[HeldOut],
+    what: Measurement,
+    on_batch: Callable[[], None],
+) -> float | None:
     if what.rouge_examples is None:
         return None
     chosen = [each for each in held if not each.example.choices and each.prompt_ids][
@@ -137,10 +153,11 @@ def _rouge(model: LanguageModel, held: Sequence[HeldOut], what: Measurement) -> 
     ]
     if not chosen:
         return None
-    scores = [
-        rouge_l(generate(model, each.prompt_ids, what.max_new_tokens), _reference(model, each))
-        for each in chosen
-    ]
+    scores = []
+    for each in chosen:
+        on_batch()
+        answer = generate(model, each.prompt_ids, what.max_new_tokens)
+        scores.append(rouge_l(answer, _reference(model, each)))
     return sum(scores) / len(scores)
 
 

@@ -15,6 +15,7 @@ from itertools import islice
 import torch
 
 from antiphon.client.adapter import Adapter
+from antiphon.client.budget import Meter
 from antiphon.client.data.tokens import Batch
 from antiphon.client.language_model import IGNORED, LanguageModel, token_losses
 
@@ -40,8 +41,13 @@ def train(
     batches: Iterable[Batch],
     plan: GradientTraining,
     on_step: OnStep,
+    meter: Meter | None = None,
 ) -> float:
-    """Train the factors in place, one optimizer step per rate; return the mean loss of the steps."""
+    """Train the factors in place, one optimizer step per rate; return the mean loss of the steps.
+
+    meter: counts the steps, and ends them early where its budget is used up.
+    """
+    meter = meter or Meter()
     parameters = adapter.parameters()
     optimizer = torch.optim.AdamW(
         parameters, betas=plan.betas, eps=plan.adam_epsilon, weight_decay=plan.weight_decay
@@ -49,14 +55,16 @@ def train(
     stream = iter(batches)
     losses = []
     with _trainable(model, parameters):
-        for done, rate in enumerate(plan.rates, 1):
+        for done, rate in enumerate(meter.limit(plan.rates), 1):
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            losses.append(_gradient(model, list(islice(stream, plan.accumulation))))
+            accumulated = list(islice(stream, plan.accumulation))
+            losses.append(_gradient(model, accumulated))
             if plan.max_grad_norm:
                 torch.nn.utils.clip_grad_norm_(parameters, plan.max_grad_norm)
             optimizer.step()
             optimizer.zero_grad()
+            meter.step_taken(sum(batch.tokens for batch in accumulated))
             on_step(done, losses[-1])
     return sum(losses) / len(losses)
 

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from antiphon.client.adapter import initial_factors, target_linears
+from antiphon.client.adapter import target_linears
 from antiphon.client.assets.names import model_folder
 from antiphon.client.language_model import LanguageModel, first_line
 from antiphon.core.config import RunConfig
 from antiphon.core.errors import ConfigError, ModelError
 from antiphon.core.peft_folder import factor_name
-from antiphon.core.types import FloatArray
+from antiphon.v1 import coordinator_pb2
 
 Shape = tuple[int, int]
 
@@ -36,10 +36,6 @@ class TrainedShapes:
         """How many numbers are trained."""
         shapes = [*self.factors.values(), *self.weights.values()]
         return sum(int(np.prod(shape)) for shape in shapes)
-
-    def initial(self, seed: int) -> dict[str, FloatArray]:
-        """Return the adapter's first factors; nothing where the seeds move the weights."""
-        return initial_factors(self.factors, seed)
 
 
 def trained_shapes(config: RunConfig) -> TrainedShapes:
@@ -63,6 +59,23 @@ def trained_shapes(config: RunConfig) -> TrainedShapes:
         factors[factor_name(module, "A")] = (config.lora.r, linear.in_features)
         factors[factor_name(module, "B")] = (linear.out_features, config.lora.r)
     return TrainedShapes(factors, {}, parameters)
+
+
+def space_report(shapes: TrainedShapes, model_digest: bytes) -> coordinator_pb2.SpaceReport:
+    """Return what a client tells the coordinator of its space. model_digest: see model_digest.py."""
+    return coordinator_pb2.SpaceReport(
+        factors=_matrices(shapes.factors),
+        weights=_matrices(shapes.weights),
+        model_parameters=shapes.model_parameters,
+        model_digest=model_digest,
+    )
+
+
+def _matrices(shapes: Mapping[str, Shape]) -> list[coordinator_pb2.MatrixShape]:
+    return [
+        coordinator_pb2.MatrixShape(name=name, rows=rows, columns=columns)
+        for name, (rows, columns) in sorted(shapes.items())
+    ]
 
 
 def _network_of_shapes(name_or_path: str) -> Any:

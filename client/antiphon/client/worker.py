@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import resource
 import sys
+from collections.abc import Callable
 
 import torch
 
-from antiphon.client.adapter import Adapter, initial_factors, target_linears
+from antiphon.client.adapter import Adapter, target_linears
+from antiphon.client.budget import Budget, Meter
 from antiphon.client.data.clients import ClientData
 from antiphon.client.evaluation import Measured, Measurement, evaluate
 from antiphon.client.golden import TorchDraws
@@ -23,6 +25,7 @@ from antiphon.core.config import RunConfig
 from antiphon.core.directions import run_key
 from antiphon.core.errors import ConfigError
 from antiphon.core.types import Assignment, Update
+from antiphon.strategies.initial_factors import initial_factors
 
 
 class Worker:
@@ -68,18 +71,31 @@ class Worker:
         return LoraTraining(self.model, adapter, config.lora.lora_alpha, config.training)
 
     def train(
-        self, assignment: Assignment, download: Download, data: ClientData, on_step: OnStep
+        self,
+        assignment: Assignment,
+        download: Download,
+        data: ClientData,
+        on_step: OnStep,
+        budget: Budget | None = None,
     ) -> Update:
-        """Carry out one assignment on one client's data."""
-        return self._method.train(assignment, download, data, on_step)
+        """Carry out one assignment on one client's data, at least one step of it.
+
+        It ends early where the budget or the assignment's token limit is used up; the update says how
+        many steps it holds. An exception of `on_step` passes through; the worker can go on after it.
+        """
+        meter = Meter((budget or Budget()).with_tokens(assignment.max_tokens))
+        return self._method.train(assignment, download, data, on_step, meter)
 
     def load(self, download: Download) -> None:
         """Put a global model in place, to be measured."""
         self._method.load(download)
 
-    def evaluate(self, data: ClientData) -> Measured:
-        """Measure the model that was loaded last on a client's held-out examples."""
-        return evaluate(self.model, data.evaluation, self._measurement)
+    def evaluate(self, data: ClientData, on_batch: Callable[[], None] = lambda: None) -> Measured:
+        """Measure the model that was loaded last on a client's held-out examples.
+
+        on_batch: called before each batch; an exception of it passes through.
+        """
+        return evaluate(self.model, data.evaluation, self._measurement, on_batch)
 
     def close(self) -> None:
         """Give back files and memory."""

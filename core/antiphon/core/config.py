@@ -9,58 +9,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
-    ValidationError,
-    model_serializer,
     model_validator,
 )
-from pydantic.fields import FieldInfo
 
-from antiphon.core import registry
-from antiphon.core.errors import ConfigError
+from antiphon.core import registry, section
+from antiphon.core.section import Choice, Section, read_yaml, validated
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-
-
-class Section(BaseModel):
-    """What every part of a config shares: frozen, and no key that is not described."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Choice(BaseModel):
-    """A strategy by name with its arguments: `{kind: adam, lr: 0.01}`, or the name alone."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-    kind: str = Field(description="Name of an installed member; `antiphon strategies` lists them.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_name(cls, value: Any) -> Any:
-        return {"kind": value} if isinstance(value, str) else value
-
-    @model_serializer
-    def _flat(self) -> dict[str, Any]:
-        return {"kind": self.kind, **self.arguments}
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """Everything beside the name."""
-        return dict(self.model_extra or {})
 
 
 class ModelConfig(Section):
@@ -189,7 +154,15 @@ class CohortConfig(Section):
 
     size: PositiveInt | None = Field(None, description="Clients per round; none: all of them.")
     quorum: PositiveInt | None = Field(None, description="Updates a round needs; none: the size.")
+    min_clients: PositiveInt | None = Field(
+        None,
+        description="Clients that must be there before a round is planned; none: the size, else "
+        "data.clients, else 2. A simulation has all of its clients there.",
+    )
     deadline_s: PositiveFloat = Field(3600.0, description="A round closes after this long.")
+    max_tokens: PositiveInt | None = Field(
+        None, description="A client stops its round after this many tokens; none: after its steps."
+    )
     scheduler: Choice = Field(Choice(kind="all"), description="How the cohort is chosen.")
 
 
@@ -202,6 +175,9 @@ class EvaluationConfig(Section):
     rouge: bool = Field(False, description="Also generate completions and score Rouge-L.")
     rouge_examples: PositiveInt = Field(16, description="Examples per client that are generated.")
     max_new_tokens: PositiveInt = Field(64, description="Longest generated completion, tokens.")
+    deadline_s: PositiveFloat = Field(
+        600.0, description="Clients that have not measured by then are left out of the means."
+    )
 
 
 class OutputConfig(Section):
@@ -307,18 +283,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
 
     Raises ConfigError naming the key, what was got and what was expected.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigError(f"no such file: {path}. Give the path of a run's YAML file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from None
-    try:
-        raw = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from None
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path} must hold keys and values (name: …), got {type(raw).__name__}")
+    raw = read_yaml(path, "a run's YAML file")
     for each in overrides:
         raw = override(raw, each)
     return validate(raw, source=str(path))
@@ -326,11 +291,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
 
 def validate(raw: Mapping[str, Any], source: str = "config") -> RunConfig:
     """Turn plain values into a RunConfig, or raise ConfigError listing everything that is wrong."""
-    try:
-        config = RunConfig.model_validate(raw)
-    except ValidationError as error:
-        lines = [_explain(dict(each)) for each in error.errors()]
-        raise ConfigError(f"{source}:\n  " + "\n  ".join(lines)) from None
+    config = validated(RunConfig, raw, source)
     for kind, choice in _choices(config):
         registry.build(kind, choice.kind, choice.arguments)
     return config
@@ -341,14 +302,7 @@ def override(raw: Mapping[str, Any], text: str) -> dict[str, Any]:
 
     Raises ConfigError where the text is no override.
     """
-    key, equals, written = text.partition("=")
-    if not equals or not key:
-        raise ConfigError(f"override {text!r} is not of the form key.sub=value")
-    try:
-        value = yaml.load(written, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"override {text!r}: the value is not valid YAML: {error}") from None
-    return _set(raw, key.split("."), value, RunConfig)
+    return section.override(RunConfig, raw, text)
 
 
 def resolved(config: RunConfig) -> dict[str, Any]:
@@ -376,58 +330,3 @@ def _choices(config: RunConfig) -> list[tuple[str, Choice]]:
         ("format", config.data.format),
         ("partition", config.data.partition),
     ]
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2's floats: PyYAML reads `1e-3` as text, which nobody means."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
-    list("-+0123456789."),
-)
-
-
-def _set(values: Any, keys: list[str], value: Any, model: type[BaseModel] | None) -> dict[str, Any]:
-    if not isinstance(values, str | Mapping | None):
-        raise ConfigError(
-            f"override: {keys[0]!r} lies below {values!r}, which has no keys of its own"
-        )
-    # `server_opt.lr=0.1` on a file that says `server_opt: sgd` means {kind: sgd, lr: 0.1}.
-    table = {"kind": values} if isinstance(values, str) else dict(values or {})
-    head, *rest = keys
-    if rest:
-        field = model.model_fields.get(head) if model else None
-        if field is not None and isinstance(field.default, Choice):
-            table.setdefault(head, field.default.kind)
-        value = _set(table.get(head), rest, value, _section(field))
-    table[head] = value
-    return table
-
-
-def _section(field: FieldInfo | None) -> type[BaseModel] | None:
-    kind = field.annotation if field is not None else None
-    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
-
-
-def _explain(error: dict[str, Any]) -> str:
-    where = ".".join(str(part) for part in error["loc"]) or "run"
-    if error["type"] == "extra_forbidden":
-        *parents, key = (str(part) for part in error["loc"])
-        known = _fields_at(parents)
-        near = get_close_matches(key, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
-        return f"{where}: no such key; {hint}"
-    if error["type"] == "missing":
-        return f"{where}: is required; add it"
-    if error["type"] == "value_error":
-        return str(error["ctx"]["error"])
-    return f"{where}: {error['msg']} (got {error['input']!r})"
-
-
-def _fields_at(path: Sequence[str]) -> list[str]:
-    model: type[BaseModel] | None = RunConfig
-    for part in path:
-        model = _section(model.model_fields.get(part)) if model else None
-    return sorted(model.model_fields) if model else []

@@ -210,6 +210,14 @@ class RunDescribed:
 
 
 @dataclass(frozen=True)
+class ClientDescribed:
+    """What a client's machine said of itself when it joined: device, memory, rate, versions, by name."""
+
+    client: str
+    facts: Mapping[str, Plain]
+
+
+@dataclass(frozen=True)
 class RunEnded:
     """The report is written and nothing is left to do. complete: every round is over, one folded."""
 
@@ -232,7 +240,7 @@ Input = (
     | RunResumed
     | RunStopped
 )
-Observation = Evaluated | BytesMoved | PhaseTimed | RunDescribed | RunEnded
+Observation = Evaluated | BytesMoved | PhaseTimed | RunDescribed | ClientDescribed | RunEnded
 Event = Input | Observation
 
 

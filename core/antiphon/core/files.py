@@ -63,6 +63,12 @@ def write_text(path: Path, content: str) -> None:
     write_bytes(path, content.encode())
 
 
+def link_whole(source: Path, path: Path) -> None:
+    """Give the file `source`, which is on the disk, the second name `path`; replaces what was there."""
+    with written_whole(path) as part:
+        os.link(source, part)
+
+
 def sha256_of(path: Path) -> str:
     """Return the hex SHA-256 of a file's bytes."""
     with path.open("rb") as file:

@@ -6,7 +6,10 @@ runs/quickstart/             the second run of that name is runs/quickstart-2, a
     rounds/0007/adapter/     a folder that PEFT loads
     rounds/0007/state.safetensors
     rounds/0007/undone.safetensors       where the stability guard rolled the model back
-    rounds/0007/updates/<client>.bin
+    rounds/0007/updates/<client>.bin     and <client>.safetensors, if it names tensors
+    space.json               what the run trains: shapes
+    models/<sha256>          what clients download in the open round
+    uploads/<client>/        what has not become an update yet
     report.json  report.md  plots/
 """
 
@@ -22,7 +25,7 @@ from typing import Any
 import yaml
 
 from antiphon.core.errors import RunFolderError, UpdateError
-from antiphon.core.events import RunEnded
+from antiphon.core.events import RunEnded, RunStarted
 from antiphon.core.files import full_disk_is_said, write_text
 from antiphon.core.journal import Journal
 from antiphon.core.tensors import from_bytes
@@ -96,6 +99,32 @@ class RunFolder:
         """Return the file of one client's accepted update. Any name of a client is safe here."""
         return self.round_dir(number) / "updates" / f"{file_name_of(client)}.bin"
 
+    def update_tensors_file(self, number: int, client: str) -> Path:
+        """Return the file of the tensors that this update names."""
+        return self.round_dir(number) / "updates" / f"{file_name_of(client)}.safetensors"
+
+    @property
+    def space_file(self) -> Path:
+        """What the run trains, as shapes."""
+        return self.path / "space.json"
+
+    @property
+    def models(self) -> Path:
+        """The folder of what clients download; it can be made again from the newest state."""
+        return self.path / "models"
+
+    def model_blob(self, sha256: str) -> Path:
+        """Return the file of a model as clients download it. sha256: hex."""
+        return self.models / sha256
+
+    def uploads(self, client: str) -> Path:
+        """Return the folder of what a client has uploaded and not yet handed in."""
+        return self.path / "uploads" / file_name_of(client)
+
+    def upload_file(self, client: str, sha256: str) -> Path:
+        """Return the file of one whole upload. sha256: hex."""
+        return self.uploads(client) / sha256
+
     def config_hash(self) -> str:
         """Return the hash that was written with the config. Raises RunFolderError."""
         first = self._config_text().partition("\n")[0]
@@ -116,6 +145,15 @@ class RunFolder:
         if not isinstance(values, dict):
             raise RunFolderError(f"{self.config_file} should hold keys and values, got {values!r}")
         return values
+
+    def run_id(self) -> str:
+        """Return the run's name on the wire: that of its folder when it began. Raises RunFolderError."""
+        if self.journal_file.exists() and self.journal_file.stat().st_size > 0:
+            with Journal.reading(self.journal_file) as journal:
+                for entry in journal.read(kinds=[RunStarted]):
+                    if isinstance(entry.event, RunStarted):
+                        return entry.event.run_id
+        return self.path.name
 
     def is_complete(self) -> bool:
         """Say whether the journal tells of the run's complete end. Raises RunFolderError."""

@@ -22,13 +22,17 @@ class LazyTensors(Mapping[str, FloatArray]):
     """A safetensors file as a mapping; each look-up reads that tensor from the disk."""
 
     def __init__(self, path: Path) -> None:
-        """Open nothing yet; read the names. Raises UpdateError where the file is no safetensors file."""
+        """Read the names, no tensor. Raises UpdateError for anything but safetensors of float32."""
         self.path = path
         try:
             with safe_open(path, framework="np") as file:
                 self._names = sorted(file.keys())
+                types = {name: file.get_slice(name).get_dtype() for name in self._names}
         except SafetensorError as error:
-            raise UpdateError(f"{path} is not a safetensors file: {error}") from error
+            raise UpdateError(f"not a safetensors file: {error}") from error
+        for name, dtype in types.items():
+            if dtype != "F32":
+                raise UpdateError(f"{name[:80]} is {dtype}, expected float32 (F32)")
 
     def __getitem__(self, name: str) -> FloatArray:
         """Read one tensor."""

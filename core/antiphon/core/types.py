@@ -66,7 +66,8 @@ class Assignment:
 
     method: `lora` or `seeds`; steps: local steps to take; learning_rate: of the whole round for
     `seeds`, ignored by `lora` (which follows its schedule from `first_step` of `total_steps`);
-    r: rank of the client's adapter; seed: of the client's own shuffling and seed choice.
+    r: rank of the client's adapter; seed: of the client's own shuffling and seed choice; max_tokens:
+    the client stops after the step in which it has seen as many (0: no limit).
     """
 
     round: int
@@ -78,3 +79,4 @@ class Assignment:
     learning_rate: float
     r: int
     seed: int
+    max_tokens: int = 0

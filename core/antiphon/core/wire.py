@@ -1,7 +1,8 @@
-"""Updates and assignments as bytes: the one hand-written file that knows both our types and
-protobuf.
+"""Updates, assignments and models as bytes: the one hand-written file that knows both our types
+and protobuf.
 
-Who sent a message is an argument, never part of it. Whatever the bytes are, unpacking raises
+Messages are small; the tensors of an update and the model of an assignment travel beside them as
+blobs. Who sent a message is an argument, never part of it. Whatever the bytes are, unpacking raises
 UpdateError or returns something well formed, and allocates a small multiple of their length at
 most.
 """
@@ -9,24 +10,41 @@ most.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 from google.protobuf.message import DecodeError, Message
 
+from antiphon.core.blob import Blob, Encoding, blob_of
 from antiphon.core.coefficients import SeedCoefficients
 from antiphon.core.errors import UpdateError
-from antiphon.core.tensors import from_bytes, to_bytes
+from antiphon.core.tensors import LazyTensors, from_bytes, to_bytes
 from antiphon.core.types import Assignment, FloatArray, LoraUpdate, Params, Payload, Scalars, Update
 from antiphon.v1 import update_pb2
 
 MAX_METRICS = 64
-MAX_BYTES = 1 << 30
+MAX_MESSAGE_BYTES = 4 << 20
+_SHA256_BYTES = 32
 
 Proto = TypeVar("Proto", bound=Message)
 
 
-def pack_update(update: Update, run_id: str) -> bytes:
+@dataclass(frozen=True)
+class Packed:
+    """An update as bytes: its message, and the content of the blob that the message names, if any."""
+
+    message: bytes
+    content: bytes | None
+
+    @property
+    def size(self) -> int:
+        """Bytes on the wire."""
+        return len(self.message) + len(self.content or b"")
+
+
+def pack_update(update: Update, run_id: str) -> Packed:
     """Pack an update; the same update always gives the same bytes. Its client is left out."""
     message = update_pb2.Update(
         run_id=run_id,
@@ -35,41 +53,51 @@ def pack_update(update: Update, run_id: str) -> bytes:
         steps=update.steps,
         metrics=dict(update.metrics),
     )
+    content = None
     if isinstance(update.payload, Scalars):
         message.scalars.index.extend(update.payload.index.tolist())
         message.scalars.value.extend(update.payload.value.tolist())
         message.scalars.SetInParent()
     else:
-        message.safetensors = to_bytes(update.payload.delta)
-    return message.SerializeToString(deterministic=True)
+        content = to_bytes(update.payload.delta)
+        message.tensors.CopyFrom(pack_blob(blob_of(content, "safetensors")))
+    return Packed(message.SerializeToString(deterministic=True), content)
 
 
-def unpack_update(
-    content: bytes, client: str, run_id: str, *, max_bytes: int = MAX_BYTES
-) -> Update:
+def update_blob(message: bytes) -> Blob | None:
+    """Return the blob that an update names; none: it has all in itself. Raises UpdateError."""
+    parsed = _parsed(update_pb2.Update, message)
+    return unpack_blob(parsed.tensors) if parsed.WhichOneof("payload") == "tensors" else None
+
+
+def round_of(message: bytes) -> int:
+    """Return the round that an update belongs to. Raises UpdateError."""
+    return int(_parsed(update_pb2.Update, message).round)
+
+
+def unpack_update(message: bytes, client: str, run_id: str, tensors: Path | None = None) -> Update:
     """Unpack what `client` (the name in its certificate) sent for the run `run_id`.
 
-    Raises UpdateError for anything that is not a well-formed update of this run, or over
-    `max_bytes`.
+    tensors: the file of the blob that the message names; its hash has been compared. They stay there:
+    the delta reads one at a time. Raises UpdateError for anything that is not a well-formed update of
+    this run.
     """
-    message = _parsed(update_pb2.Update, content, max_bytes)
-    _check_run(message.run_id, run_id)
-    if len(message.metrics) > MAX_METRICS:
-        raise UpdateError(f"{len(message.metrics)} metrics, expected {MAX_METRICS} at most")
+    parsed = _parsed(update_pb2.Update, message)
+    _check_run(parsed.run_id, run_id)
+    if len(parsed.metrics) > MAX_METRICS:
+        raise UpdateError(f"{len(parsed.metrics)} metrics, expected {MAX_METRICS} at most")
     return Update(
         client=client,
-        round=message.round,
-        examples=message.examples,
-        steps=message.steps,
-        payload=_payload(message),
-        metrics=dict(message.metrics),
+        round=parsed.round,
+        examples=parsed.examples,
+        steps=parsed.steps,
+        payload=_payload(parsed, tensors),
+        metrics=dict(parsed.metrics),
     )
 
 
-def pack_assignment(
-    assignment: Assignment, download: Params | SeedCoefficients, run_id: str
-) -> bytes:
-    """Pack an assignment with the model to start from; the same ones always give the same bytes."""
+def pack_assignment(assignment: Assignment, model: Blob, run_id: str) -> bytes:
+    """Pack an assignment that starts from `model`; the same ones always give the same bytes."""
     message = update_pb2.Assignment(
         run_id=run_id,
         round=assignment.round,
@@ -80,39 +108,69 @@ def pack_assignment(
         learning_rate=assignment.learning_rate,
         r=assignment.r,
         seed=assignment.seed,
+        model=pack_blob(model),
+        max_tokens=assignment.max_tokens,
     )
-    if isinstance(download, SeedCoefficients):
-        message.coefficients.CopyFrom(_pack_coefficients(download))
-    else:
-        message.safetensors = to_bytes(download)
     return message.SerializeToString(deterministic=True)
 
 
-def unpack_assignment(
-    content: bytes, client: str, run_id: str, *, max_bytes: int = MAX_BYTES
-) -> tuple[Assignment, Params | SeedCoefficients]:
-    """Unpack what the coordinator asks `client` to do in the run `run_id`, and the model to start
-    from.
+def unpack_assignment(message: bytes, client: str, run_id: str) -> tuple[Assignment, Blob]:
+    """Unpack what the coordinator asks `client` to do in the run `run_id`, and where to start from.
 
     Raises UpdateError for anything that is not a well-formed assignment of this run.
     """
-    message = _parsed(update_pb2.Assignment, content, max_bytes)
-    _check_run(message.run_id, run_id)
+    parsed = _parsed(update_pb2.Assignment, message)
+    _check_run(parsed.run_id, run_id)
     assignment = Assignment(
-        round=message.round,
+        round=parsed.round,
         client=client,
-        method=message.method,
-        steps=message.steps,
-        first_step=message.first_step,
-        total_steps=message.total_steps,
-        learning_rate=message.learning_rate,
-        r=message.r,
-        seed=message.seed,
+        method=parsed.method,
+        steps=parsed.steps,
+        first_step=parsed.first_step,
+        total_steps=parsed.total_steps,
+        learning_rate=parsed.learning_rate,
+        r=parsed.r,
+        seed=parsed.seed,
+        max_tokens=parsed.max_tokens,
     )
-    return assignment, _download(message)
+    return assignment, unpack_blob(parsed.model)
 
 
-def _parsed(kind: type[Proto], content: bytes, max_bytes: int) -> Proto:
+def pack_model(download: Params | SeedCoefficients) -> tuple[bytes, Encoding]:
+    """Pack a model as a client receives it; the same model always gives the same bytes."""
+    if isinstance(download, SeedCoefficients):
+        return _pack_coefficients(download).SerializeToString(deterministic=True), "coefficients"
+    return to_bytes(download), "safetensors"
+
+
+def unpack_model(file: Path, encoding: str) -> Params | SeedCoefficients:
+    """Unpack the model that a task named. Raises UpdateError."""
+    content = file.read_bytes()
+    if encoding == "safetensors":
+        return _float32_tensors(content)
+    if encoding == "coefficients":
+        return _unpack_coefficients(_parsed(update_pb2.SeedCoefficients, content, len(content)))
+    raise UpdateError(
+        f"a model encoded as {encoding[:64]!r}, expected safetensors or coefficients: the coordinator "
+        "is newer than this client; upgrade Antiphon here"
+    )
+
+
+def pack_blob(blob: Blob) -> update_pb2.Blob:
+    """Return the message that names a blob."""
+    return update_pb2.Blob(
+        sha256=bytes.fromhex(blob.sha256), bytes=blob.bytes, encoding=blob.encoding
+    )
+
+
+def unpack_blob(message: update_pb2.Blob) -> Blob:
+    """Return the blob that a message names. Raises UpdateError for a hash of another length."""
+    if len(message.sha256) != _SHA256_BYTES:
+        raise UpdateError(f"a blob's SHA-256 has {len(message.sha256)} bytes, expected 32")
+    return Blob(message.sha256.hex(), message.bytes, message.encoding)
+
+
+def _parsed(kind: type[Proto], content: bytes, max_bytes: int = MAX_MESSAGE_BYTES) -> Proto:
     if len(content) > max_bytes:
         raise UpdateError(f"{len(content)} bytes, expected {max_bytes} at most")
     message = kind()
@@ -128,10 +186,15 @@ def _check_run(got: str, expected: str) -> None:
         raise UpdateError(f"a message of run {got[:64]!r}, expected one of run {expected!r}")
 
 
-def _payload(message: update_pb2.Update) -> Payload:
+def _payload(message: update_pb2.Update, tensors: Path | None) -> Payload:
     sent = message.WhichOneof("payload")
-    if sent == "safetensors":
-        return LoraUpdate(_float32_tensors(message.safetensors))
+    if sent == "tensors":
+        if tensors is None or message.tensors.encoding != "safetensors":
+            raise UpdateError(
+                f"an update whose tensors ({message.tensors.encoding[:64]!r}) are not here: upload the "
+                "blob first, as safetensors"
+            )
+        return LoraUpdate(LazyTensors(tensors))
     if sent == "scalars":
         index = np.array(message.scalars.index, dtype=np.uint32)
         value = np.array(message.scalars.value, dtype=np.float32)
@@ -141,15 +204,6 @@ def _payload(message: update_pb2.Update) -> Payload:
             )
         return Scalars(index, value)
     raise UpdateError("an update without a payload, expected tensors or scalars")
-
-
-def _download(message: update_pb2.Assignment) -> Params | SeedCoefficients:
-    sent = message.WhichOneof("download")
-    if sent == "safetensors":
-        return _float32_tensors(message.safetensors)
-    if sent == "coefficients":
-        return _unpack_coefficients(message.coefficients)
-    raise UpdateError("an assignment without a model to start from")
 
 
 def _float32_tensors(content: bytes) -> Mapping[str, FloatArray]:

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x61ntiphon/v1/update.proto\x12\x0b\x61ntiphon.v1\"3\n\x0bSeedScalars\x12\x11\n\x05index\x18\x01 \x03(\rB\x02\x10\x01\x12\x11\n\x05value\x18\x02 \x03(\x02\x42\x02\x10\x01\"\xfa\x01\n\x06Update\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\r\x12\x10\n\x08\x65xamples\x18\x03 \x01(\x04\x12\r\n\x05steps\x18\x04 \x01(\r\x12\x31\n\x07metrics\x18\x05 \x03(\x0b\x32 .antiphon.v1.Update.MetricsEntry\x12\x15\n\x0bsafetensors\x18\x06 \x01(\x0cH\x00\x12+\n\x07scalars\x18\x07 \x01(\x0b\x32\x18.antiphon.v1.SeedScalarsH\x00\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\t\n\x07payload\"h\n\x10SeedCoefficients\x12\x11\n\tnum_seeds\x18\x01 \x01(\r\x12\x15\n\tindex_gap\x18\x02 \x03(\rB\x02\x10\x01\x12\x11\n\x05value\x18\x03 \x03(\x02\x42\x02\x10\x01\x12\x17\n\x0bprobability\x18\x04 \x03(\x02\x42\x02\x10\x01\"\xfd\x01\n\nAssignment\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\r\x12\x0e\n\x06method\x18\x03 \x01(\t\x12\r\n\x05steps\x18\x04 \x01(\r\x12\x12\n\nfirst_step\x18\x05 \x01(\r\x12\x13\n\x0btotal_steps\x18\x06 \x01(\r\x12\x15\n\rlearning_rate\x18\x07 \x01(\x01\x12\t\n\x01r\x18\x08 \x01(\r\x12\x0c\n\x04seed\x18\t \x01(\x04\x12\x15\n\x0bsafetensors\x18\n \x01(\x0cH\x00\x12\x35\n\x0c\x63oefficients\x18\x0b \x01(\x0b\x32\x1d.antiphon.v1.SeedCoefficientsH\x00\x42\n\n\x08\x64ownloadb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x61ntiphon/v1/update.proto\x12\x0b\x61ntiphon.v1\"7\n\x04\x42lob\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\x12\x10\n\x08\x65ncoding\x18\x03 \x01(\t\"3\n\x0bSeedScalars\x12\x11\n\x05index\x18\x01 \x03(\rB\x02\x10\x01\x12\x11\n\x05value\x18\x02 \x03(\x02\x42\x02\x10\x01\"\x8f\x02\n\x06Update\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\r\x12\x10\n\x08\x65xamples\x18\x03 \x01(\x04\x12\r\n\x05steps\x18\x04 \x01(\r\x12\x31\n\x07metrics\x18\x05 \x03(\x0b\x32 .antiphon.v1.Update.MetricsEntry\x12$\n\x07tensors\x18\x06 \x01(\x0b\x32\x11.antiphon.v1.BlobH\x00\x12+\n\x07scalars\x18\x07 \x01(\x0b\x32\x18.antiphon.v1.SeedScalarsH\x00\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\t\n\x07payloadJ\x04\x08\x08\x10\x10\"h\n\x10SeedCoefficients\x12\x11\n\tnum_seeds\x18\x01 \x01(\r\x12\x15\n\tindex_gap\x18\x02 \x03(\rB\x02\x10\x01\x12\x11\n\x05value\x18\x03 \x03(\x02\x42\x02\x10\x01\x12\x17\n\x0bprobability\x18\x04 \x03(\x02\x42\x02\x10\x01\"\xdf\x01\n\nAssignment\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\r\x12\x0e\n\x06method\x18\x03 \x01(\t\x12\r\n\x05steps\x18\x04 \x01(\r\x12\x12\n\nfirst_step\x18\x05 \x01(\r\x12\x13\n\x0btotal_steps\x18\x06 \x01(\r\x12\x15\n\rlearning_rate\x18\x07 \x01(\x01\x12\t\n\x01r\x18\x08 \x01(\r\x12\x0c\n\x04seed\x18\t \x01(\x04\x12 \n\x05model\x18\n \x01(\x0b\x32\x11.antiphon.v1.Blob\x12\x12\n\nmax_tokens\x18\x0b \x01(\x04J\x04\x08\x0c\x10\x14\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,14 +43,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SEEDCOEFFICIENTS'].fields_by_name['value']._serialized_options = b'\020\001'
   _globals['_SEEDCOEFFICIENTS'].fields_by_name['probability']._loaded_options = None
   _globals['_SEEDCOEFFICIENTS'].fields_by_name['probability']._serialized_options = b'\020\001'
-  _globals['_SEEDSCALARS']._serialized_start=41
-  _globals['_SEEDSCALARS']._serialized_end=92
-  _globals['_UPDATE']._serialized_start=95
-  _globals['_UPDATE']._serialized_end=345
-  _globals['_UPDATE_METRICSENTRY']._serialized_start=288
-  _globals['_UPDATE_METRICSENTRY']._serialized_end=334
-  _globals['_SEEDCOEFFICIENTS']._serialized_start=347
-  _globals['_SEEDCOEFFICIENTS']._serialized_end=451
-  _globals['_ASSIGNMENT']._serialized_start=454
-  _globals['_ASSIGNMENT']._serialized_end=707
+  _globals['_BLOB']._serialized_start=41
+  _globals['_BLOB']._serialized_end=96
+  _globals['_SEEDSCALARS']._serialized_start=98
+  _globals['_SEEDSCALARS']._serialized_end=149
+  _globals['_UPDATE']._serialized_start=152
+  _globals['_UPDATE']._serialized_end=423
+  _globals['_UPDATE_METRICSENTRY']._serialized_start=360
+  _globals['_UPDATE_METRICSENTRY']._serialized_end=406
+  _globals['_SEEDCOEFFICIENTS']._serialized_start=425
+  _globals['_SEEDCOEFFICIENTS']._serialized_end=529
+  _globals['_ASSIGNMENT']._serialized_start=532
+  _globals['_ASSIGNMENT']._serialized_end=755
 # @@protoc_insertion_point(module_scope)

@@ -5,6 +5,16 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class Blob(_message.Message):
+    __slots__ = ("sha256", "bytes", "encoding")
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    ENCODING_FIELD_NUMBER: _ClassVar[int]
+    sha256: bytes
+    bytes: int
+    encoding: str
+    def __init__(self, sha256: _Optional[bytes] = ..., bytes: _Optional[int] = ..., encoding: _Optional[str] = ...) -> None: ...
+
 class SeedScalars(_message.Message):
     __slots__ = ("index", "value")
     INDEX_FIELD_NUMBER: _ClassVar[int]
@@ -14,7 +24,7 @@ class SeedScalars(_message.Message):
     def __init__(self, index: _Optional[_Iterable[int]] = ..., value: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class Update(_message.Message):
-    __slots__ = ("run_id", "round", "examples", "steps", "metrics", "safetensors", "scalars")
+    __slots__ = ("run_id", "round", "examples", "steps", "metrics", "tensors", "scalars")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -27,16 +37,16 @@ class Update(_message.Message):
     EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     STEPS_FIELD_NUMBER: _ClassVar[int]
     METRICS_FIELD_NUMBER: _ClassVar[int]
-    SAFETENSORS_FIELD_NUMBER: _ClassVar[int]
+    TENSORS_FIELD_NUMBER: _ClassVar[int]
     SCALARS_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     round: int
     examples: int
     steps: int
     metrics: _containers.ScalarMap[str, float]
-    safetensors: bytes
+    tensors: Blob
     scalars: SeedScalars
-    def __init__(self, run_id: _Optional[str] = ..., round: _Optional[int] = ..., examples: _Optional[int] = ..., steps: _Optional[int] = ..., metrics: _Optional[_Mapping[str, float]] = ..., safetensors: _Optional[bytes] = ..., scalars: _Optional[_Union[SeedScalars, _Mapping]] = ...) -> None: ...
+    def __init__(self, run_id: _Optional[str] = ..., round: _Optional[int] = ..., examples: _Optional[int] = ..., steps: _Optional[int] = ..., metrics: _Optional[_Mapping[str, float]] = ..., tensors: _Optional[_Union[Blob, _Mapping]] = ..., scalars: _Optional[_Union[SeedScalars, _Mapping]] = ...) -> None: ...
 
 class SeedCoefficients(_message.Message):
     __slots__ = ("num_seeds", "index_gap", "value", "probability")
@@ -51,7 +61,7 @@ class SeedCoefficients(_message.Message):
     def __init__(self, num_seeds: _Optional[int] = ..., index_gap: _Optional[_Iterable[int]] = ..., value: _Optional[_Iterable[float]] = ..., probability: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class Assignment(_message.Message):
-    __slots__ = ("run_id", "round", "method", "steps", "first_step", "total_steps", "learning_rate", "r", "seed", "safetensors", "coefficients")
+    __slots__ = ("run_id", "round", "method", "steps", "first_step", "total_steps", "learning_rate", "r", "seed", "model", "max_tokens")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
@@ -61,8 +71,8 @@ class Assignment(_message.Message):
     LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
     R_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
-    SAFETENSORS_FIELD_NUMBER: _ClassVar[int]
-    COEFFICIENTS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     round: int
     method: str
@@ -72,6 +82,6 @@ class Assignment(_message.Message):
     learning_rate: float
     r: int
     seed: int
-    safetensors: bytes
-    coefficients: SeedCoefficients
-    def __init__(self, run_id: _Optional[str] = ..., round: _Optional[int] = ..., method: _Optional[str] = ..., steps: _Optional[int] = ..., first_step: _Optional[int] = ..., total_steps: _Optional[int] = ..., learning_rate: _Optional[float] = ..., r: _Optional[int] = ..., seed: _Optional[int] = ..., safetensors: _Optional[bytes] = ..., coefficients: _Optional[_Union[SeedCoefficients, _Mapping]] = ...) -> None: ...
+    model: Blob
+    max_tokens: int
+    def __init__(self, run_id: _Optional[str] = ..., round: _Optional[int] = ..., method: _Optional[str] = ..., steps: _Optional[int] = ..., first_step: _Optional[int] = ..., total_steps: _Optional[int] = ..., learning_rate: _Optional[float] = ..., r: _Optional[int] = ..., seed: _Optional[int] = ..., model: _Optional[_Union[Blob, _Mapping]] = ..., max_tokens: _Optional[int] = ...) -> None: ...

@@ -3,21 +3,26 @@
 An engine (simulation, gRPC, Flower) gives events to `submit` and performs the actions that come back;
 planning, checking, folding and saving are done here, so that they are the same everywhere. A crash at any
 line is repaired by replay: `submit` writes the event to the journal before anybody acts on it.
+
+One thread at a time may use a federation; only `fold_updates` may run beside the others.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
-from dataclasses import replace
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
+from antiphon.core import fault_points
+from antiphon.core.blob import Blob, blob_of
 from antiphon.core.clock import Clock
 from antiphon.core.config import RunConfig, config_hash
 from antiphon.core.errors import RunFolderError, UpdateError
 from antiphon.core.events import (
+    Evaluated,
     Event,
     Observation,
     RoundEvaluated,
@@ -29,12 +34,12 @@ from antiphon.core.events import (
     UpdateReceived,
     UpdateRejected,
 )
-from antiphon.core.files import write_bytes
+from antiphon.core.files import link_whole, sha256_of, write_bytes
 from antiphon.core.journal import Journal
-from antiphon.core.run_folder import RunFolder, file_name_of, read_bytes, read_state
-from antiphon.core.tensors import LazyTensors, to_bytes
-from antiphon.core.types import Assignment, LoraUpdate, State, Update
-from antiphon.core.wire import pack_assignment, unpack_update
+from antiphon.core.run_folder import RunFolder, read_bytes, read_state
+from antiphon.core.tensors import to_bytes
+from antiphon.core.types import Assignment, State, Update
+from antiphon.core.wire import pack_assignment, pack_model, unpack_update, update_blob
 from antiphon.server.actions import Action
 from antiphon.server.methods import server_method
 from antiphon.server.planning import assignment_of, plan_round
@@ -42,9 +47,20 @@ from antiphon.server.round import replay, step
 from antiphon.server.run_state import RunState
 from antiphon.server.space import Space, write_adapter
 from antiphon.strategies.guard import learning_rate_scale, undo
-from antiphon.strategies.method import Download
+from antiphon.strategies.method import Download, Folded
 
 MAX_FAILED_ROUNDS = 3
+METRICS = ("loss", "perplexity", "accuracy", "rouge_l")
+"""What an evaluation measures."""
+
+
+@dataclass(frozen=True)
+class Folding:
+    """A fold that has been computed and is not yet taken. content: of the new state's file."""
+
+    round: int
+    folded: Folded
+    content: bytes
 
 
 class Federation:
@@ -61,16 +77,18 @@ class Federation:
         self.machine = replay((entry.event, entry.at_s) for entry in entries)
         self._plans: dict[int, RoundPlanned] = {}
         self._best_held_out_loss = math.inf
+        self._measured: dict[int, dict[str, Evaluated]] = {}
         for entry in entries:
             self._remember(entry.event)
         self._downloads: dict[int, Download] = {}
+        self._models: dict[int, Blob] = {}
         self.state: State = self._last_state()
 
     def start(self, min_clients: int) -> tuple[Action, ...]:
         """Begin the run, or resume it; return the first actions."""
         if self.machine.phase != "new":
             return self.submit(RunResumed())
-        self._write_state(0, self.state)
+        self._write(self.folder.state_file(0), to_bytes(self.state), self.state)
         return self.submit(
             RunStarted(
                 run_id=self.run_id,
@@ -88,16 +106,35 @@ class Federation:
 
     def submit(self, event: Event) -> tuple[Action, ...]:
         """Journal an event, let the machine see it, and return what is to be done."""
-        now = self._clock.now()
-        after, actions = step(self.machine, event, now)
-        self._journal.append(event, now)
-        self.machine = after
-        self._remember(event)
-        return actions
+        return self.submit_many([event])[0]
+
+    def submit_many(self, events: Iterable[Event]) -> list[tuple[Action, ...]]:
+        """Journal events in one transaction; return what is to be done about each.
+
+        An event is asked for after the machine has seen the one before it. Where one of them raises, or
+        the disk is full, none has happened.
+        """
+        now, before = self._clock.now(), self.machine
+        taken: list[Event] = []
+        answers = []
+        try:
+            for event in events:
+                self.machine, actions = step(self.machine, event, now)
+                taken.append(event)
+                answers.append(actions)
+            fault_points.reached("events stepped")
+            self._journal.append_many(taken, now)
+        except BaseException:
+            self.machine = before
+            raise
+        for event in taken:
+            self._remember(event)
+        fault_points.reached("events committed")
+        return answers
 
     def observe(self, *observations: Observation) -> None:
         """Journal measurements."""
-        self._journal.append_many(observations, self._clock.now())
+        self.submit_many(observations)
 
     def plan(self, number: int, clients: tuple[str, ...]) -> RoundPlanned:
         """Decide one round."""
@@ -107,10 +144,17 @@ class Federation:
         """Return what the open round asks of a client."""
         return assignment_of(self.config, self._plans[self.machine.round], client)
 
-    def packed_assignment(self, client: str) -> bytes:
-        """Return the bytes that go to a client: its task and the model to start from."""
+    def is_assigned(self, client: str, number: int) -> bool:
+        """Whether round `number` is open and waits for this client."""
+        slot = self.machine.cohort.get(client)
+        open_ = self.machine.phase == "collecting" and self.machine.round == number
+        return open_ and slot is not None and slot.status == "assigned"
+
+    def packed_assignment(self, client: str) -> tuple[bytes, Blob]:
+        """Return the message that goes to a client, and the model that it names."""
         assignment = self.assignment(client)
-        return pack_assignment(assignment, self.download(assignment.r), self.run_id)
+        model = self.model(assignment.r)
+        return pack_assignment(assignment, model, self.run_id), model
 
     def download(self, r: int | None = None) -> Download:
         """Return the global model as a client of rank r receives it; none: the full rank."""
@@ -119,25 +163,51 @@ class Federation:
             self._downloads[rank] = self._method.download(self.state, rank)
         return self._downloads[rank]
 
-    def receive(self, client: str, content: bytes) -> UpdateReceived | UpdateRejected:
-        """Check what a client sent and keep it on disk; the event goes to `submit`."""
+    def model(self, r: int | None = None) -> Blob:
+        """Return the global model as a blob, whose file is `folder.model_blob`; r as in `download`."""
+        rank = self.config.lora.r if r is None else r
+        if rank not in self._models:
+            content, encoding = pack_model(self.download(rank))
+            blob = blob_of(content, encoding)
+            file = self.folder.model_blob(blob.sha256)
+            if not file.exists():
+                write_bytes(file, content)
+            self._models[rank] = blob
+        return self._models[rank]
+
+    def was_accepted(self, client: str, message: bytes) -> bool:
+        """Whether this very update is the last one that was accepted from the client."""
+        receipt = self.machine.receipts.get(client)
+        return receipt is not None and receipt.digest == hashlib.sha256(message).hexdigest()
+
+    def receive(self, client: str, message: bytes) -> UpdateReceived | UpdateRejected:
+        """Check what a client sent and keep it on disk; the event goes to `submit`.
+
+        The blob that the message names is in `folder.upload_file`, its hash compared; once the event is
+        journalled, that file has done its duty.
+        """
         number = self.machine.round
-        plan = self._plans.get(number)
         try:
-            update = unpack_update(content, client, self.run_id)
-            wanted = plan is not None and client in plan.plan and update.round == number
+            blob = update_blob(message)
+            tensors = self.folder.upload_file(client, blob.sha256) if blob else None
+            if tensors is not None and not tensors.is_file():
+                raise UpdateError("its tensors have not been uploaded: upload them first")
+            update = unpack_update(message, client, self.run_id, tensors)
+            wanted = self._is_wanted(update)
             if wanted:
                 self._check(update)
         except UpdateError as error:
             return UpdateRejected(client, number, str(error))
-        digest = hashlib.sha256(content).hexdigest()
         if wanted and not self._has_accepted(client):
-            write_bytes(self.folder.update_file(number, client), content)
+            if tensors is not None:
+                link_whole(tensors, self.folder.update_tensors_file(number, client))
+            write_bytes(self.folder.update_file(number, client), message)
+            fault_points.reached("update linked")
         return UpdateReceived(
             client=client,
             round=update.round,
-            digest=digest,
-            bytes=len(content),
+            digest=hashlib.sha256(message).hexdigest(),
+            bytes=len(message) + (blob.bytes if blob else 0),
             examples=update.examples,
             steps=update.steps,
             metrics=update.metrics,
@@ -145,25 +215,59 @@ class Federation:
 
     def fold(self, number: int, clients: tuple[str, ...]) -> RoundFolded | RoundUndone:
         """Fold a round's updates into the model and write the new state; the event goes to `submit`."""
+        return self.take_fold(self.fold_updates(number, clients))
+
+    def fold_updates(self, number: int, clients: tuple[str, ...]) -> Folding:
+        """Compute a fold and change nothing: the long half of `fold`, for a thread of its own."""
         plan = self._plans[number]
         learning_rate = self.assignment(clients[0]).learning_rate if plan.plan else 0.0
-        with TemporaryDirectory(prefix="fold-", dir=self.folder.round_dir(number)) as scratch:
-            updates = self._updates(number, clients, Path(scratch))
-            folded = self._method.fold(self.state, updates, learning_rate)
+        folded = self._method.fold(self.state, self._updates(number, clients), learning_rate)
+        fault_points.reached("during fold")
+        return Folding(number, folded, to_bytes(folded.state))
+
+    def take_fold(self, folding: Folding) -> RoundFolded | RoundUndone:
+        """Write the new state and make it the model; the event goes to `submit`."""
+        number, folded = folding.round, folding.folded
         if folded.undone:
-            self._write_undone(number, folded.state)
+            self._write(self.folder.undone_file(number), folding.content, folded.state)
             return RoundUndone(
                 number, "the clients' losses exploded after the fold before this one"
             )
-        digest = self._write_state(number, folded.state)
+        self._write(self.folder.state_file(number), folding.content, folded.state)
+        digest = hashlib.sha256(folding.content).hexdigest()
         return RoundFolded(number, digest, folded.report)
+
+    def evaluation_is_due(self, number: int) -> bool:
+        """Whether the config wants the model measured after this round (0: untouched)."""
+        evaluation = self.config.evaluation
+        if number == 0:
+            return evaluation.before_first_round
+        return number % evaluation.every == 0 or number == self.config.rounds
+
+    def measured(self, number: int) -> list[Evaluated]:
+        """Return what clients have measured of the model after this round, if it is not concluded."""
+        return list(self._measured.get(number, {}).values())
+
+    def conclude(self, number: int, measured: Sequence[Evaluated]) -> RoundEvaluated | RoundUndone:
+        """Undo the round if its fold broke the model, else save what is due; the event goes to `submit`.
+
+        measured: of as many clients as could be asked; empty where no evaluation was due.
+        """
+        means = _means(measured)
+        if number and "loss" in means and (undone := self.undo_if_exploded(number, means["loss"])):
+            return undone
+        if self.adapter_is_due(number):
+            fault_points.reached("during publish")
+            self.save_adapter(number)
+        return RoundEvaluated(number, means)
 
     def undo_if_exploded(self, number: int, loss: float) -> RoundUndone | None:
         """Roll the round's fold back where the held-out loss shows that it broke the model."""
         limit = self.config.seeds.guard_loss_factor * self._best_held_out_loss
         if self.config.method != "seeds" or (math.isfinite(loss) and loss <= limit):
             return None
-        self._write_undone(number, undo(self.state))
+        state = undo(self.state)
+        self._write(self.folder.undone_file(number), to_bytes(state), state)
         return RoundUndone(number, f"the held-out loss rose to {loss:.3g} nats per token")
 
     def save_adapter(self, number: int) -> None:
@@ -179,6 +283,11 @@ class Federation:
         if last and not self.folder.adapter(last[-1]).exists():
             self.save_adapter(last[-1])
 
+    def tidy(self) -> None:
+        """Remove what only a run that goes on needs: models to download, uploads that became nothing."""
+        for folder in (self.folder.models, self.folder.path / "uploads"):
+            shutil.rmtree(folder, ignore_errors=True)
+
     def adapter_is_due(self, number: int) -> bool:
         """Whether the adapter after this round is to be saved."""
         every = self.config.output.adapter_every
@@ -192,6 +301,15 @@ class Federation:
         elif isinstance(event, RoundEvaluated):
             loss = event.metrics.get("loss", math.inf)
             self._best_held_out_loss = min(self._best_held_out_loss, loss)
+            self._measured.clear()
+        elif isinstance(event, Evaluated):
+            self._measured.setdefault(event.round, {})[event.client] = event
+        elif isinstance(event, RoundFolded):
+            self._measured.clear()
+
+    def _is_wanted(self, update: Update) -> bool:
+        plan = self._plans.get(self.machine.round)
+        return plan is not None and update.client in plan.plan and update.round == plan.round
 
     def _check(self, update: Update) -> None:
         held = self.machine.clients[update.client].examples
@@ -206,35 +324,26 @@ class Federation:
         receipt = self.machine.receipts.get(client)
         return receipt is not None and receipt.round == self.machine.round
 
-    def _updates(self, number: int, clients: tuple[str, ...], scratch: Path) -> Iterator[Update]:
+    def _updates(self, number: int, clients: tuple[str, ...]) -> Iterator[Update]:
         """Yield the accepted updates; tensors stay on disk, so memory does not grow with the clients."""
         for client in clients:
-            content = read_bytes(self.folder.update_file(number, client))
-            if hashlib.sha256(content).hexdigest() != self.machine.receipts[client].digest:
-                raise RunFolderError(
-                    f"{self.folder.update_file(number, client)} is not the update that was accepted: "
-                    "the run folder was changed. Start a new run"
-                )
-            update = unpack_update(content, client, self.run_id)
-            if isinstance(update.payload, LoraUpdate):
-                file = scratch / file_name_of(client)
-                file.write_bytes(to_bytes(update.payload.delta))
-                update = replace(update, payload=LoraUpdate(LazyTensors(file)))
-            yield update
+            file = self.folder.update_file(number, client)
+            message = read_bytes(file)
+            if hashlib.sha256(message).hexdigest() != self.machine.receipts[client].digest:
+                raise _changed(file)
+            blob = update_blob(message)
+            tensors = self.folder.update_tensors_file(number, client) if blob else None
+            if blob and tensors and (not tensors.is_file() or sha256_of(tensors) != blob.sha256):
+                raise _changed(tensors)
+            yield unpack_update(message, client, self.run_id, tensors)
 
-    def _write_state(self, number: int, state: State) -> str:
-        content = to_bytes(state)
-        write_bytes(self.folder.state_file(number), content)
-        self._take(state)
-        return hashlib.sha256(content).hexdigest()
-
-    def _write_undone(self, number: int, state: State) -> None:
-        write_bytes(self.folder.undone_file(number), to_bytes(state))
-        self._take(state)
-
-    def _take(self, state: State) -> None:
+    def _write(self, file: Path, content: bytes, state: State) -> None:
+        write_bytes(file, content)
+        fault_points.reached("state written")
         self.state = state
         self._downloads.clear()
+        self._models.clear()
+        shutil.rmtree(self.folder.models, ignore_errors=True)
 
     def _last_state(self) -> State:
         """Return the state that the journal says is the newest."""
@@ -244,4 +353,19 @@ class Federation:
         for outcome in reversed(machine.outcomes):
             if outcome.ending in ("folded", "undone"):
                 return read_state(self.folder.model_file(outcome.round))
-        return self._method.init(self.space.initial)
+        return self._method.init(self.space.initial(self.config.seed))
+
+
+def _means(measured: Sequence[Evaluated]) -> Mapping[str, float]:
+    """Return the unweighted means over the clients, of what was measured."""
+    return {
+        metric: sum(values) / len(values)
+        for metric in METRICS
+        if (values := [v for each in measured if (v := getattr(each, metric)) is not None])
+    }
+
+
+def _changed(file: Path) -> RunFolderError:
+    return RunFolderError(
+        f"{file} is not the update that was accepted: the run folder was changed. Start a new run"
+    )

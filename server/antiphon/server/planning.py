@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from antiphon.core import registry
-from antiphon.core.config import Choice, RunConfig
+from antiphon.core.config import RunConfig
 from antiphon.core.errors import ConfigError
 from antiphon.core.events import Plain, RoundPlanned
+from antiphon.core.section import Choice
 from antiphon.core.types import Assignment
 from antiphon.strategies.learning_rate import rate
 from antiphon.strategies.scheduling.scheduler import Scheduler
@@ -52,6 +53,7 @@ def assignment_of(config: RunConfig, plan: RoundPlanned, client: str) -> Assignm
         learning_rate=float(task["learning_rate"] or 0.0),
         r=int(task["r"] or 0),
         seed=client_seed(config.seed, client),
+        max_tokens=int(task.get("max_tokens") or 0),
     )
 
 
@@ -67,6 +69,19 @@ def round_learning_rate(config: RunConfig, number: int) -> float:
         return config.training.learning_rate
     seeds = config.seeds
     return rate(seeds.lr_scheduler_type, seeds.learning_rate, number - 1, config.rounds)
+
+
+def clients_needed(config: RunConfig) -> int:
+    """Return how many clients a run on a network waits for before it plans a round."""
+    cohort = config.cohort
+    return cohort.min_clients or cohort.size or config.data.clients or 2
+
+
+def fewest_folded(config: RunConfig) -> int:
+    """Return the least number of updates that a round folds together, whoever drops out."""
+    needed = clients_needed(config)
+    smallest_cohort = min(config.cohort.size or needed, needed)
+    return min(config.cohort.quorum or smallest_cohort, smallest_cohort)
 
 
 def check_cohort(config: RunConfig, clients: Sequence[str]) -> None:
@@ -96,6 +111,7 @@ def _task(config: RunConfig, client: str, learning_rate: float) -> dict[str, Pla
         "steps": steps,
         "learning_rate": learning_rate,
         "r": config.lora.client_ranks.get(client, config.lora.r),
+        "max_tokens": config.cohort.max_tokens,
     }
 
 

@@ -12,7 +12,7 @@ The phases, and the event that ends each of them:
     new         RunStarted
     waiting     ClientJoined, until min_clients are present
     planning    RoundPlanned
-    collecting  all of the cohort is settled, or the quorum is out of reach, or the deadline
+    collecting  the quorum is there and nobody else works; or it is out of reach; or the deadline
     folding     RoundFolded, or RoundUndone
     evaluating  RoundEvaluated (of the untouched model, as round 0, before round 1), or RoundUndone
     complete    (none: every round is over)
@@ -21,13 +21,14 @@ The phases, and the event that ends each of them:
 A round number is used once. A round that closes below its quorum has failed: the model stays as it
 is and the *next number* is planned, so a late update can never be taken for one of a second
 attempt, and a run of n rounds ends after n closings at most. max_failed_rounds in a row stop the
-run; it can be resumed when the fleet is mended.
+run; it can be resumed when the fleet is mended. A member that has left may come back: as long as the
+quorum needs it, the round waits for it until the deadline.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from antiphon.core.errors import ProtocolError
@@ -270,10 +271,17 @@ def _settle(state: RunState) -> Step:
         return _enter(replace(state, phase="planning" if state.round else "evaluating"))
     if state.phase != "collecting":
         return state, ()
-    accepted, open_ = len(having(state, "accepted")), len(having(state, "assigned"))
-    if accepted + open_ < state.quorum or open_ == 0:
+    count = Counter(slot.status for slot in state.cohort.values())
+    if is_settled(count, state.quorum):
         return _close(state, "the quorum is out of reach")
     return state, ()
+
+
+def is_settled(count: Mapping[Status, int], quorum: int) -> bool:
+    """Whether a round with so many members in each status has nothing more to wait for."""
+    accepted, working, away = count["accepted"], count["assigned"], count["left"]
+    out_of_reach = accepted + working + away < quorum
+    return out_of_reach or (working == 0 and (accepted >= quorum or away == 0))
 
 
 def _close_if_due(state: RunState, now: float) -> Step:

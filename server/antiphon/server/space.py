@@ -2,40 +2,69 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from antiphon.core.coefficients import SeedCoefficients
 from antiphon.core.config import RunConfig
 from antiphon.core.directions import run_key
+from antiphon.core.errors import RunFolderError
+from antiphon.core.files import write_text
 from antiphon.core.peft_folder import AdapterShape, write_peft_folder
+from antiphon.core.run_folder import RunFolder, read_bytes
 from antiphon.core.types import Params
+from antiphon.strategies.initial_factors import initial_factors
 from antiphon.strategies.method import Download
 from antiphon.strategies.seed_space import Directions, as_lora, moved
+
+Shape = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Space:
     """The space of a run.
 
-    initial: the adapter's first factors (empty where the seeds move the weights); weights: shape of
-    each linear weight that the seeds move, by module (empty otherwise); base_model: what an adapter's
-    user gives to transformers, a folder or a hub id; model_parameters: of that model.
+    factors: shape of each of the adapter's factors (empty where the seeds move the weights); weights: shape
+    of each linear weight that the seeds move, by module (empty otherwise); base_model: what an adapter's
+    user gives to transformers, a folder or a hub id; model_parameters: of that model; model_digest: hex
+    SHA-256 over its weights, empty where nobody has to agree on it.
     """
 
-    initial: Params
-    weights: Mapping[str, tuple[int, int]]
+    factors: Mapping[str, Shape]
+    weights: Mapping[str, Shape]
     base_model: str
     model_parameters: int
+    model_digest: str = ""
 
     @property
     def parameters(self) -> int:
         """How many numbers the run trains."""
-        shapes = self.weights.values() or (tensor.shape for tensor in self.initial.values())
-        return sum(int(np.prod(shape)) for shape in shapes)
+        return sum(
+            rows * columns for rows, columns in (*self.factors.values(), *self.weights.values())
+        )
+
+    def initial(self, seed: int) -> Params:
+        """Return the adapter before the first round; nothing where the seeds move the weights."""
+        return initial_factors(self.factors, seed)
+
+
+def write_space(folder: RunFolder, space: Space) -> None:
+    """Write the space into the run's folder."""
+    write_text(folder.space_file, json.dumps(asdict(space), indent=1) + "\n")
+
+
+def read_space(folder: RunFolder) -> Space:
+    """Return the space that a run was begun with. Raises RunFolderError where its file is damaged."""
+    try:
+        values: dict[str, Any] = json.loads(read_bytes(folder.space_file))
+        for kind in ("factors", "weights"):
+            values[kind] = {name: (rows, columns) for name, (rows, columns) in values[kind].items()}
+        return Space(**values)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise RunFolderError(f"{folder.space_file} is damaged ({error}): start a new run") from None
 
 
 def write_adapter(path: Path, config: RunConfig, space: Space, download: Download) -> None:
@@ -49,7 +78,7 @@ def write_adapter(path: Path, config: RunConfig, space: Space, download: Downloa
             # The exact factors of a sum of directions count once: PEFT's alpha is their rank.
             scale, factors = 1.0, as_lora(space.weights, download, along)
         else:
-            factors = moved(space.initial, download, along)
+            factors = moved(space.initial(config.seed), download, along)
     assert not isinstance(factors, SeedCoefficients)
     write_peft_folder(
         path, factors, AdapterShape(space.base_model, scale, config.lora.lora_dropout)

@@ -17,6 +17,7 @@ from antiphon.core import events
 from antiphon.core.events import Plain
 from antiphon.core.journal import Entry
 from antiphon.server.report_types import Outcome, Problem
+from antiphon.server.round import is_settled
 from antiphon.server.run_state import MAY_DELIVER, Status
 
 _TIMELY = (
@@ -69,8 +70,7 @@ class RoundTally:
 
     def settled(self) -> bool:
         """Say whether nothing is left to wait for, or the quorum is out of reach."""
-        waiting, accepted = self.counts["assigned"], self.counts["accepted"]
-        return waiting == 0 or accepted + waiting < self.planned.quorum
+        return is_settled(self.counts, self.planned.quorum)
 
 
 class Tally:

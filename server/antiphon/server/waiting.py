@@ -38,9 +38,12 @@ def _waiting_for_updates(state: RunState, now: float) -> str:
     left = state.deadline - now
     until = f"deadline in {_duration(left)}" if left > 0 else "the deadline has passed"
     until = "no deadline" if math.isinf(left) else until
+    away = having(state, "left")
+    gone = f"{_count(len(away), 'client')} away, " if away else ""
+    who = f" ({names})" if names else ""
     return (
-        f"waiting for {len(waited_for)} of {_count(len(state.cohort), 'update')} ({names}), "
-        f"quorum {state.quorum}, {until}"
+        f"waiting for {len(waited_for)} of {_count(len(state.cohort), 'update')}{who}, "
+        f"{gone}quorum {state.quorum}, {until}"
     )
 
 

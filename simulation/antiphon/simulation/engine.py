@@ -23,11 +23,11 @@ from antiphon.core.events import (
     Evaluated,
     Event,
     PhaseTimed,
-    RoundEvaluated,
     RoundUndone,
     Ticked,
 )
-from antiphon.core.wire import pack_update, unpack_assignment
+from antiphon.core.files import write_bytes
+from antiphon.core.wire import Packed, pack_update, unpack_assignment, unpack_model, update_blob
 from antiphon.server.actions import (
     Action,
     Assign,
@@ -123,64 +123,60 @@ class Simulation:
             raise AssertionError("the run waits for something that no simulated client will send")
 
     def _train(self, client: str, number: int) -> None:
-        run_id = self._federation.run_id
-        sent = self._federation.packed_assignment(client)
-        assignment, download = unpack_assignment(sent, client, run_id)
+        federation = self._federation
+        message, model = federation.packed_assignment(client)
+        assignment, named = unpack_assignment(message, client, federation.run_id)
+        download = unpack_model(federation.folder.model_blob(named.sha256), named.encoding)
 
         def on_step(done: int, loss: float) -> None:
             self._monitor.client_stepped(client, done, assignment.steps, loss)
 
         with self._timed(number, "training"):
             update = self._worker.train(assignment, download, self._clients[client], on_step)
-        content = pack_update(update, run_id)
-        self._federation.observe(
-            BytesMoved(number, client, "down", "model", len(sent)),
-            BytesMoved(number, client, "up", "update", len(content)),
+        packed = pack_update(update, federation.run_id)
+        federation.observe(
+            BytesMoved(number, client, "down", "model", len(message) + model.bytes),
+            BytesMoved(number, client, "up", "update", packed.size),
         )
+        self._deliver(number, client, packed)
+
+    def _deliver(self, number: int, client: str, packed: Packed) -> None:
+        federation, blob = self._federation, update_blob(packed.message)
+        upload = federation.folder.upload_file(client, blob.sha256) if blob else None
+        if upload is not None and packed.content is not None:
+            write_bytes(upload, packed.content)
         with self._timed(number, "checks"):
-            received = self._federation.receive(client, content)
-        for action in self._federation.submit(received):
+            received = federation.receive(client, packed.message)
+        for action in federation.submit(received):
             if isinstance(action, Reply):
-                self._monitor.replied(action, len(content))
+                self._monitor.replied(action, packed.size)
             self._actions.append(action)
+        if upload is not None:
+            upload.unlink()
 
     def _evaluate(self, number: int) -> None:
         federation = self._federation
-        means: Mapping[str, float] = {}
-        if self._evaluation_is_due(number):
+        measured: list[Evaluated] = []
+        if federation.evaluation_is_due(number):
             with self._timed(number, "evaluation"):
-                means = self._measure(number)
-            undone = federation.undo_if_exploded(number, means["loss"]) if number else None
-            if undone is not None:
-                self._submit(undone)
-                self._monitor.round_undone(number, undone.reason)
-                return
-        if federation.adapter_is_due(number):
-            with self._timed(number, "saving"):
-                federation.save_adapter(number)
-        self._submit(RoundEvaluated(number, means))
-        if means:
-            self._monitor.evaluated(number, means)
+                measured = self._measure(number)
+        with self._timed(number, "saving"):
+            concluded = federation.conclude(number, measured)
+        self._submit(concluded)
+        if isinstance(concluded, RoundUndone):
+            self._monitor.round_undone(number, concluded.reason)
+        elif concluded.metrics:
+            self._monitor.evaluated(number, concluded.metrics)
 
-    def _evaluation_is_due(self, number: int) -> bool:
-        config = self._federation.config
-        if number == 0:
-            return config.evaluation.before_first_round
-        return number % config.evaluation.every == 0 or number == config.rounds
-
-    def _measure(self, number: int) -> dict[str, float]:
-        """Measure the global model on every client's held-out data; return the unweighted means."""
+    def _measure(self, number: int) -> list[Evaluated]:
+        """Measure the global model on every client's held-out data."""
         self._worker.load(self._federation.download())
-        measured: list[Measured] = []
+        measured: list[Evaluated] = []
         for name in sorted(self._clients):
             self._monitor.evaluating(number, len(measured), len(self._clients))
-            measured.append(self._worker.evaluate(self._clients[name]))
-            self._federation.observe(_evaluated(number, name, measured[-1]))
-        return {
-            metric: sum(values) / len(values)
-            for metric in ("loss", "perplexity", "accuracy", "rouge_l")
-            if (values := [v for each in measured if (v := getattr(each, metric)) is not None])
-        }
+            measured.append(_evaluated(number, name, self._worker.evaluate(self._clients[name])))
+            self._federation.observe(measured[-1])
+        return measured
 
     @contextmanager
     def _timed(self, number: int, phase: str) -> Iterator[None]:

@@ -27,6 +27,7 @@ from antiphon.core.run_folder import RunFolder, create, open_for_resume
 from antiphon.server import report
 from antiphon.server.federation import Federation
 from antiphon.server.planning import check_cohort
+from antiphon.server.space import write_space
 from antiphon.simulation.engine import Simulation
 from antiphon.simulation.monitor import Monitor
 from antiphon.simulation.space import space_of
@@ -88,6 +89,7 @@ def simulate(
         with Journal.writing(folder.journal_file) as journal:
             _refuse_other_data(journal, split)
             clock = VirtualClock(_last_moment(journal))
+            write_space(folder, space)
             federation = Federation(config, folder, journal, space, clock)
             draw_split(split.clients, folder.plots / "split.svg", split.labels)
             federation.observe(_described(config, worker, federation, clients, split))
@@ -103,6 +105,7 @@ def simulate(
                 )
                 finish = engine.run()
             federation.observe(RunDescribed({"peak_memory_bytes": peak_memory_bytes()}))
+            federation.tidy()
             report.write(folder)
             # The last word: a run cut off before it is resumed, if only to write its report.
             federation.observe(RunEnded(finish.complete, finish.reason))

@@ -12,4 +12,4 @@ def space_of(config: RunConfig) -> Space:
     """Return the space. Raises ModelError where the model or its target modules do not exist."""
     shapes = trained_shapes(config)
     base = str(model_folder(config.model.model_name_or_path))
-    return Space(shapes.initial(config.seed), shapes.weights, base, shapes.model_parameters)
+    return Space(shapes.factors, shapes.weights, base, shapes.model_parameters)

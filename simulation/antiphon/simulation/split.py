@@ -19,7 +19,20 @@ from antiphon.client.data.rows import Rows
 from antiphon.core.config import DataConfig
 from antiphon.core.errors import DataError
 from antiphon.core.files import written_whole
-from antiphon.simulation.partition import Partition
+from antiphon.simulation.partition import Partition, Shares
+
+
+def share_out(rows: Rows, partition: Partition, data: DataConfig, seed: int) -> Shares:
+    """Return the rows of each client, sorted, by its name; everything random follows from `seed`.
+
+    Raises DataError where a client has none.
+    """
+    rng = np.random.Generator(np.random.Philox([seed, zlib.crc32(b"partition")]))
+    shares = partition.split(rows, data.clients, rng)
+    empty = [name for name, share in shares.items() if not share]
+    if empty:
+        raise DataError(f"the partition gave {', '.join(empty)} no rows: lower data.clients")
+    return shares
 
 
 def prepare(
@@ -29,11 +42,7 @@ def prepare(
 
     Everything random follows from `seed`. Raises DataError where a client has too few rows.
     """
-    rng = np.random.Generator(np.random.Philox([seed, zlib.crc32(b"partition")]))
-    shares = partition.split(rows, data.clients, rng)
-    empty = [name for name, share in shares.items() if not share]
-    if empty:
-        raise DataError(f"the partition gave {', '.join(empty)} no rows: lower data.clients")
+    shares = share_out(rows, partition, data, seed)
     return tuple(
         hold_out(
             name,

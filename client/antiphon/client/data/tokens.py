@@ -49,6 +49,11 @@ class Batch:
     labels: torch.Tensor
     candidates: torch.Tensor | None = None
 
+    @property
+    def tokens(self) -> int:
+        """Tokens in the batch, padding not counted."""
+        return int(self.attention_mask.sum())
+
     def map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
         """Return the batch with every tensor changed in the same way."""
         candidates = None if self.candidates is None else change(self.candidates)

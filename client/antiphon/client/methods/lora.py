@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from antiphon.client.adapter import Adapter
+from antiphon.client.budget import Meter
 from antiphon.client.data.clients import ClientData
 from antiphon.client.first_order import GradientTraining, train
 from antiphon.client.language_model import LanguageModel
@@ -33,7 +34,12 @@ class LoraTraining:
         self._adapter.write(factors, self._alpha / _rank(factors))
 
     def train(
-        self, assignment: Assignment, download: Download, data: ClientData, on_step: OnStep
+        self,
+        assignment: Assignment,
+        download: Download,
+        data: ClientData,
+        on_step: OnStep,
+        meter: Meter,
     ) -> Update:
         """Train from the downloaded factors."""
         self.load(download)
@@ -46,14 +52,14 @@ class LoraTraining:
             training.per_device_train_batch_size,
             training.gradient_accumulation_steps,
         )
-        loss = train(self._model, self._adapter, batches, self._plan(assignment), on_step)
+        loss = train(self._model, self._adapter, batches, self._plan(assignment), on_step, meter)
         return Update(
             client=assignment.client,
             round=assignment.round,
             examples=len(data.train),
-            steps=assignment.steps,
+            steps=meter.steps,
             payload=LoraUpdate(self._delta(_factors(download))),
-            metrics={"loss": loss},
+            metrics={"loss": loss, **meter.metrics()},
         )
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from antiphon.client.budget import Meter
 from antiphon.client.data.clients import ClientData
 from antiphon.core.coefficients import SeedCoefficients
 from antiphon.core.types import Assignment, Params, Update
@@ -23,9 +24,17 @@ class ClientMethod(Protocol):
         ...
 
     def train(
-        self, assignment: Assignment, download: Download, data: ClientData, on_step: OnStep
+        self,
+        assignment: Assignment,
+        download: Download,
+        data: ClientData,
+        on_step: OnStep,
+        meter: Meter,
     ) -> Update:
-        """Carry out an assignment from `download`. The process's model is undefined afterwards."""
+        """Carry out an assignment from `download`, as far as the meter's budget goes.
+
+        The process's model is undefined afterwards, also where `on_step` raised.
+        """
         ...
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
+from antiphon.client.budget import Meter
 from antiphon.client.data.clients import ClientData
 from antiphon.client.language_model import LanguageModel
 from antiphon.client.methods.batches import local_batches
@@ -62,7 +63,12 @@ class SeedsTraining:
         self._moved = False
 
     def train(
-        self, assignment: Assignment, download: Download, data: ClientData, on_step: OnStep
+        self,
+        assignment: Assignment,
+        download: Download,
+        data: ClientData,
+        on_step: OnStep,
+        meter: Meter,
     ) -> Update:
         """Take the assignment's steps from the downloaded model."""
         self.load(download)
@@ -79,16 +85,16 @@ class SeedsTraining:
         rng = np.random.Generator(np.random.Philox(key=[assignment.seed, assignment.round]))
         probe = self._probe()
         try:
-            trained = train(self._model, probe, batches, plan, rng, on_step)
+            trained = train(self._model, probe, batches, plan, rng, on_step, meter)
         finally:
             probe.close()
         return Update(
             client=assignment.client,
             round=assignment.round,
             examples=len(data.train),
-            steps=assignment.steps,
+            steps=meter.steps,
             payload=trained.scalars,
-            metrics={"loss": trained.loss},
+            metrics={"loss": trained.loss, **meter.metrics()},
         )
 
     def close(self) -> None:

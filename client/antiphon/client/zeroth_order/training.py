@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from antiphon.client.budget import Meter
 from antiphon.client.data.tokens import Batch
 from antiphon.client.language_model import LanguageModel, token_losses
 from antiphon.client.zeroth_order.probe import Probe
@@ -51,12 +52,17 @@ def train(
     plan: SeedTraining,
     rng: np.random.Generator,
     on_step: OnStep,
+    meter: Meter | None = None,
 ) -> Trained:
-    """Take one step per batch. A step whose loss is not finite moves nothing and is not reported."""
+    """Take one step per batch. A step whose loss is not finite moves nothing and is not reported.
+
+    meter: counts the steps, and ends them early where its budget is used up.
+    """
+    meter = meter or Meter()
     indices: list[int] = []
     values: list[np.float32] = []
     losses: list[float] = []
-    for done, batch in enumerate(batches, 1):
+    for done, batch in enumerate(meter.limit(batches), 1):
         seed = int(rng.choice(plan.num_seeds, p=plan.probabilities))
         above, below = two_sided_losses(model, probe, batch, seed, plan.epsilon)
         loss = (above + below) / 2
@@ -67,6 +73,7 @@ def train(
             indices.append(seed)
             values.append(scalar)
             losses.append(loss)
+        meter.step_taken(batch.tokens)
         on_step(done, loss)
     scalars = Scalars(np.array(indices, dtype=np.uint32), np.array(values, dtype=np.float32))
     return Trained(scalars, float(np.mean(losses)) if losses else math.nan)

@@ -1,0 +1,146 @@
+"""What the owner of a site allows. The coordinator is told of a refusal; it cannot overrule it.
+
+Everything is allowed that no key forbids. A task that was begun within the hours is finished and handed
+in; none is begun outside them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+from fnmatch import fnmatchcase
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from antiphon.core.section import Section
+
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+_TIME = r"([01]\d|2[0-3]):[0-5]\d"
+Hours = Annotated[str, Field(pattern=rf"^{_TIME}-({_TIME}|24:00)$")]
+
+_MB = 1_000_000
+
+
+class Policy(Section):
+    """The owner's word. What is left out is not limited."""
+
+    methods: list[Literal["lora", "seeds"]] | None = Field(
+        None, description="Methods that may be used; none: all of them."
+    )
+    models: list[str] | None = Field(
+        None,
+        description="Base models that may be trained, exact names or globs (`smollm2-*`); none: all.",
+    )
+    hours: list[Hours] = Field(
+        default_factory=list,
+        description='Local times of day at which a task may begin: ["22:00-06:00"]. The end lies on the '
+        "next day where it is not after the start. Empty: at any time.",
+    )
+    days: list[Day] = Field(
+        default_factory=list,
+        description="Days on which a task may begin: [sat, sun]. The hours after midnight count to the "
+        "day on which their window began. Empty: on any day.",
+    )
+    max_upload_mb_per_round: PositiveFloat | None = Field(
+        None, description="Largest update that may leave the machine, in 10⁶ bytes."
+    )
+    max_upload_mb_per_day: PositiveFloat | None = Field(
+        None,
+        description="Updates that may leave the machine within a local day, in 10⁶ bytes, what had to be "
+        "sent again included.",
+    )
+    min_cohort: PositiveInt | None = Field(
+        None, description="Clients that every round must have at least."
+    )
+    max_steps: PositiveInt | None = Field(
+        None, description="Local steps that a round may ask for at most."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_window_is_a_list(cls, value: object) -> object:
+        if isinstance(value, dict) and isinstance(value.get("hours"), str):
+            return {**value, "hours": [value["hours"]]}
+        return value
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a run, or one task of it, asks of a client.
+
+    upload_bytes: of the update, as far as it is known (0: it is not); uploaded_today: bytes that have
+    left the machine since midnight.
+    """
+
+    method: str
+    model: str
+    min_cohort: int
+    steps: int
+    upload_bytes: int = 0
+    uploaded_today: int = 0
+
+
+def permits(policy: Policy, terms: Terms, now: datetime) -> str | None:
+    """Return why the owner does not allow this at local time `now`; none: it is allowed."""
+    if policy.methods is not None and terms.method not in policy.methods:
+        allowed = ", ".join(policy.methods) or "none"
+        return f"the site's policy allows the methods {allowed}, not {terms.method}"
+    if policy.models is not None and not any(fnmatchcase(terms.model, m) for m in policy.models):
+        return f"the site's policy does not allow the model {terms.model}"
+    if policy.min_cohort is not None and terms.min_cohort < policy.min_cohort:
+        return (
+            f"the site's policy wants {policy.min_cohort} clients or more in a round, the run promises "
+            f"{terms.min_cohort}"
+        )
+    if policy.max_steps is not None and terms.steps > policy.max_steps:
+        return f"the site's policy allows {policy.max_steps} steps in a round, not {terms.steps}"
+    return _upload_refused(policy, terms) or _hours_refused(policy, now)
+
+
+def is_open(policy: Policy, now: datetime) -> bool:
+    """Whether a task may begin at local time `now`."""
+    windows = [_span(text) for text in policy.hours] or [(0, 24 * 60)]
+    days = policy.days or DAYS
+    minute = now.hour * 60 + now.minute
+    yesterday = DAYS[(now - timedelta(days=1)).weekday()]
+    return any(
+        (DAYS[now.weekday()] in days and start <= minute < end)
+        or (yesterday in days and start <= minute + 24 * 60 < end)
+        for start, end in windows
+    )
+
+
+def _upload_refused(policy: Policy, terms: Terms) -> str | None:
+    size, today = terms.upload_bytes, terms.uploaded_today + terms.upload_bytes
+    most, daily = policy.max_upload_mb_per_round, policy.max_upload_mb_per_day
+    if most is not None and size > most * _MB:
+        return f"the site's policy lets {most:g} MB leave in a round; this is {size / _MB:.1f} MB"
+    if daily is not None and today > daily * _MB:
+        return (
+            f"the site's policy lets {daily:g} MB leave in a day; with this round it would be "
+            f"{today / _MB:.1f} MB"
+        )
+    return None
+
+
+def _hours_refused(policy: Policy, now: datetime) -> str | None:
+    if is_open(policy, now):
+        return None
+    when = " ".join([*policy.days, *policy.hours])
+    return f"the site's policy allows work only at {when} (local time)"
+
+
+def _span(text: str) -> tuple[int, int]:
+    """Return start and end of a window in minutes; the end may be past midnight (24 · 60)."""
+    first, last = text.split("-")
+    start = _minutes(first)
+    end = 24 * 60 if last == "24:00" else _minutes(last)
+    return start, end if end > start else end + 24 * 60
+
+
+def _minutes(text: str) -> int:
+    moment = time.fromisoformat(text)
+    return moment.hour * 60 + moment.minute

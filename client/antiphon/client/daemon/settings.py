@@ -1,0 +1,113 @@
+"""How a client's daemon runs: `client.yaml`, written by the owner of the site."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
+
+from antiphon.client.daemon.policy import Policy
+from antiphon.core.section import Choice, Section, read_yaml, validated
+
+Address = Annotated[str, Field(pattern=r"^.+:\d{1,5}$")]
+
+RELOADABLE = frozenset({"keep_warm_s", "log_level", "policy"})
+"""What a running daemon takes over when it is sent SIGHUP; the rest needs a restart."""
+
+
+class LocalData(Section):
+    """This site's own rows. They stay here; only what a run's method sends leaves the machine."""
+
+    dataset: str = Field(
+        description="A JSONL file, a folder of them (relative to client.yaml), or a name that "
+        "`antiphon fetch` knows."
+    )
+    format: Choice | None = Field(
+        None, description="How a row becomes a prompt and a completion; none: as the run says."
+    )
+    filter: dict[str, Any] | None = Field(
+        None, description="Keep rows whose fields have these values; none: as the run says."
+    )
+    on_bad_rows: Literal["fail", "skip"] | None = Field(
+        None, description="What a broken row does; none: as the run says."
+    )
+
+    def overrides(self) -> dict[str, Any]:
+        """Return the keys of a run's section `data` that are this site's own."""
+        return self.model_dump(exclude_none=True)
+
+
+class ClientSettings(Section):
+    """The settings of `antiphon client`."""
+
+    coordinator: Address | None = Field(
+        None, description="HOST:PORT of the coordinator; none: where this machine joined."
+    )
+    data: LocalData = Field(description="What this client trains and measures on.")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        "auto", description="Where to compute; auto: the fastest that is there."
+    )
+    threads: PositiveInt | None = Field(
+        None, description="CPU threads of the trainer; none: all cores."
+    )
+    keep_warm_s: NonNegativeFloat = Field(
+        600.0, description="Seconds without a task after which the trainer's memory is given back."
+    )
+    work_dir: str | None = Field(
+        None, description="Folder for models and updates on their way; none: beside the identity."
+    )
+    metrics: Address | None = Field(
+        None, description="HOST:PORT of /metrics and /healthz (plain HTTP); none: off."
+    )
+    metrics_beyond_loopback: bool = Field(
+        False, description="Let `metrics` listen on an address that other machines can reach."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least level of what is logged, to stderr."
+    )
+    log_format: Literal["console", "json"] = Field("console", description="For people or programs.")
+    trainer: list[str] = Field(
+        default_factory=lambda: [sys.executable, "-m", "antiphon.client.worker_process"],
+        min_length=1,
+        description="Command of the program that trains.",
+    )
+    policy: Policy = Field(default_factory=Policy, description="What the owner allows.")
+
+    @model_validator(mode="after")
+    def _metrics_stay_here(self) -> Self:
+        host = (self.metrics or "localhost:0").rsplit(":", 1)[0].strip("[]")
+        here = host in ("localhost", "::1") or host.startswith("127.")
+        if not here and not self.metrics_beyond_loopback:
+            raise ValueError(
+                f"metrics: {self.metrics} can be reached by other machines: use 127.0.0.1, or say so "
+                "with metrics_beyond_loopback: true"
+            )
+        return self
+
+
+def load_settings(path: Path) -> ClientSettings:
+    """Read a client's settings. Raises ConfigError."""
+    raw = read_yaml(path, "a client's settings (at least `data: {dataset: …}`)")
+    return validated(ClientSettings, _beside(raw, path.parent), str(path))
+
+
+def reloaded(
+    running: ClientSettings, wanted: ClientSettings
+) -> tuple[ClientSettings, tuple[str, ...]]:
+    """Return `running` with what may change taken from `wanted`, and the keys that need a restart."""
+    differs = [
+        key for key in type(wanted).model_fields if getattr(running, key) != getattr(wanted, key)
+    ]
+    change = {key: getattr(wanted, key) for key in differs if key in RELOADABLE}
+    return running.model_copy(update=change), tuple(k for k in differs if k not in RELOADABLE)
+
+
+def _beside(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Take a data set that lies beside the settings by its whole path: a daemon is started anywhere."""
+    data = raw.get("data")
+    if not isinstance(data, dict) or not isinstance(data.get("dataset"), str):
+        return raw
+    here = folder / data["dataset"]
+    return {**raw, "data": {**data, "dataset": str(here.resolve())}} if here.exists() else raw

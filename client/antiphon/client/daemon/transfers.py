@@ -1,0 +1,223 @@
+"""Blobs on their way: in parts, going on where a broken transfer has stopped.
+
+A transfer has no deadline as a whole, as nobody knows how slow a line is; each part has one, so that what
+makes no progress is broken off and tried again. Files are read and written a megabyte at a time in a
+thread, beside the transfer. The parts of an upload become smaller when the line breaks: what has not
+arrived whole counts for nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import grpc
+
+from antiphon.client.daemon.calls import Interrupted, Refused, Stub
+from antiphon.core.blob import Blob
+from antiphon.core.channel import CHUNK_BYTES
+from antiphon.v1 import coordinator_pb2, update_pb2
+
+UNARY_S = 30.0
+"""Deadline of a small call, time to reconnect included."""
+
+_PART_S = 60.0
+_SMALLEST_PART = 16 << 10
+_FIRST_PART = 64 << 10
+_BATCH = 1 << 20
+_MOST_UNCONFIRMED = 4 << 20  # what the buffers along the way hold after the last part was written
+_SLOWEST_BYTES_PER_S = 4096
+_WRONG_CONTENTS = 3
+
+
+def named_blob(message: update_pb2.Blob) -> Blob:
+    """Read what a message says of a blob. Raises Refused where that is malformed."""
+    if len(message.sha256) != 32:
+        raise Refused(
+            f"the coordinator named a blob with {len(message.sha256)} bytes, expected a SHA-256",
+            grpc.StatusCode.INVALID_ARGUMENT,
+        )
+    return Blob(message.sha256.hex(), message.bytes, message.encoding)
+
+
+class Download:
+    """One blob on its way to a file. An attempt can be made again; it goes on where the last one was."""
+
+    def __init__(self, run_id: str, blob: Blob, path: Path, arrived: Callable[[int], None]) -> None:
+        """path: of the whole file; what has arrived lies in `path`.part, across restarts too.
+
+        arrived: told of each part's bytes.
+        """
+        self._run_id, self._blob, self._path, self._arrived = run_id, blob, path, arrived
+        self._part = path.with_name(f"{path.name}.part")
+        self._digest = hashlib.sha256()
+        self._size = -1  # the file has not been looked at
+        self._wrong = 0
+
+    async def attempt(self, stub: Stub) -> None:
+        """Fetch what is missing. Raises Interrupted where the content is wrong or ends early."""
+        if self._size < 0:
+            await asyncio.to_thread(self._look)
+        if self._size < self._blob.bytes:
+            await self._fetch(stub)
+        if self._size == self._blob.bytes and self._digest.hexdigest() == self._blob.sha256:
+            await asyncio.to_thread(self._finish)
+        elif self._size >= self._blob.bytes:
+            self._reject()
+        else:
+            raise Interrupted("the download ended early", grpc.StatusCode.UNAVAILABLE)
+
+    async def _fetch(self, stub: Stub) -> None:
+        request = coordinator_pb2.DownloadRequest(
+            run_id=self._run_id, sha256=bytes.fromhex(self._blob.sha256), offset=self._size
+        )
+        call = stub.Download(request, wait_for_ready=True)
+        writing: asyncio.Task[None] | None = None
+        try:
+            async for batch in self._batches(call):
+                if writing is not None:
+                    await writing
+                writing = asyncio.create_task(asyncio.to_thread(self._append, batch))
+        finally:
+            call.cancel()
+            if writing is not None:
+                await asyncio.shield(writing)
+
+    async def _batches(
+        self, call: grpc.aio.UnaryStreamCall[object, coordinator_pb2.DownloadChunk]
+    ) -> AsyncIterator[list[bytes]]:
+        """Yield about a megabyte at a time; what had arrived before a failure, too."""
+        batch: list[bytes] = []
+        size, total = 0, self._size
+        try:
+            while total <= self._blob.bytes:
+                async with asyncio.timeout(_PART_S):
+                    chunk = await call.read()
+                if not isinstance(chunk, coordinator_pb2.DownloadChunk):
+                    break
+                batch.append(chunk.content)
+                size, total = size + len(chunk.content), total + len(chunk.content)
+                self._arrived(len(chunk.content))
+                if size >= _BATCH:
+                    yield batch
+                    batch, size = [], 0
+        except (grpc.aio.AioRpcError, TimeoutError):
+            yield batch
+            raise
+        yield batch
+
+    def _look(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._digest, self._size = hashlib.sha256(), 0
+        if self._part.exists():
+            with self._part.open("rb") as file:
+                while block := file.read(_BATCH):
+                    self._digest.update(block)
+                    self._size += len(block)
+
+    def _append(self, batch: list[bytes]) -> None:
+        with self._part.open("ab") as file:
+            for content in batch:
+                file.write(content)
+                self._digest.update(content)
+                self._size += len(content)
+
+    def _finish(self) -> None:
+        self._part.touch()  # of a blob without a byte
+        with self._part.open("rb") as file:
+            os.fsync(file.fileno())
+        self._part.replace(self._path)
+
+    def _reject(self) -> None:
+        self._part.unlink(missing_ok=True)
+        self._size = -1
+        self._wrong += 1
+        kind = Refused if self._wrong >= _WRONG_CONTENTS else Interrupted
+        raise kind("what was downloaded is not what was named", grpc.StatusCode.DATA_LOSS)
+
+
+class Upload:
+    """One blob on its way to the coordinator. An attempt goes on where the coordinator says."""
+
+    def __init__(self, run_id: str, blob: Blob, path: Path, sent: Callable[[int], None]) -> None:
+        """path: of its content; sent: told of each part's bytes, those that are lost later too."""
+        self._run_id, self._path, self._sent = run_id, path, sent
+        self._size = blob.bytes
+        self._blob = update_pb2.Blob(
+            sha256=bytes.fromhex(blob.sha256), bytes=blob.bytes, encoding=blob.encoding
+        )
+        self._part = _FIRST_PART
+
+    async def attempt(self, stub: Stub) -> None:
+        """Send what is missing. Raises Interrupted where some of it still is."""
+        request = coordinator_pb2.UploadStatusRequest(run_id=self._run_id, blob=self._blob)
+        status = await stub.UploadStatus(request, timeout=UNARY_S, wait_for_ready=True)
+        if status.offset < self._size:
+            status = await self._send(stub, status.offset)
+        if status.offset < self._size:
+            raise Interrupted("the upload is not complete yet", grpc.StatusCode.UNAVAILABLE)
+
+    async def _send(self, stub: Stub, offset: int) -> coordinator_pb2.UploadStatusResponse:
+        call = stub.Upload(wait_for_ready=True)
+        try:
+            head = coordinator_pb2.UploadChunk(run_id=self._run_id, blob=self._blob, offset=offset)
+            async for content in _read_ahead(self._path, offset):
+                if not await self._write(call, head, content):
+                    break
+                head = coordinator_pb2.UploadChunk()
+            async with asyncio.timeout(_PART_S + _MOST_UNCONFIRMED / _SLOWEST_BYTES_PER_S):
+                if not call.done():
+                    await call.done_writing()
+                answer = await call
+        except (grpc.aio.AioRpcError, TimeoutError):
+            self._part = max(_SMALLEST_PART, self._part // 2)
+            raise
+        finally:
+            call.cancel()
+        return answer
+
+    async def _write(
+        self,
+        call: grpc.aio.StreamUnaryCall[
+            coordinator_pb2.UploadChunk, coordinator_pb2.UploadStatusResponse
+        ],
+        head: coordinator_pb2.UploadChunk,
+        content: bytes,
+    ) -> bool:
+        """Send some content in parts; False where the coordinator has answered before the end.
+
+        head: what the first message says beside its content.
+        """
+        for start in range(0, len(content), self._part):
+            piece = content[start : start + self._part]
+            head.content = piece
+            try:
+                async with asyncio.timeout(_PART_S):
+                    await call.write(head)
+            except asyncio.InvalidStateError:
+                return False
+            head = coordinator_pb2.UploadChunk()
+            self._sent(len(piece))
+        self._part = min(CHUNK_BYTES, 2 * self._part)
+        return True
+
+
+async def _read_ahead(path: Path, offset: int) -> AsyncIterator[bytes]:
+    """Yield a file from an offset on, a megabyte at a time; the next is read while one is in use."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        block = await asyncio.to_thread(file.read, _BATCH)
+        while block:
+            following = asyncio.create_task(_read(file))
+            try:
+                yield block
+            finally:
+                block = await following
+
+
+async def _read(file: BinaryIO) -> bytes:
+    return await asyncio.to_thread(file.read, _BATCH)

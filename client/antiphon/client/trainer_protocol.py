@@ -1,0 +1,213 @@
+"""What a daemon and the program that trains for it say to each other: one JSON object per line.
+
+The daemon writes requests to the program's stdin and reads answers from its stdout; stderr is for people.
+Any program that keeps to this page can train, in any language.
+
+    {"do": "prepare", "client", "config", "data", "device", "threads"}
+        load the run: `config` is the coordinator's, `data` replaces keys of its section data and must
+        name a `dataset`; `device` and `threads` replace the config's where they are not null.
+        -> {"done": "prepare", "examples", "evaluation_examples", "capabilities", "space"}
+           the last two: serialised antiphon.v1.Capabilities and SpaceReport, in base64
+    {"do": "train", "assignment", "model", "out", "seconds"}
+        files of a serialised Assignment and of its model's blob, the folder to write to, and the time
+        that it may take (null: no limit). At least one step is taken.
+        -> {"step", "of", "loss"} after each step, then {"done": "train", "update", "blob", "steps"}
+           files of a serialised Update and of the blob that it names (null: it names none)
+    {"do": "evaluate", "model", "encoding"}
+        -> {"done": "evaluate", "examples", "metrics"}
+    {"do": "cancel"}
+        end the request in hand between two steps -> {"cancelled": "train"}; too late, it does nothing.
+
+Requests are answered one after the other. A request that fails leaves the program usable:
+{"failed": "train", "reason": "…", "fatal": false}; `fatal` says that asking again cannot help. A program
+that dies instead is started again. At the end of its stdin it ends at once, whatever it is doing.
+Numbers that are not finite are written NaN, Infinity and -Infinity.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from antiphon.core.errors import ProtocolError
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Load a run. config: its plain values; data: the client's own keys of config.data, above all
+    `dataset`; device, threads: of the client, none: as the config says.
+    """
+
+    client: str
+    config: Mapping[str, Any]
+    data: Mapping[str, Any]
+    device: str | None = None
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class Train:
+    """Carry out an assignment. assignment, model: files; out: a folder; seconds: the time it may take."""
+
+    assignment: str
+    model: str
+    out: str
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure a model on the client's held-out examples. model: a file; encoding: of its blob."""
+
+    model: str
+    encoding: str
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """End the request in hand."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The run is loaded. capabilities, space: serialised antiphon.v1 messages."""
+
+    examples: int
+    evaluation_examples: int
+    capabilities: bytes
+    space: bytes
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """A local step was taken: number `step` of `of`; loss: of its batch, nats per token."""
+
+    step: int
+    of: int
+    loss: float
+
+
+@dataclass(frozen=True)
+class Trained:
+    """An assignment was carried out. update: a file; blob: the file it names, if any; steps: taken."""
+
+    update: str
+    blob: str | None
+    steps: int
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A model was measured on this many held-out examples; what could not be measured is left out."""
+
+    examples: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    """A request was ended by Cancel."""
+
+    cancelled: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A request failed; fatal: asking again cannot help."""
+
+    failed: str
+    reason: str
+    fatal: bool
+
+
+Request = Prepare | Train | Evaluate | Cancel
+Answer = Prepared | Stepped | Trained | Evaluated | Cancelled | Failed
+
+_REQUESTS: dict[str, type[Request]] = {
+    "prepare": Prepare,
+    "train": Train,
+    "evaluate": Evaluate,
+    "cancel": Cancel,
+}
+_DONE: dict[str, type[Answer]] = {"prepare": Prepared, "train": Trained, "evaluate": Evaluated}
+_OTHERS: dict[str, type[Answer]] = {"step": Stepped, "cancelled": Cancelled, "failed": Failed}
+
+
+def name_of(request: Request) -> str:
+    """Return a request's name: `prepare`, `train`, `evaluate` or `cancel`."""
+    return next(name for name, kind in _REQUESTS.items() if isinstance(request, kind))
+
+
+def encode_request(request: Request) -> bytes:
+    """Return the line that says a request."""
+    return _line({"do": name_of(request), **_values(request)})
+
+
+def encode_answer(answer: Answer) -> bytes:
+    """Return the line that says an answer."""
+    done = [name for name, kind in _DONE.items() if isinstance(answer, kind)]
+    return _line({**({"done": done[0]} if done else {}), **_values(answer)})
+
+
+def decode_request(line: bytes) -> Request:
+    """Read a request. Raises ProtocolError for a line that is none."""
+    values = _object(line)
+    kind = _REQUESTS.get(str(values.pop("do", None)))
+    if kind is None:
+        raise _unknown(line, f"'do' with one of {', '.join(_REQUESTS)}")
+    return _made(kind, values, line)
+
+
+def decode_answer(line: bytes) -> Answer:
+    """Read an answer. Raises ProtocolError for a line that is none."""
+    values = _object(line)
+    kind: type[Answer] | None
+    if "done" in values:
+        kind = _DONE.get(str(values.pop("done")))
+    else:
+        kind = next((_OTHERS[key] for key in _OTHERS if key in values), None)
+    if kind is None:
+        raise _unknown(line, f"'done', {', '.join(repr(key) for key in _OTHERS)}")
+    return _made(kind, values, line)
+
+
+def _values(message: Request | Answer) -> dict[str, Any]:
+    fields = {each.name: getattr(message, each.name) for each in dataclasses.fields(message)}
+    return {name: _plain(value) for name, value in fields.items()}
+
+
+def _plain(value: Any) -> Any:
+    return base64.b64encode(value).decode("ascii") if isinstance(value, bytes) else value
+
+
+def _line(values: Mapping[str, Any]) -> bytes:
+    return json.dumps(values, default=dict).encode("ascii") + b"\n"
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    try:
+        values = json.loads(line)
+    except (ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict):
+        raise _unknown(line, "a JSON object")
+    return values
+
+
+def _made(kind: Any, values: dict[str, Any], line: bytes) -> Any:
+    try:
+        for each in dataclasses.fields(kind):
+            if each.type == "bytes":
+                values[each.name] = base64.b64decode(values[each.name], validate=True)
+        return kind(**values)
+    except (KeyError, TypeError, binascii.Error) as error:
+        raise _unknown(line, f"the keys of {kind.__name__} ({error})") from None
+
+
+def _unknown(line: bytes, expected: str) -> ProtocolError:
+    return ProtocolError(f"the trainer's protocol has no line {line[:200]!r}: expected {expected}")

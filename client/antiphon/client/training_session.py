@@ -1,0 +1,173 @@
+"""A run as one client's machine carries it out: its data, its worker, and files in and out."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from google.protobuf.message import DecodeError
+
+from antiphon.client.budget import Budget
+from antiphon.client.capabilities import describe
+from antiphon.client.data.clients import ClientData, encode_client
+from antiphon.client.data.local import load_local
+from antiphon.client.model_digest import model_digest
+from antiphon.client.shapes import space_report, trained_shapes
+from antiphon.client.trainer_protocol import (
+    Evaluate,
+    Evaluated,
+    Prepare,
+    Prepared,
+    Stepped,
+    Train,
+    Trained,
+)
+from antiphon.client.worker import Worker
+from antiphon.core import config as configs
+from antiphon.core.blob import Blob
+from antiphon.core.config import RunConfig
+from antiphon.core.errors import ConfigError, ProtocolError, UpdateError
+from antiphon.core.files import write_bytes
+from antiphon.core.types import Assignment
+from antiphon.core.wire import pack_update, unpack_assignment, unpack_model
+from antiphon.v1 import update_pb2
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    client: str
+    config: RunConfig
+    data: ClientData
+    worker: Worker
+
+
+class TrainingSession:
+    """See `worker_process.Session`. Holds one run at a time."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        """Hold nothing yet. now: a clock that never goes back, in seconds."""
+        self._now = now
+        self._loaded: _Loaded | None = None
+
+    def prepare(self, request: Prepare) -> Prepared:
+        """Load the data and the model, and measure this machine.
+
+        Raises UserError where the config, the data and the model do not fit together.
+        """
+        self._let_go()
+        try:
+            return self._prepare(request)
+        except BaseException:
+            self._let_go()
+            raise
+
+    def _prepare(self, request: Prepare) -> Prepared:
+        config = _config(request)
+        # Data and shapes first: what is wrong with them is found before a model is loaded.
+        local = load_local(request.client, config.data, config.seed)
+        shapes = trained_shapes(config)
+        with _memory_errors():
+            worker = Worker(config)
+            data = encode_client(worker.model.tokenizer, local.examples, config.model.max_length)
+            self._loaded = _Loaded(request.client, config, data, worker)
+            capabilities = describe(worker, config, shapes, data, self._now)
+        space = space_report(shapes, model_digest(config.model.model_name_or_path))
+        return Prepared(
+            examples=len(data.train),
+            evaluation_examples=len(data.evaluation),
+            capabilities=capabilities.SerializeToString(deterministic=True),
+            space=space.SerializeToString(deterministic=True),
+        )
+
+    def train(self, request: Train, on_step: Callable[[Stepped], None]) -> Trained:
+        """Carry out an assignment; the files appear whole. Raises UpdateError where it does not fit."""
+        loaded = self._ready("train")
+        run_id, assignment, model = _read_assignment(Path(request.assignment), loaded)
+        download = unpack_model(Path(request.model), model.encoding)
+        with _memory_errors():
+            update = loaded.worker.train(
+                assignment,
+                download,
+                loaded.data,
+                lambda done, loss: on_step(Stepped(done, assignment.steps, loss)),
+                Budget(request.seconds, self._now),
+            )
+        packed = pack_update(update, run_id)
+        out, blob = Path(request.out), None
+        if packed.content is not None:
+            blob = out / f"update-{assignment.round}.safetensors"
+            write_bytes(blob, packed.content)
+        message = out / f"update-{assignment.round}.binpb"
+        write_bytes(message, packed.message)
+        return Trained(str(message), None if blob is None else str(blob), update.steps)
+
+    def evaluate(self, request: Evaluate, on_batch: Callable[[], None]) -> Evaluated:
+        """Measure a model on the held-out examples. Raises UpdateError where it does not fit."""
+        loaded = self._ready("evaluate")
+        with _memory_errors():
+            loaded.worker.load(unpack_model(Path(request.model), request.encoding))
+            measured: dict[str, Any] = asdict(loaded.worker.evaluate(loaded.data, on_batch))
+        examples = measured.pop("examples")
+        return Evaluated(examples, {k: v for k, v in measured.items() if v is not None})
+
+    def _ready(self, what: str) -> _Loaded:
+        if self._loaded is None:
+            raise ProtocolError(f"{what} before a prepare that succeeded: send prepare first")
+        return self._loaded
+
+    def _let_go(self) -> None:
+        if self._loaded is not None:
+            self._loaded.worker.close()
+            self._loaded = None
+            _give_memory_back()
+
+
+def _config(request: Prepare) -> RunConfig:
+    if "dataset" not in request.data:
+        raise ConfigError(
+            "the client's settings name no data set: the coordinator must not choose one"
+        )
+    values = dict(request.config)
+    values["data"] = {**values.get("data", {}), **request.data}
+    if request.device is not None:
+        values["model"] = {**values.get("model", {}), "device": request.device}
+    if request.threads is not None:
+        values["engine"] = {**values.get("engine", {}), "threads": request.threads}
+    return configs.validate(values, source="the coordinator's config with this client's settings")
+
+
+def _read_assignment(file: Path, loaded: _Loaded) -> tuple[str, Assignment, Blob]:
+    content = file.read_bytes()
+    try:
+        run_id = update_pb2.Assignment.FromString(content).run_id
+    except DecodeError as error:
+        raise UpdateError(f"{file.name} is no serialised Assignment: {error}") from None
+    assignment, model = unpack_assignment(content, loaded.client, run_id)
+    if assignment.method != loaded.config.method or assignment.steps < 1:
+        raise UpdateError(
+            f"an assignment of {assignment.steps} steps of method {assignment.method[:64]!r}, expected "
+            f"at least one of method {loaded.config.method}"
+        )
+    return run_id, assignment, model
+
+
+@contextmanager
+def _memory_errors() -> Iterator[None]:
+    """Turn a full GPU into MemoryError, after giving back what can be."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        _give_memory_back()
+        raise MemoryError(str(error).split("\n", 1)[0]) from None
+
+
+def _give_memory_back() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

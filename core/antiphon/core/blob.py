@@ -1,0 +1,24 @@
+"""Bytes that travel beside a message, named by their SHA-256."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal
+
+Encoding = Literal["safetensors", "coefficients"]
+"""How a blob is read: float32 tensors, or the coefficients of a seeds run."""
+
+
+@dataclass(frozen=True)
+class Blob:
+    """What a message says of the bytes beside it. sha256: hex, also its name; bytes: its size."""
+
+    sha256: str
+    bytes: int
+    encoding: str
+
+
+def blob_of(content: bytes, encoding: Encoding) -> Blob:
+    """Return the description of `content`."""
+    return Blob(hashlib.sha256(content).hexdigest(), len(content), encoding)

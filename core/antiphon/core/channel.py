@@ -1,0 +1,70 @@
+"""How both sides set up their connections. The names of options are checked by tests of what they do:
+gRPC ignores a name that it does not know.
+
+A message is 4 MiB at most and never compressed: what a peer can make this process allocate is bounded
+by what it sends. A silent peer is noticed by HTTP/2 pings; `ping_timeout_ms` is what makes that quick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import grpc
+
+CHUNK_BYTES = 256 << 10
+"""Content of one message of a transfer: large enough for speed, small enough to lose little at a cut."""
+
+MAX_MESSAGE_BYTES = 4 << 20
+MAX_METADATA_BYTES = 8 << 10
+
+Option = tuple[str, int | str]
+
+_IDENTITY_ONLY = 1  # of the bit set of compression algorithms
+
+SERVER_OPTIONS: Sequence[Option] = (
+    ("grpc.so_reuseport", 0),  # a second coordinator on the same port must fail, not share it
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.compression_enabled_algorithms_bitset", _IDENTITY_ONLY),
+    ("grpc.max_concurrent_streams", 8),
+    ("grpc.server_handshake_timeout_ms", 8_000),
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.max_connection_idle_ms", 600_000),
+    ("grpc.max_connection_age_ms", 3_600_000),
+    ("grpc.max_connection_age_grace_ms", 300_000),
+)
+
+CLIENT_OPTIONS: Sequence[Option] = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.compression_enabled_algorithms_bitset", _IDENTITY_ONLY),
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.enable_retries", 0),
+    ("grpc.initial_reconnect_backoff_ms", 500),
+    ("grpc.min_reconnect_backoff_ms", 500),
+    ("grpc.max_reconnect_backoff_ms", 10_000),
+)
+
+
+def coordinator_name(fleet: str) -> str:
+    """Return the name that a fleet's coordinator has in its certificate, wherever it runs."""
+    return f"coordinator.{fleet}"
+
+
+def secure_channel(
+    address: str, credentials: grpc.ChannelCredentials, fleet: str
+) -> grpc.aio.Channel:
+    """Open a channel to a fleet's coordinator at HOST:PORT; who answers must have its certificate."""
+    named = ("grpc.ssl_target_name_override", coordinator_name(fleet))
+    return grpc.aio.secure_channel(address, credentials, options=[*CLIENT_OPTIONS, named])

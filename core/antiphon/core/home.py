@@ -1,0 +1,47 @@
+"""The home folder: what a machine keeps between runs, readable by its owner only.
+
+`fleet/` is the coordinator's half (the root's key and the ledger), `client/` the client's (its key, its
+certificate, its outbox, its settings).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from antiphon.core.files import written_whole
+
+
+def home_folder(given: Path | None, environ: Mapping[str, str]) -> Path:
+    """Return the home folder: `given`, else $ANTIPHON_HOME, else ~/.antiphon. It need not exist."""
+    if given is not None:
+        return given
+    named = environ.get("ANTIPHON_HOME")
+    return Path(named) if named else Path.home() / ".antiphon"
+
+
+def fleet_folder(home: Path) -> Path:
+    """Return where a coordinator's machine keeps the fleet's root and ledger."""
+    return home / "fleet"
+
+
+def client_folder(home: Path) -> Path:
+    """Return where a client's machine keeps what is its own."""
+    return home / "client"
+
+
+def private_folder(path: Path) -> Path:
+    """Make a folder that only its owner can enter (0700), if it is not there; return it."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.chmod(0o700)
+    return path
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file that only its owner can read (0600), whole or not at all."""
+    private_folder(path.parent)
+    with written_whole(path) as part:
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)

@@ -1,0 +1,138 @@
+"""Who may take part: the run's terms, and what a client must have in common with the others.
+
+The coordinator has no model. The first client that joins says what the run trains (shapes, and a hash of
+the base weights); it is written down, and whoever joins later must say the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping
+
+import structlog
+
+from antiphon.core import golden
+from antiphon.core.config import RunConfig, config_hash, resolved
+from antiphon.core.errors import AntiphonError
+from antiphon.core.events import ClientDescribed, Plain
+from antiphon.server.coordinator.engine import Engine
+from antiphon.server.space import Shape, Space
+from antiphon.v1 import coordinator_pb2 as pb
+
+log = structlog.get_logger()
+
+_MAX_MATRICES = 20_000
+_MAX_SIDE = 1 << 20
+_MAX_TEXT = 200
+_MAX_LIBRARIES = 32
+
+Opening = Callable[[Space], Awaitable[Engine]]
+"""Begins the run on a space, and drives it from then on."""
+
+
+class Refused(AntiphonError):
+    """This client does not fit the run; the message goes to it."""
+
+
+class Admission:
+    """The door of one run. engine: None until the first client has joined."""
+
+    def __init__(self, config: RunConfig, run_id: str, opening: Opening) -> None:
+        """run_id: name of the run on the wire."""
+        self._config, self.run_id, self._opening = config, run_id, opening
+        self.config_json = json.dumps(resolved(config)).encode()
+        self.config_hash = config_hash(config)
+        self.engine: Engine | None = None
+        self.facts: dict[str, Mapping[str, Plain]] = {}
+        self._door = asyncio.Lock()
+
+    async def join(self, client: str, request: pb.JoinRequest) -> Engine:
+        """Take a client in. Raises Refused with the reason."""
+        self._check(request)
+        space = _space(request.space, self._config.model.model_name_or_path)
+        async with self._door:
+            if self.engine is None:
+                log.info("the first client says what the run trains", client=client)
+                self.engine = await self._opening(space)
+        _check_space(self.engine.federation.space, space)
+        self.facts[client] = _facts(request)
+        await self.engine.join(client, request.examples)
+        await self.engine.note(ClientDescribed(client, self.facts[client]))
+        return self.engine
+
+    def declined(self, client: str, reason: str) -> None:
+        """Hear that a client does not want to take part."""
+        log.info("client declined the run", client=client, reason=reason)
+
+    def _check(self, request: pb.JoinRequest) -> None:
+        if request.run_id != self.run_id or request.config_hash != self.config_hash:
+            raise Refused(
+                f"run {request.run_id[:64]!r} with config {request.config_hash[:64]!r}, expected "
+                f"{self.run_id!r} with {self.config_hash!r}: say Hello again, and use the same version"
+            )
+        if not 1 <= request.examples <= 1 << 40:
+            raise Refused(f"{request.examples} training examples, expected at least 1")
+        if self._config.method == "seeds":
+            _check_golden(dict(request.capabilities.golden))
+
+
+def _check_golden(drawn: Mapping[str, str]) -> None:
+    wrong = sorted(name for name, sha in golden.GOLDEN.items() if drawn.get(name) != sha)
+    if wrong:
+        raise Refused(
+            f"this machine draws other random directions than the run ({', '.join(wrong[:3])}): its "
+            "updates would move the model along other directions. Use another device, or the versions "
+            "of torch and numpy that the others use"
+        )
+
+
+def _space(report: pb.SpaceReport, base_model: str) -> Space:
+    factors, weights = _shapes(report.factors), _shapes(report.weights)
+    if bool(factors) == bool(weights):
+        raise Refused("expected the shapes of either factors or weights")
+    return Space(factors, weights, base_model, report.model_parameters, report.model_digest.hex())
+
+
+def _shapes(matrices: object) -> dict[str, Shape]:
+    listed: list[pb.MatrixShape] = list(matrices)  # type: ignore[call-overload]
+    if len(listed) > _MAX_MATRICES:
+        raise Refused(f"{len(listed)} matrices, expected {_MAX_MATRICES} at most")
+    for each in listed:
+        plain = 0 < len(each.name) <= _MAX_TEXT and each.name.isprintable()
+        if not plain or not (0 < each.rows <= _MAX_SIDE and 0 < each.columns <= _MAX_SIDE):
+            raise Refused(
+                f"matrix {each.name[:80]!r} of {each.rows} × {each.columns} is not possible"
+            )
+    return {each.name: (each.rows, each.columns) for each in listed}
+
+
+def _check_space(ours: Space, theirs: Space) -> None:
+    if (ours.factors, ours.weights) != (theirs.factors, theirs.weights):
+        mine, yours = {**ours.factors, **ours.weights}, {**theirs.factors, **theirs.weights}
+        differ = sorted(name for name in {*mine, *yours} if mine.get(name) != yours.get(name))
+        raise Refused(
+            f"the run trains other shapes than this client's model has ({', '.join(differ[:3])[:200]}): "
+            "use the base model that the config names"
+        )
+    if ours.model_digest != theirs.model_digest:
+        raise Refused(
+            f"this client's base model has the weights {theirs.model_digest[:16] or 'unknown'}…, the run "
+            f"began on {ours.model_digest[:16] or 'unknown'}…: use the same files"
+        )
+
+
+def _facts(request: pb.JoinRequest) -> dict[str, Plain]:
+    told = request.capabilities
+    libraries = sorted(told.libraries.items())[:_MAX_LIBRARIES]
+    return {
+        "antiphon": told.antiphon_version[:_MAX_TEXT],
+        "device": told.device_kind[:_MAX_TEXT],
+        "device_name": told.device_name[:_MAX_TEXT],
+        "memory_bytes": told.memory_bytes,
+        "cpu_cores": told.cpu_cores,
+        "tokens_per_s": told.tokens_per_s,
+        "platform": told.platform[:_MAX_TEXT],
+        "evaluation_examples": request.evaluation_examples,
+        "libraries": ", ".join(f"{name} {version}"[:_MAX_TEXT] for name, version in libraries),
+    }

@@ -1,0 +1,90 @@
+"""What each client is to do, and the calls that wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from antiphon.core.blob import Blob
+
+
+@dataclass(frozen=True)
+class Training:
+    """One client's part of a round.
+
+    message: a packed assignment; deadline: seconds, on the engine's clock.
+    """
+
+    round: int
+    message: bytes
+    model: Blob
+    deadline: float
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """The model after a round is to be measured."""
+
+    round: int
+    model: Blob
+    deadline: float
+
+
+Task = Training | Measuring
+
+
+class Desk:
+    """Tasks by client. A client has one at most; a task lies there until it is done or taken back."""
+
+    def __init__(self) -> None:
+        """Begin with nothing to do."""
+        self._tasks: dict[str, Task] = {}
+        self._waiting: dict[str, asyncio.Future[None]] = {}
+
+    def give(self, client: str, task: Task) -> None:
+        """Put a task on the desk; it replaces the one before."""
+        self._tasks[client] = task
+        self.wake(client)
+
+    def take_back(self, client: str, kind: type[Task], number: int) -> None:
+        """Remove a task of this kind and round, if it still lies there."""
+        task = self._tasks.get(client)
+        if isinstance(task, kind) and task.round == number:
+            del self._tasks[client]
+            self.wake(client)
+
+    def task_of(self, client: str) -> Task | None:
+        """Return what a client is to do."""
+        return self._tasks.get(client)
+
+    def all_of(self, kind: type[Task]) -> list[str]:
+        """Return the clients that have a task of this kind, sorted."""
+        return sorted(client for client, task in self._tasks.items() if isinstance(task, kind))
+
+    def wake(self, client: str) -> None:
+        """Let the client's waiting call look again."""
+        waiting = self._waiting.pop(client, None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)
+
+    def wake_all(self) -> None:
+        """Let every waiting call look again."""
+        for client in list(self._waiting):
+            self.wake(client)
+
+    async def changed(self, client: str, timeout_s: float) -> None:
+        """Wait until something has changed for the client, or the time is up.
+
+        A second call of the same client wakes the first: only the newest waits.
+        """
+        self.wake(client)
+        future = asyncio.get_running_loop().create_future()
+        self._waiting[client] = future
+        try:
+            async with asyncio.timeout(timeout_s):
+                await future
+        except TimeoutError:
+            pass
+        finally:
+            if self._waiting.get(client) is future:
+                del self._waiting[client]

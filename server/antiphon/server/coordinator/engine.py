@@ -1,0 +1,390 @@
+"""The engine of real runs: the round machine on the machine's own clock, clients on a network.
+
+It knows nothing of gRPC: the service translates. All methods belong to one event loop; whatever touches
+the journal or the model runs in the federation's own thread, a fold beside it in another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+import structlog
+
+from antiphon.core.blob import Blob
+from antiphon.core.clock import Clock
+from antiphon.core.errors import ProtocolError
+from antiphon.core.events import (
+    BytesMoved,
+    ClientFailed,
+    ClientJoined,
+    ClientLeft,
+    Evaluated,
+    Event,
+    PhaseTimed,
+    RoundUndone,
+    Ticked,
+)
+from antiphon.core.wire import round_of
+from antiphon.server.actions import (
+    Action,
+    Assign,
+    CancelAssignment,
+    Evaluate,
+    Finish,
+    Fold,
+    PlanRound,
+    Reply,
+)
+from antiphon.server.coordinator.desk import Desk, Measuring, Task, Training
+from antiphon.server.coordinator.evaluation import Evaluation
+from antiphon.server.coordinator.leases import Leases
+from antiphon.server.coordinator.submissions import Submissions
+from antiphon.server.federation import Federation
+from antiphon.server.round import next_deadline
+from antiphon.server.run_state import MAY_DELIVER, present
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+_TICK_S = 0.25
+_LINGER_S = 20.0  # for clients that are training what nobody waits for
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    """What the client has in hand is not wanted any more."""
+
+    round: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class InHand:
+    """What a client says it is doing. steps_done: local steps of it."""
+
+    round: int
+    evaluating: bool
+    steps_done: int = 0
+
+
+Answer = Task | Cancelled | Finish | None
+
+
+class Engine:
+    """One run, from its first open round to the end. `run` drives it; the rest are the clients' calls."""
+
+    def __init__(
+        self, federation: Federation, clock: Clock, leases: Leases, thread: Executor
+    ) -> None:
+        """thread: of one worker; nobody else may use the federation."""
+        self.federation, self.leases = federation, leases
+        self._clock, self._thread = clock, thread
+        self.desk = Desk()
+        self.in_hand: dict[str, InHand] = {}
+        self.over: Finish | None = None
+        self.draining = False
+        self.evaluation: Evaluation | None = None
+        self.may_plan: Callable[[], str | None] = lambda: None
+        self.on_verdict: Callable[[str], None] = lambda verdict: None
+        self._told: set[str] = set()
+        self._actions: asyncio.Queue[Action] = asyncio.Queue()
+        self._submissions = Submissions(federation, thread, self._take)
+
+    async def run(self, min_clients: int) -> Finish:
+        """Begin or resume, and work until the run is over and its clients know.
+
+        Raises RunFolderError where the disk does not take the journal: a coordinator that cannot write
+        must not go on.
+        """
+        for member in present(self.federation.machine):
+            self.leases.touch(member)  # the time without a coordinator is not held against them
+        self._take(await self._in_thread(partial(self.federation.start, min_clients)))
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                helpers = [
+                    tasks.create_task(self._submissions.run()),
+                    tasks.create_task(self._watch_the_clock()),
+                ]
+                finish = await self._work()
+                await self._everyone_told(_LINGER_S)
+                for helper in helpers:
+                    helper.cancel()
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None
+        return finish
+
+    def drain(self) -> None:
+        """Answer the calls that wait, and hold no more."""
+        self.draining = True
+        self.desk.wake_all()
+
+    async def join(self, client: str, examples: int) -> None:
+        """Take a client in, or again."""
+        self.leases.touch(client)
+        await self._submissions.submit(lambda: ClientJoined(client, examples))
+        log.info("client joined", client=client, examples=examples)
+
+    async def leave(self, client: str, reason: str) -> None:
+        """A client takes no part from now on."""
+        self.leases.forget(client)
+        await self._gone(client, reason or "it said goodbye")
+
+    @property
+    def round(self) -> int:
+        """The round in work."""
+        return self.federation.machine.round
+
+    def is_member(self, client: str) -> bool:
+        """Whether the client has joined this run."""
+        return client in self.federation.machine.clients
+
+    async def next_task(self, client: str, wait_s: float, in_hand: InHand | None) -> Answer:
+        """Return what a member is to do; wait for it up to `wait_s`, or the lease's share of that."""
+        self.leases.touch(client)
+        if in_hand is not None:
+            self.in_hand[client] = in_hand
+        else:
+            self.in_hand.pop(client, None)
+        member = self.federation.machine.clients[client]
+        if not member.present:  # its lease had run out, or the coordinator was told so
+            await self.join(client, member.examples)
+        until = time.monotonic() + min(wait_s, self.leases.hold_s)
+        while True:
+            answer = self._answer(client, in_hand)
+            left = until - time.monotonic()
+            if answer is not None or left <= 0 or self.draining:
+                return answer
+            await self.desk.changed(client, left)
+
+    async def update(self, client: str, message: bytes) -> Reply:
+        """Hand in a client's update; it is in the journal when this returns."""
+        if self.federation.was_accepted(client, message):
+            self.on_verdict("duplicate")
+            return Reply(client, self.federation.machine.round, "duplicate")
+        submitted = await self._submissions.submit(
+            partial(self.federation.receive, client, message)
+        )
+        for action in submitted.actions:
+            if isinstance(action, Reply) and action.client == client:
+                log.info(
+                    "update", client=client, round=action.round, verdict=action.verdict,
+                    reason=action.reason,
+                )  # fmt: skip
+                self.on_verdict(action.verdict)
+                return action
+        raise ProtocolError(f"the machine did not answer {submitted.event}")
+
+    async def measured(self, measured: Evaluated) -> bool:
+        """Take a client's measurement; False where nobody waits for it."""
+        evaluation = self.evaluation
+        if evaluation is None or not evaluation.take(measured):
+            return False
+        self.desk.take_back(measured.client, Measuring, measured.round)
+        await self._submissions.submit(lambda: measured)
+        await self._conclude_if_done()
+        return True
+
+    async def failed(self, client: str, number: int, evaluating: bool, reason: str) -> None:
+        """A client cannot do its task."""
+        log.warning("client failed", client=client, round=number, reason=reason)
+        if evaluating:
+            await self._not_measured(client)
+        else:
+            self.desk.take_back(client, Training, number)
+            await self._submissions.submit(lambda: ClientFailed(client, number, reason))
+
+    def seconds_left(self, deadline: float) -> float:
+        """Return how long it is until a deadline of this engine's clock, seconds."""
+        return deadline - self._clock.now()
+
+    def waits_for(self, client: str, message: bytes) -> bool:
+        """Whether an update may still count: its round is open, and no other has been accepted."""
+        machine = self.federation.machine
+        slot = machine.cohort.get(client)
+        open_ = machine.phase == "collecting" and slot is not None and slot.status in MAY_DELIVER
+        return open_ and round_of(message) == machine.round
+
+    async def note(self, event: Event) -> None:
+        """Journal an observation."""
+        await self._submissions.submit(lambda: event)
+
+    def moved(self, client: str, direction: str, purpose: str, size: int) -> None:
+        """Note bytes that a client's transfer has moved."""
+        number = self.federation.machine.round
+        way: Callable[[], Event] = lambda: BytesMoved(  # noqa: E731
+            number, client, "up" if direction == "up" else "down", purpose, size
+        )
+        self._note(way)
+
+    def _answer(self, client: str, in_hand: InHand | None) -> Answer:
+        if self.over is not None:
+            self._told.add(client)
+            return self.over
+        task = self.desk.task_of(client)
+        if in_hand is None:
+            return task
+        kind = Measuring if in_hand.evaluating else Training
+        if isinstance(task, kind) and task.round == in_hand.round:
+            return None
+        receipt = self.federation.machine.receipts.get(client)
+        if not in_hand.evaluating and receipt is not None and receipt.round == in_hand.round:
+            return None  # it is only hearing about it
+        return Cancelled(in_hand.round, "the round has closed without it")
+
+    async def _everyone_told(self, timeout_s: float) -> None:
+        """Wait until all who are there have heard that the run is over."""
+        until = time.monotonic() + timeout_s
+        while time.monotonic() < until:
+            if not set(present(self.federation.machine)) - self._told:
+                return
+            await asyncio.sleep(0.05)
+
+    def _take(self, actions: tuple[Action, ...]) -> None:
+        for action in actions:
+            self._actions.put_nowait(action)
+
+    async def _work(self) -> Finish:
+        while True:
+            action = await self._actions.get()
+            if isinstance(action, Finish):
+                await self._in_thread(self.federation.save_last_adapter)
+                self.over = action
+                self.desk.wake_all()
+                return action
+            await self._perform(action)
+
+    async def _perform(self, action: Action) -> None:
+        match action:
+            case PlanRound():
+                await self._plan(action)
+            case Assign():
+                await self._assign(action)
+            case CancelAssignment():
+                self.desk.take_back(action.client, Training, action.round)
+            case Reply():
+                if action.verdict != "unknown":
+                    self.desk.take_back(action.client, Training, action.round)
+            case Fold():
+                await self._fold(action)
+            case Evaluate():
+                await self._evaluate(action.round)
+
+    async def _plan(self, action: PlanRound) -> None:
+        while (obstacle := self.may_plan()) is not None:
+            log.warning("no round is opened", reason=obstacle)
+            await asyncio.sleep(5)
+        plan = await self._in_thread(partial(self.federation.plan, action.round, action.clients))
+        log.info("round planned", round=plan.round, cohort=len(plan.cohort), reason=plan.reason)
+        await self._submissions.submit(lambda: plan)
+
+    async def _assign(self, action: Assign) -> None:
+        packed = await self._in_thread(partial(self._packed, action))
+        if packed is not None:
+            task = Training(action.round, *packed, deadline=action.deadline)
+            self.desk.give(action.client, task)
+
+    def _packed(self, action: Assign) -> tuple[bytes, Blob] | None:
+        # Looked at in the federation's thread, where nothing can close the round meanwhile.
+        if not self.federation.is_assigned(action.client, action.round):
+            return None
+        return self.federation.packed_assignment(action.client)
+
+    async def _fold(self, action: Fold) -> None:
+        start = time.perf_counter()
+        folding = await asyncio.to_thread(
+            self.federation.fold_updates, action.round, action.clients
+        )
+        folded = await self._in_thread(partial(self.federation.take_fold, folding))
+        self._note_time(action.round, "fold", start)
+        log.info("round folded", round=action.round, updates=len(action.clients))
+        await self._submissions.submit(lambda: folded)
+
+    async def _evaluate(self, number: int) -> None:
+        now, config = self._clock.now(), self.federation.config
+        due = self.federation.evaluation_is_due(number)
+        self.evaluation = Evaluation(
+            number,
+            present(self.federation.machine) if due else (),
+            started_s=now,
+            deadline=now + config.evaluation.deadline_s,
+            done=self.federation.measured(number),
+        )
+        if self.evaluation.waiting:
+            model = await self._in_thread(self.federation.model)
+            for client in sorted(self.evaluation.waiting):
+                self.desk.give(client, Measuring(number, model, self.evaluation.deadline))
+        await self._conclude_if_done()
+
+    async def _not_measured(self, client: str) -> None:
+        if self.evaluation is not None:
+            self.evaluation.waiting.discard(client)
+            self.desk.take_back(client, Measuring, self.evaluation.round)
+            await self._conclude_if_done()
+
+    async def _conclude_if_done(self) -> None:
+        evaluation = self.evaluation
+        if evaluation is None or evaluation.waiting:
+            return
+        self.evaluation = None  # before any await: it is concluded once
+        self._note_seconds(evaluation.round, "evaluation", self._clock.now() - evaluation.started_s)
+        start = time.perf_counter()
+        concluded = await self._in_thread(
+            partial(self.federation.conclude, evaluation.round, evaluation.measured)
+        )
+        self._note_time(evaluation.round, "saving", start)
+        if isinstance(concluded, RoundUndone):
+            log.warning("round undone", round=concluded.round, reason=concluded.reason)
+        else:
+            log.info("round evaluated", round=concluded.round, **_rounded(concluded.metrics))
+        await self._submissions.submit(lambda: concluded)
+
+    async def _watch_the_clock(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK_S)
+            now = self._clock.now()
+            deadline = next_deadline(self.federation.machine)
+            if deadline is not None and now >= deadline:
+                await self._submissions.submit(Ticked)
+            if self.evaluation is not None and now >= self.evaluation.deadline:
+                for client in sorted(self.evaluation.waiting):
+                    await self._not_measured(client)
+            for client in self.leases.expire():
+                await self._gone(client, "no sign of life within its lease")
+
+    async def _gone(self, client: str, reason: str) -> None:
+        self.in_hand.pop(client, None)
+        task = self.desk.task_of(client)
+        if task is not None:
+            self.desk.take_back(client, type(task), task.round)
+        log.info("client gone", client=client, reason=reason)
+        await self._submissions.submit(lambda: ClientLeft(client, reason))
+        await self._not_measured(client)
+
+    def _note(self, source: Callable[[], Event]) -> None:
+        task = asyncio.ensure_future(self._submissions.submit(source))
+        task.add_done_callback(_ignore)
+
+    def _note_time(self, number: int, phase: str, start: float) -> None:
+        self._note_seconds(number, phase, time.perf_counter() - start)
+
+    def _note_seconds(self, number: int, phase: str, seconds: float) -> None:
+        self._note(lambda: PhaseTimed(number, phase, seconds))
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+def _ignore(task: asyncio.Task[object]) -> None:
+    """Fetch a note's error, if any: the submissions themselves raise what ends the run."""
+    if not task.cancelled():
+        task.exception()
+
+
+def _rounded(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in metrics.items()}

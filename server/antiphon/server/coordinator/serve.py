@@ -1,0 +1,315 @@
+"""A coordinator as a process: its servers, its engine, its signals, from start to end.
+
+SIGTERM and SIGINT drain: calls in progress are finished, the journal is closed, and the run goes on with
+`--resume`. SIGHUP reads the settings again. Whatever ends it, nothing that was acknowledged is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import signal
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import structlog
+
+from antiphon.core.channel import SERVER_OPTIONS
+from antiphon.core.clock import SystemClock
+from antiphon.core.config import RunConfig
+from antiphon.core.coordinator_settings import CoordinatorSettings, reloaded
+from antiphon.core.errors import ConfigError, UpdateError, UserError
+from antiphon.core.events import RunDescribed, RunEnded
+from antiphon.core.journal import Journal
+from antiphon.core.run_folder import RunFolder
+from antiphon.server import report
+from antiphon.server.actions import Finish
+from antiphon.server.coordinator.admission import Admission
+from antiphon.server.coordinator.engine import Engine
+from antiphon.server.coordinator.leases import Leases
+from antiphon.server.coordinator.metrics import CoordinatorMetrics, HttpPages
+from antiphon.server.coordinator.service import CoordinatorService
+from antiphon.server.coordinator.spool import Spool
+from antiphon.server.coordinator.status import status_of
+from antiphon.server.enrolment.access import Access, calling_client
+from antiphon.server.enrolment.failure_limit import FailureLimit
+from antiphon.server.enrolment.fleet import Fleet
+from antiphon.server.enrolment.ledger import ClientRefused
+from antiphon.server.enrolment.registrar import Registrar
+from antiphon.server.enrolment.requests import BadRequest
+from antiphon.server.enrolment.server_certificate import ServerCertificate
+from antiphon.server.enrolment.service import EnrolmentService, serve_enrolment
+from antiphon.server.federation import Federation
+from antiphon.server.planning import clients_needed
+from antiphon.server.space import Space, read_space, write_space
+from antiphon.v1 import coordinator_pb2_grpc, enrolment_pb2
+
+log = structlog.get_logger()
+
+_MB = 1_000_000
+_NOTE_SEEN_EVERY_S = 10.0
+_LOOP_LAG_EVERY_S = 1.0
+
+
+@dataclass(frozen=True)
+class Listening:
+    """Where a coordinator listens, once it does: ports; none where it does not."""
+
+    coordinator: int
+    enrolment: int | None
+    metrics: int | None
+
+
+class Coordinator:
+    """One run on the network. `run` does it all; it belongs to one event loop."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: RunFolder,
+        journal: Journal,
+        fleet: Fleet,
+        settings: CoordinatorSettings,
+        *,
+        read_settings: Callable[[], CoordinatorSettings] | None = None,
+        on_listening: Callable[[Listening], None] = lambda where: None,
+    ) -> None:
+        """read_settings: reads them again at SIGHUP; on_listening: hears when clients can come."""
+        self._config, self._folder, self._journal, self._fleet = config, folder, journal, fleet
+        self._settings, self._read_settings = settings, read_settings
+        self._on_listening = on_listening
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="federation")
+        self._leases = Leases(
+            time.monotonic, lease_s=settings.lease_s, check_ins_per_s=settings.check_ins_per_s
+        )
+        self._spool = Spool(
+            folder,
+            max_bytes=int(settings.max_upload_mb * _MB),
+            floor_bytes=int(settings.free_disk_floor_mb * _MB),
+        )
+        self.admission = Admission(config, folder.run_id(), self._open)
+        self._metrics = CoordinatorMetrics()
+        self._running: asyncio.Task[Finish] | None = None
+        self._opened = asyncio.Event()
+        self._stop = asyncio.Event()
+
+    async def run(self) -> Finish | None:
+        """Serve until the run is over, or until stopped; None: stopped, to be resumed.
+
+        Raises RunFolderError where the disk does not take the journal, UserError where an address cannot
+        be listened on.
+        """
+        _raise_file_limit()
+        async with AsyncExitStack() as stack:
+            stack.callback(self._thread.shutdown)
+            where = await self._listen(stack)
+            self._handle_signals()
+            if self._folder.space_file.exists():
+                self.admission.engine = await self._open(read_space(self._folder))
+            self._on_listening(where)
+            finish = await self._until_over()
+            self._drain()
+        if finish is not None:
+            await asyncio.to_thread(self._conclude, finish)
+        return finish
+
+    def stop(self) -> None:
+        """Drain, and let `run` return."""
+        self._stop.set()
+
+    async def _listen(self, stack: AsyncExitStack) -> Listening:
+        fleet, settings = self._fleet, self._settings
+        certificate = ServerCertificate(fleet.authority, fleet.folder, time.time)
+        access = Access(fleet.authority.fleet, fleet.ledger, time.time)
+        server = grpc.aio.server(
+            options=[*SERVER_OPTIONS],
+            interceptors=[access],
+            maximum_concurrent_rpcs=settings.max_concurrent_calls,
+        )
+        port = _bound(server, settings.listen, certificate.credentials(clients=True))
+        registrar = Registrar(
+            fleet.authority,
+            fleet.ledger,
+            time.time,
+            fleet.random,
+            coordinator_port=port,
+            ttl_s=settings.certificate_ttl_h * 3600,
+            grace_s=settings.renewal_grace_d * 86_400,
+        )
+        service = CoordinatorService(
+            self._config,
+            self.admission,
+            self._spool,
+            identify=lambda context: calling_client(),
+            renewal=lambda client, request: _renewed(registrar, client, request),
+            traffic=self._metrics,
+            upload_slots=settings.upload_slots,
+        )
+        coordinator_pb2_grpc.add_CoordinatorServicer_to_server(service, server)
+        enrolment_port = None
+        if settings.enrolment is not None:
+            joining = EnrolmentService(registrar, FailureLimit(time.monotonic))
+            enrolment, enrolment_port = await serve_enrolment(
+                settings.enrolment, joining, certificate
+            )
+            stack.push_async_callback(enrolment.stop, 1.0)
+        metrics_port = None
+        if settings.metrics is not None:
+            pages = _pages(settings.metrics, self._metrics, self.status)
+            stack.callback(pages.close)
+            metrics_port = pages.port
+        await server.start()
+        stack.push_async_callback(self._end_engine)
+        stack.push_async_callback(server.stop, settings.drain_s)
+        for work in (access.watch(), self._note_seen(), self._watch_the_loop()):
+            stack.callback(asyncio.ensure_future(work).cancel)
+        return Listening(port, enrolment_port, metrics_port)
+
+    async def _open(self, space: Space) -> Engine:
+        """Begin the run, or take it up again."""
+        write_space(self._folder, space)
+        federation = await asyncio.get_running_loop().run_in_executor(
+            self._thread,
+            lambda: Federation(self._config, self._folder, self._journal, space, SystemClock()),
+        )
+        engine = Engine(federation, SystemClock(), self._leases, self._thread)
+        engine.may_plan = self._obstacle
+        engine.on_verdict = self._metrics.answered
+        self._running = asyncio.ensure_future(engine.run(clients_needed(self._config)))
+        await engine.note(_described(self._config, space))
+        self._opened.set()
+        return engine
+
+    async def _until_over(self) -> Finish | None:
+        stopped = asyncio.ensure_future(self._stop.wait())
+        opened = asyncio.ensure_future(self._opened.wait())
+        await asyncio.wait([stopped, opened], return_when=asyncio.FIRST_COMPLETED)
+        if self._running is not None:
+            await asyncio.wait([stopped, self._running], return_when=asyncio.FIRST_COMPLETED)
+        for waiting in (stopped, opened):
+            waiting.cancel()
+        if self._running is not None and self._running.done():
+            return self._running.result()
+        log.info("draining")
+        return None
+
+    def _drain(self) -> None:
+        if self.admission.engine is not None:
+            self.admission.engine.drain()
+
+    async def _end_engine(self) -> None:
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.wait([self._running])
+
+    def _conclude(self, finish: Finish) -> None:
+        """Write the report; RunEnded is the last word, so a run cut off before it writes it again."""
+        engine = self.admission.engine
+        assert engine is not None
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        engine.federation.observe(RunDescribed({"peak_memory_bytes": peak}))
+        engine.federation.tidy()
+        report.write(self._folder)
+        engine.federation.observe(RunEnded(finish.complete, finish.reason))
+
+    def _handle_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for each in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(each, self.stop)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+
+    def _reload(self) -> None:
+        if self._read_settings is None:
+            log.warning("no settings file to read again: start with --settings")
+            return
+        try:
+            wanted = self._read_settings()
+        except ConfigError as error:
+            log.error("settings not reloaded", reason=str(error))
+            return
+        self._settings, fixed = reloaded(self._settings, wanted)
+        self._leases.shortest_s = self._settings.lease_s
+        self._leases.check_ins_per_s = self._settings.check_ins_per_s
+        self._spool.max_bytes = int(self._settings.max_upload_mb * _MB)
+        self._spool.floor_bytes = int(self._settings.free_disk_floor_mb * _MB)
+        log.info("settings reloaded", need_a_restart=list(fixed))
+
+    def _obstacle(self) -> str | None:
+        free = self._spool.free_bytes()
+        if free >= self._spool.floor_bytes:
+            return None
+        return f"{free / 1e6:.0f} MB of disk are free, {self._spool.floor_bytes / 1e6:.0f} are kept free"
+
+    def status(self) -> Mapping[str, Any]:
+        """Return what the run is at, as plain values."""
+        return status_of(self.admission, self._leases, self._obstacle(), time.time())
+
+    async def _note_seen(self) -> None:
+        while True:
+            await asyncio.sleep(_NOTE_SEEN_EVERY_S)
+            now, facts = time.time(), self.admission.facts
+            silences = self._leases.silences()
+            signs = {
+                name: (now - silence, facts.get(name, {})) for name, silence in silences.items()
+            }
+            self._metrics.clients.set(len(signs))
+            if signs:
+                await asyncio.to_thread(self._fleet.ledger.saw, signs)
+
+    async def _watch_the_loop(self) -> None:
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(_LOOP_LAG_EVERY_S)
+            late = time.monotonic() - before - _LOOP_LAG_EVERY_S
+            self._metrics.loop_lag.observe(max(0.0, late))
+            if self.admission.engine is not None:
+                self._metrics.round.set(self.admission.engine.round)
+
+
+def _described(config: RunConfig, space: Space) -> RunDescribed:
+    return RunDescribed(
+        {
+            "engine": "grpc",
+            "method": config.method,
+            "space": "weights" if config.trains_weights else "adapter",
+            "model": config.model.model_name_or_path,
+            "trained_parameters": space.parameters,
+            "model_parameters": space.model_parameters,
+        }
+    )
+
+
+async def _renewed(registrar: Registrar, client: str, request: bytes) -> enrolment_pb2.Certificate:
+    try:
+        return await asyncio.to_thread(registrar.renew, client, request)
+    except (BadRequest, ClientRefused) as error:
+        raise UpdateError(str(error)) from None
+
+
+def _bound(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials) -> int:
+    try:
+        return server.add_secure_port(address, credentials)
+    except RuntimeError as error:
+        raise UserError(
+            f"cannot listen on {address}: {error}. Choose another port, or stop what has it"
+        ) from None
+
+
+def _pages(address: str, metrics: CoordinatorMetrics, status: Callable[[], Any]) -> HttpPages:
+    try:
+        return HttpPages(address, metrics.registry, status)
+    except OSError as error:
+        raise UserError(
+            f"cannot serve metrics on {address}: {error.strerror}. Set `metrics` to another address"
+        ) from None
+
+
+def _raise_file_limit() -> None:
+    """A waiting client holds a socket; the system's default allows about a thousand."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

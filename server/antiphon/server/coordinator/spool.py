@@ -1,0 +1,228 @@
+"""Uploads on their way to the disk: resumable by offset, named by their hash, bounded.
+
+A client has one upload at a time: the blob of the update that it has announced. What arrives is written
+and hashed beside the event loop; what a cut connection leaves behind is where the next one goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import shutil
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import suppress
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+from typing import TypeVar
+
+from antiphon.core import fault_points
+from antiphon.core.blob import Blob
+from antiphon.core.errors import AntiphonError, UpdateError
+from antiphon.core.files import full_disk_is_said
+from antiphon.core.run_folder import RunFolder
+
+_BATCH_BYTES = 1 << 20  # one trip to a thread costs as much as writing a tenth of this
+_READ_BYTES = 1 << 20
+
+T = TypeVar("T")
+
+
+class NotAnnounced(AntiphonError):
+    """No update of this client waits for the blob: it must be handed in (again) first."""
+
+
+class NoRoom(AntiphonError):
+    """The disk has too little space left: try again later."""
+
+
+@dataclass
+class _Part:
+    """A file that grows, and the hash of what is in it."""
+
+    file: FileIO
+    hash: hashlib._Hash
+    size: int
+
+    def write(self, content: bytes) -> None:
+        self.file.write(content)
+        self.hash.update(content)
+        self.size += len(content)
+
+
+class Spool:
+    """The uploads of one run. max_bytes: of one upload; floor_bytes: of disk that must stay free."""
+
+    def __init__(self, folder: RunFolder, *, max_bytes: int, floor_bytes: int) -> None:
+        """Nothing is announced; what an earlier coordinator left on the disk is gone on with."""
+        self._folder = folder
+        self._announced: dict[str, Blob] = {}
+        self._uploading: dict[str, asyncio.Task[object]] = {}
+        self.max_bytes, self.floor_bytes = max_bytes, floor_bytes
+
+    async def announce(self, client: str, blob: Blob) -> int:
+        """Let a client upload a blob, and no other; return how many of its bytes are here.
+
+        Whoever announces is not uploading: what an upload before this one has received is settled first.
+        Raises UpdateError for one that is too large, NoRoom where it would not fit on the disk.
+        """
+        await self._settle(client, blob)
+        if not 0 < blob.bytes <= self.max_bytes:
+            raise UpdateError(f"an upload of {blob.bytes} bytes, expected 1 to {self.max_bytes}")
+        here = self._arrived(client, blob)
+        if self.free_bytes() - (blob.bytes - here) < self.floor_bytes:
+            raise NoRoom(
+                f"{self.free_bytes() / 1e6:.0f} MB free, {self.floor_bytes / 1e6:.0f} kept free"
+            )
+        if self._announced.get(client) != blob:
+            self._announced[client] = blob
+            self._remove_others(client, blob)
+        return here
+
+    async def arrived(self, client: str, blob: Blob) -> int:
+        """Return how many bytes of an announced blob are here. Raises NotAnnounced."""
+        await self._settle(client, blob)
+        if self._announced.get(client) != blob:
+            raise NotAnnounced("no update waits for this upload: hand the update in again first")
+        return self._arrived(client, blob)
+
+    def forget(self, client: str) -> None:
+        """Remove what a client has uploaded: it has become an update, or will not."""
+        self._announced.pop(client, None)
+        shutil.rmtree(self._folder.uploads(client), ignore_errors=True)
+
+    def free_bytes(self) -> int:
+        """Return the free space of the run's disk."""
+        return shutil.disk_usage(self._folder.path).free
+
+    async def receive(
+        self, client: str, blob: Blob, offset: int, chunks: AsyncIterator[bytes]
+    ) -> int:
+        """Write an upload that goes on at `offset`; return the bytes that are here when it ends.
+
+        The blob is whole, compared with its hash and on the disk once that is its size. A newer upload of
+        the same client cancels this one. Raises NotAnnounced, UpdateError where offset, size or hash are
+        wrong, RunFolderError where the disk is full, and what `chunks` raises; what came before is kept.
+        """
+        here = await self.arrived(client, blob)
+        if here == blob.bytes:
+            return here
+        if offset != here:
+            raise UpdateError(f"the upload goes on at {offset}, expected {here}: ask UploadStatus")
+        task = asyncio.current_task()
+        assert task is not None
+        self._uploading[client] = task
+        try:
+            return await self._receive(client, blob, chunks)
+        finally:
+            if self._uploading.get(client) is task:
+                del self._uploading[client]
+
+    async def _receive(self, client: str, blob: Blob, chunks: AsyncIterator[bytes]) -> int:
+        with full_disk_is_said(self._folder.path):
+            part = await _whole(asyncio.to_thread(_opened, self._part_file(client, blob)))
+            try:
+                await _write_all(part, chunks, blob.bytes)
+            finally:
+                part.file.close()
+            if part.size == blob.bytes:
+                await _whole(asyncio.to_thread(self._finish, client, blob, part))
+        return part.size
+
+    async def _settle(self, client: str, blob: Blob) -> None:
+        """End the upload before this call, and finish one that only lacks its name."""
+        task = self._uploading.get(client)
+        if task is not None and task is not asyncio.current_task():
+            task.cancel()
+            await asyncio.wait([task])
+        file = self._part_file(client, blob)
+        if file.is_file() and file.stat().st_size >= blob.bytes:
+            part = await _whole(asyncio.to_thread(_opened, file))
+            part.file.close()
+            with suppress(UpdateError):  # not what was named: it begins again
+                await _whole(asyncio.to_thread(self._finish, client, blob, part))
+
+    def _finish(self, client: str, blob: Blob, part: _Part) -> None:
+        file = self._part_file(client, blob)
+        if part.hash.hexdigest() != blob.sha256:
+            file.unlink(missing_ok=True)
+            raise UpdateError(
+                f"the upload's SHA-256 is {part.hash.hexdigest()}, its message names {blob.sha256}"
+            )
+        _sync(file)
+        file.rename(self._folder.upload_file(client, blob.sha256))
+        _sync(file.parent)
+        fault_points.reached("upload spooled")
+
+    def _part_file(self, client: str, blob: Blob) -> Path:
+        return self._folder.uploads(client) / f"{blob.sha256}.part"
+
+    def _arrived(self, client: str, blob: Blob) -> int:
+        if self._folder.upload_file(client, blob.sha256).is_file():
+            return blob.bytes
+        part = self._part_file(client, blob)
+        return part.stat().st_size if part.is_file() else 0
+
+    def _remove_others(self, client: str, blob: Blob) -> None:
+        folder = self._folder.uploads(client)
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in folder.iterdir():
+            if not file.name.startswith(blob.sha256):
+                file.unlink(missing_ok=True)
+
+
+async def _write_all(part: _Part, chunks: AsyncIterator[bytes], size: int) -> None:
+    """Write what arrives, each batch while the next one arrives; nothing that has arrived is lost."""
+    writing: asyncio.Future[None] | None = None
+    loop = asyncio.get_running_loop()
+    pending: list[bytes] = []
+    held, expected = 0, part.size
+    try:
+        async for chunk in chunks:
+            expected += len(chunk)
+            if expected > size:
+                raise UpdateError(
+                    f"the upload is longer than the {size} bytes that its message names"
+                )
+            pending.append(chunk)
+            held += len(chunk)
+            if held >= _BATCH_BYTES:
+                if writing is not None:
+                    await _whole(writing)
+                writing = loop.run_in_executor(None, part.write, b"".join(pending))
+                pending, held = [], 0
+    finally:
+        if writing is not None:
+            await _whole(writing)
+        part.write(b"".join(pending))
+
+
+async def _whole(work: Awaitable[T]) -> T:
+    """Await work in a thread to its end, also when this task is cancelled meanwhile: files are at stake."""
+    future = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        await asyncio.wait([future])
+        raise
+
+
+def _opened(file: Path) -> _Part:
+    """Open a part to be gone on with; what is in it is hashed again."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    hashed, size = hashlib.sha256(), 0
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+    stream = FileIO(descriptor, "r+")
+    while content := stream.read(_READ_BYTES):
+        hashed.update(content)
+        size += len(content)
+    return _Part(stream, hashed, size)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,66 @@
+"""What a run on the network is at, as plain values for people and programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from antiphon.server.coordinator.admission import Admission
+from antiphon.server.coordinator.engine import Engine
+from antiphon.server.coordinator.leases import Leases
+from antiphon.server.run_state import RunState
+from antiphon.server.waiting import why_waiting
+
+
+def status_of(
+    admission: Admission, leases: Leases, obstacle: str | None, now: float
+) -> Mapping[str, Any]:
+    """Return the status. now: seconds since the Unix epoch; obstacle: why no round may open, if so."""
+    engine = admission.engine
+    if engine is None:
+        return {
+            "run_id": admission.run_id,
+            "phase": "new",
+            "round": 0,
+            "why": "waiting for the first client: it says what the run trains",
+            "healthy": obstacle is None,
+            "obstacle": obstacle,
+            "clients": [],
+        }
+    machine = engine.federation.machine
+    return {
+        "run_id": admission.run_id,
+        "phase": machine.phase,
+        "round": machine.round,
+        "rounds": machine.run.rounds,
+        "why": obstacle or _why(engine, machine, now),
+        "healthy": obstacle is None and not engine.draining,
+        "obstacle": obstacle,
+        "clients": [_client(engine, admission, leases, name) for name in sorted(machine.clients)],
+    }
+
+
+def _why(engine: Engine, machine: RunState, now: float) -> str:
+    evaluation = engine.evaluation
+    if machine.phase != "evaluating" or evaluation is None:
+        return why_waiting(machine, now)
+    names = sorted(evaluation.waiting)
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    where = f"round {evaluation.round}" if evaluation.round else "the untouched model"
+    return f"{where}: waiting for the measurements of {len(names)} clients ({shown})"
+
+
+def _client(engine: Engine, admission: Admission, leases: Leases, name: str) -> Mapping[str, Any]:
+    member = engine.federation.machine.clients[name]
+    slot = engine.federation.machine.cohort.get(name)
+    in_hand = engine.in_hand.get(name)
+    return {
+        "name": name,
+        "present": member.present,
+        "examples": member.examples,
+        "silent_s": leases.silence_s(name),
+        "in_round": slot.status if slot else None,
+        "working_on": in_hand.round if in_hand else None,
+        "steps_done": in_hand.steps_done if in_hand else None,
+        "facts": dict(admission.facts.get(name, {})),
+    }

@@ -1,0 +1,293 @@
+"""Who may call what: every call is refused unless this file's map lets its caller's role in.
+
+Who calls is read from the certificate of the connection and nowhere else. TLS looks at a certificate
+once, when a connection begins; one that runs out or is revoked later is refused here: at the next call,
+and within about a second in the middle of one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import inspect
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import grpc
+import structlog
+from cryptography import x509
+
+from antiphon.core.errors import AntiphonError
+from antiphon.core.identity import Caller, IdentityError, caller_of
+from antiphon.server.enrolment.ledger import Ledger
+from antiphon.server.enrolment.registrar import serial_of
+
+Roles = frozenset[str]
+
+_CLIENT: Roles = frozenset({"client"})
+_SERVICE = "/antiphon.v1.Coordinator"
+
+COORDINATOR_METHODS: Mapping[str, Roles] = {
+    f"{_SERVICE}/Hello": _CLIENT,
+    f"{_SERVICE}/Join": _CLIENT,
+    f"{_SERVICE}/NextTask": _CLIENT,
+    f"{_SERVICE}/Download": _CLIENT,
+    f"{_SERVICE}/UploadStatus": _CLIENT,
+    f"{_SERVICE}/Upload": _CLIENT,
+    f"{_SERVICE}/SubmitUpdate": _CLIENT,
+    f"{_SERVICE}/SubmitEvaluation": _CLIENT,
+    f"{_SERVICE}/ReportFailure": _CLIENT,
+    f"{_SERVICE}/Leave": _CLIENT,
+    f"{_SERVICE}/Renew": _CLIENT,
+}
+"""Full method name → roles that may call it."""
+
+_LOOK_EVERY_S = 1.0
+_MOST_KNOWN = 20_000  # certificates whose reading is kept
+
+log = structlog.get_logger()
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Behaviour = Callable[[Any, Context], Any]
+_client: ContextVar[str] = ContextVar("antiphon_client")
+
+
+def calling_client() -> str:
+    """Return the name of the client whose call is being handled, from its certificate.
+
+    Raises LookupError outside of a handler that Access has let a caller into.
+    """
+    return _client.get()
+
+
+class Denied(AntiphonError):
+    """The call is refused; the message is for the caller's log."""
+
+
+@dataclass(frozen=True)
+class _Credential:
+    """A client's certificate as read. Times: seconds since the Unix epoch."""
+
+    caller: Caller
+    serial: str
+    not_before: float
+    not_after: float
+
+
+@dataclass(eq=False)
+class _Call:
+    """A call that is being handled. ended: why it was cut off; empty while it goes on."""
+
+    credential: _Credential
+    task: asyncio.Task[Any]
+    ended: str = ""
+
+
+class Access(grpc.aio.ServerInterceptor):
+    """The guard of a server for enrolled clients. `watch` must run beside it for revocation to be quick.
+
+    fleet: whose clients are let in; now: seconds since the Unix epoch; methods: see COORDINATOR_METHODS.
+    """
+
+    def __init__(
+        self,
+        fleet: str,
+        ledger: Ledger,
+        now: Callable[[], float],
+        methods: Mapping[str, Roles] = COORDINATOR_METHODS,
+    ) -> None:
+        """No call is open yet."""
+        self._fleet, self._ledger, self._now, self._methods = fleet, ledger, now, methods
+        self._read: OrderedDict[bytes, _Credential] = OrderedDict()
+        self._standing: dict[str, bool] = {}  # serial: revoked; emptied when anything is revoked
+        self._calls: set[_Call] = set()
+        self._guarded: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+        self._data_version = ledger.data_version()
+        self._refusals = ledger.refusals_version()
+
+    async def intercept_service(
+        self,
+        continuation: Callable[
+            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]
+        ],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """Return the method's handler with the guard before it."""
+        method = handler_call_details.method
+        guarded = self._guarded.get(method)
+        if guarded is None:
+            handler = await continuation(handler_call_details)
+            if handler is None:
+                return None  # gRPC answers UNIMPLEMENTED; what does not exist is not remembered
+            guarded = self._guarded[method] = self._guard(method, handler)
+        return guarded
+
+    async def watch(self) -> None:
+        """Look every second for what was revoked or has run out (`refresh`). Runs until cancelled."""
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            try:
+                await self.refresh()
+            except Exception as error:  # the guard must outlive a busy disk
+                log.error("revocations not read", reason=str(error)[:200])
+
+    async def refresh(self) -> None:
+        """Cut off the open calls whose certificate has been revoked or has run out since the last look."""
+        changed = await asyncio.to_thread(self._refusals_changed)
+        if changed:
+            self._standing.clear()
+        for call in list(self._calls):
+            reason = self._untimely(call.credential)
+            if not reason and changed:
+                reason = await self._revoked(call.credential)
+            if reason and not call.ended:
+                call.ended = reason
+                call.task.cancel()
+
+    def open_calls(self) -> list[str]:
+        """Return the clients that have calls open, one entry for each call, sorted."""
+        return sorted(call.credential.caller.name for call in self._calls)
+
+    def _guard(
+        self, method: str, handler: grpc.RpcMethodHandler[Any, Any]
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        make, behaviour = _kind_of(handler)
+        answers_many = bool(handler.response_streaming)
+
+        async def guarded(request: Any, context: Context) -> Any:
+            try:
+                credential = self._admitted(method, context)
+            except Denied as refusal:
+                await _refuse(context, method, str(refusal))
+            # Open before the ledger is asked: a revocation in between finds the call.
+            with self._open(credential) as call:
+                try:
+                    reason = await self._revoked(credential)
+                    if not reason and answers_many:
+                        return await _write_all(behaviour(request, context), context)
+                    if not reason:
+                        return await behaviour(request, context)
+                except asyncio.CancelledError:
+                    if not call.ended:
+                        raise
+                    call.task.uncancel()
+                    reason = call.ended
+                await _refuse(context, method, reason)
+
+        return make(
+            guarded,
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+
+    @contextmanager
+    def _open(self, credential: _Credential) -> Iterator[_Call]:
+        task = asyncio.current_task()
+        assert task is not None
+        call = _Call(credential, task)
+        self._calls.add(call)
+        name = _client.set(credential.caller.name)
+        try:
+            yield call
+        finally:
+            _client.reset(name)
+            self._calls.discard(call)
+
+    def _admitted(self, method: str, context: Context) -> _Credential:
+        credential = self._credential(context)
+        caller = credential.caller
+        if caller.fleet != self._fleet:
+            raise Denied(f"a certificate of the fleet {caller.fleet}, expected {self._fleet}")
+        if caller.role not in self._methods.get(method, frozenset()):
+            raise Denied(f"a {caller.role} may not call {method[:200]}")
+        reason = self._untimely(credential)
+        if reason:
+            raise Denied(reason)
+        return credential
+
+    def _credential(self, context: Context) -> _Credential:
+        shown = context.auth_context().get("x509_pem_cert", ())
+        if not shown:
+            raise Denied("no certificate: join the fleet first (`antiphon join`)")
+        pem = bytes(next(iter(shown)))
+        digest = hashlib.sha256(pem).digest()
+        known = self._read.get(digest)
+        if known is None:
+            known = self._read[digest] = _read(pem)
+            if len(self._read) > _MOST_KNOWN:
+                self._read.popitem(last=False)
+        return known
+
+    def _untimely(self, credential: _Credential) -> str:
+        now = self._now()
+        if now > credential.not_after:
+            return "the certificate has run out: renew it"
+        if now < credential.not_before:
+            return "the certificate is not valid yet: compare the clocks of both machines"
+        return ""
+
+    async def _revoked(self, credential: _Credential) -> str:
+        serial = credential.serial
+        revoked = self._standing.get(serial)
+        if revoked is None:
+            before = self._refusals
+            revoked = await asyncio.to_thread(
+                self._ledger.is_revoked, serial, credential.caller.name
+            )
+            if before == self._refusals and len(self._standing) < _MOST_KNOWN:
+                self._standing[serial] = revoked
+        return f"the certificate of {credential.caller.name} is revoked" if revoked else ""
+
+    def _refusals_changed(self) -> bool:
+        version = self._ledger.data_version()
+        if version == self._data_version:
+            return False
+        refusals = self._ledger.refusals_version()
+        changed, self._refusals = refusals != self._refusals, refusals
+        self._data_version = version
+        return changed
+
+
+async def _refuse(context: Context, method: str, reason: str) -> NoReturn:
+    peer = context.peer()[:200]
+    log.warning("call refused", method=method[:200], reason=reason[:200], peer=peer)
+    await context.abort(grpc.StatusCode.PERMISSION_DENIED, reason)
+
+
+def _read(pem: bytes) -> _Credential:
+    try:
+        certificate = x509.load_pem_x509_certificate(pem)
+        caller = caller_of(certificate)
+    except (ValueError, IdentityError) as error:
+        raise Denied(f"a certificate that names no client: {error}") from None
+    start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    return _Credential(caller, serial_of(certificate), start.timestamp(), end.timestamp())
+
+
+async def _write_all(answers: Any, context: Context) -> None:
+    """Send what a handler yields: from within the guard, which thus notices when it is cut off."""
+    if not inspect.isasyncgen(answers):
+        await answers  # it writes for itself
+        return
+    async with aclosing(answers):
+        async for answer in answers:
+            await context.write(answer)
+
+
+def _kind_of(
+    handler: grpc.RpcMethodHandler[Any, Any],
+) -> tuple[Callable[..., grpc.RpcMethodHandler[Any, Any]], Behaviour]:
+    kinds = {
+        (False, False): (grpc.unary_unary_rpc_method_handler, handler.unary_unary),
+        (False, True): (grpc.unary_stream_rpc_method_handler, handler.unary_stream),
+        (True, False): (grpc.stream_unary_rpc_method_handler, handler.stream_unary),
+        (True, True): (grpc.stream_stream_rpc_method_handler, handler.stream_stream),
+    }
+    make, behaviour = kinds[bool(handler.request_streaming), bool(handler.response_streaming)]
+    if not (inspect.iscoroutinefunction(behaviour) or inspect.isasyncgenfunction(behaviour)):
+        raise TypeError(f"{behaviour} must be an async function")
+    return make, behaviour
