@@ -22,11 +22,13 @@ def init_authority(fleet: str, home: Path | None, console: Console) -> None:
     authority = create_authority(folder, fleet, passphrase, time.time())
     Ledger(ledger_file(folder)).close()
     console.print(
-        f"the fleet {fleet} lives in {escape(str(folder))}: keep a copy of this folder in a safe place"
+        f"the fleet {fleet} lives in {escape(str(folder))}: keep a copy of this folder in a safe place",
+        soft_wrap=True,
     )
     if passphrase is None:
         console.print(
             "the root's key is not encrypted: whoever reads it can join anything to the fleet "
-            "(set ANTIPHON_CA_PASSPHRASE before `antiphon ca init`)"
+            "(set ANTIPHON_CA_PASSPHRASE before `antiphon ca init`)",
+            soft_wrap=True,
         )
     sys.stdout.write(f"{authority.pin}\n")

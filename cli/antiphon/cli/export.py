@@ -11,7 +11,7 @@ from antiphon.core.errors import RunFolderError
 from antiphon.core.files import written_whole
 from antiphon.core.run_folder import RunFolder, read_state
 from antiphon.server.methods import server_method
-from antiphon.server.space import write_adapter
+from antiphon.server.space import read_space, write_adapter
 from antiphon.simulation.space import space_of
 
 
@@ -41,7 +41,8 @@ def _write(folder: RunFolder, config: RunConfig, number: int, out: Path) -> None
         )
     state = read_state(folder.model_file(number))
     download = server_method(config).download(state, config.lora.r)
-    write_adapter(out, config, space_of(config), download)
+    space = read_space(folder) if folder.space_file.exists() else space_of(config)
+    write_adapter(out, config, space, download)
 
 
 def _newest_round(folder: RunFolder) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from pathlib import Path
 
 from rich.console import Console
@@ -11,6 +12,7 @@ from rich.console import Console
 from antiphon.client.daemon.identity import identity_folder
 from antiphon.client.daemon.join import join
 from antiphon.core.home import home_folder
+from antiphon.core.identity import IdentityError
 
 
 def join_fleet(
@@ -23,4 +25,9 @@ def join_fleet(
         f"this machine is the client {identity.client} of the fleet {identity.fleet}; "
         "start its daemon with `antiphon client`",
         highlight=False,
+        soft_wrap=True,
     )
+    try:
+        identity.check_dates(time.time())
+    except IdentityError as error:  # joined all the same; the daemon could not connect
+        console.print(f"but {error}", highlight=False, soft_wrap=True)

@@ -34,6 +34,16 @@ _err = Console(stderr=True)
 _CLIENT_LIBRARIES = ("torch", "transformers", "peft", "jinja2", "gguf", "huggingface_hub")
 _NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR)
 
+ca_app = typer.Typer(help="The fleet's root of trust.", no_args_is_help=True)
+token_app = typer.Typer(help="Tokens that let machines join the fleet.", no_args_is_help=True)
+clients_app = typer.Typer(help="The clients of the fleet.", no_args_is_help=True)
+for _name, _group in (("ca", ca_app), ("token", token_app), ("clients", clients_app)):
+    app.add_typer(_group, name=_name)
+
+Home = Annotated[
+    Path | None,
+    typer.Option("--home", help="State folder; default: $ANTIPHON_HOME or ~/.antiphon."),
+]
 RunFile = Annotated[Path, typer.Argument(metavar="RUN.yaml", help="The run's config.")]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides: rounds=3 lora.r=4")
@@ -111,6 +121,155 @@ def export(
     _err.print(f"written: {escape(str(out))}")
 
 
+@app.command()
+def split(
+    run: RunFile,
+    out: Annotated[Path, typer.Option("--out", help="Folder to write; it must not exist.")],
+    overrides: Overrides = None,
+) -> None:
+    """Write each client's rows to a file, for the machines of a real run."""
+    from antiphon.cli.split import split_run
+
+    split_run(run, overrides or [], out, _err)
+
+
+@ca_app.command("init")
+def ca_init(
+    fleet: Annotated[str, typer.Option("--fleet", help="Name of the fleet: a-z, 0-9, - and _.")],
+    home: Home = None,
+) -> None:
+    """Make the fleet's root and print its pin."""
+    from antiphon.cli.ca import init_authority
+
+    init_authority(fleet, home, _err)
+
+
+@token_app.command("create")
+def token_create(
+    name: Annotated[str, typer.Option("--name", help="Name of the client that may join.")],
+    uses: Annotated[
+        int, typer.Option("--uses", min=1, help="Machines that may use it: NAME-1, NAME-2, ….")
+    ] = 1,
+    ttl: Annotated[
+        str, typer.Option("--ttl", help="Life of the token: 90s, 30m, 24h, 7d.")
+    ] = "24h",
+    address: Annotated[
+        str, typer.Option("--address", help="HOST:PORT where the client reaches enrolment.")
+    ] = "HOST:8471",
+    home: Home = None,
+) -> None:
+    """Print the line that a machine joins the fleet with."""
+    from antiphon.cli.clients import create_token
+
+    create_token(name, uses, ttl, address, home, _err)
+
+
+@clients_app.command("list")
+def clients_list(as_json: AsJson = False, home: Home = None) -> None:
+    """List who is in the fleet."""
+    from antiphon.cli.clients import list_clients
+
+    list_clients(home, Console(), as_json=as_json)
+
+
+@clients_app.command("revoke")
+def clients_revoke(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The client.")], home: Home = None
+) -> None:
+    """Refuse a client from now on; calls that it has open are cut off."""
+    from antiphon.cli.clients import revoke_client
+
+    revoke_client(name, home, _err)
+
+
+@app.command()
+def serve(
+    run: RunFile,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the newest run of this name.")
+    ] = False,
+    settings: Annotated[
+        Path | None, typer.Option("--settings", help="YAML with the coordinator's settings.")
+    ] = None,
+    listen: Annotated[
+        str | None, typer.Option("--listen", help="HOST:PORT for enrolled clients.")
+    ] = None,
+    enrolment: Annotated[
+        str | None, typer.Option("--enrolment", help="HOST:PORT for machines that join.")
+    ] = None,
+    metrics: Annotated[
+        str | None, typer.Option("--metrics", help="HOST:PORT of /metrics, /healthz, /status.")
+    ] = None,
+    home: Home = None,
+) -> None:
+    """Coordinate a run whose clients are daemons on other machines."""
+    from antiphon.cli.serve import serve_run
+
+    given = {"listen": listen, "enrolment": enrolment, "metrics": metrics}
+    report = serve_run(
+        run,
+        overrides or [],
+        home=home,
+        settings_file=settings,
+        changes={name: value for name, value in given.items() if value is not None},
+        resume=resume,
+        console=_err,
+    )
+    if report is None:
+        return
+    if as_json:
+        sys.stdout.write(json.dumps(report) + "\n")
+    if not report["complete"]:
+        raise SystemExit(1)
+
+
+@app.command()
+def join(
+    address: Annotated[
+        str, typer.Argument(metavar="HOST:PORT", help="The coordinator's enrolment address.")
+    ],
+    token: Annotated[str, typer.Option("--token", help="As `antiphon token create` printed it.")],
+    ca: Annotated[str, typer.Option("--ca", help="The fleet's pin, sha256:….")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace this machine's identity.")
+    ] = False,
+    home: Home = None,
+) -> None:
+    """Make this machine a client of a fleet (once)."""
+    from antiphon.cli.join import join_fleet
+
+    join_fleet(address, token, ca, home, _err, force=force)
+
+
+@app.command()
+def client(
+    config: Annotated[
+        Path | None, typer.Option("--config", help="client.yaml; default: in the home folder.")
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="End after one run.")] = False,
+    home: Home = None,
+) -> None:
+    """Run this machine's daemon: it trains when the coordinator asks and the owner allows."""
+    from antiphon.cli.client import run_client
+
+    raise SystemExit(run_client(config, home, once=once))
+
+
+@app.command()
+def status(
+    run: Annotated[
+        Path | None, typer.Argument(metavar="[RUN]", help="A run's folder; default: the newest.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say where a run stands, why it waits, and who is there."""
+    from antiphon.cli.status import show_status
+
+    show_status(run, Console(), as_json=as_json)
+
+
 def main() -> None:
     """Run the command line; the exit code tells whose fault a failure is."""
     try:
@@ -130,3 +289,7 @@ def main() -> None:
 def _fail(message: str) -> NoReturn:
     _err.print(f"[bold red]error:[/] {escape(message)}", highlight=False, soft_wrap=True)
     raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from rich.markup import escape
 
 from antiphon.core.config import RunConfig, config_hash, load, resolved
 from antiphon.core.coordinator_settings import CoordinatorSettings, load_settings
+from antiphon.core.home import home_folder
 from antiphon.core.journal import Journal
 from antiphon.core.logs import configure_logs
 from antiphon.core.run_folder import RunFolder, create, open_for_resume
@@ -25,7 +27,7 @@ def serve_run(
     path: Path,
     overrides: Sequence[str],
     *,
-    home: Path,
+    home: Path | None,
     settings_file: Path | None,
     changes: dict[str, Any],
     resume: bool,
@@ -42,7 +44,7 @@ def serve_run(
 
     settings = read_settings()
     configure_logs(settings.log_level, settings.log_format)
-    fleet = open_fleet(home)
+    fleet = open_fleet(home_folder(home, os.environ))
     try:
         folder = _folder(config, resume)
         with Journal.writing(folder.journal_file) as journal:

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -18,6 +19,16 @@ from antiphon.core.errors import UserError
 
 PublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
 """Keys that a client may have: on the curve P-256, or Ed25519."""
+
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
+"""What the parser of certificates and requests raises for bytes of a peer, in its many ways."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _SCHEME = "spiffe://"
@@ -63,6 +74,23 @@ def coordinator_uri(fleet: str) -> str:
 def client_uri(fleet: str, name: str) -> str:
     """Return the URI of a client."""
     return f"{_SCHEME}{fleet}/client/{name}"
+
+
+def read_certificate(der: bytes) -> x509.Certificate:
+    """Parse a certificate (X.509, DER). Raises IdentityError where it cannot be read."""
+    try:
+        return x509.load_der_x509_certificate(der)
+    except UNREADABLE:
+        raise IdentityError("not a certificate that can be read (X.509, DER)") from None
+
+
+def is_issued_by(certificate: x509.Certificate, root: x509.Certificate) -> bool:
+    """Tell whether a root has signed a certificate; dates are not looked at."""
+    try:
+        certificate.verify_directly_issued_by(root)
+    except (*UNREADABLE, InvalidSignature):
+        return False
+    return True
 
 
 def fleet_of(root: x509.Certificate) -> str:
@@ -114,7 +142,7 @@ def _only_uri(certificate: x509.Certificate) -> str:
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         uris = names.get_values_for_type(x509.UniformResourceIdentifier)
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+    except (x509.ExtensionNotFound, *UNREADABLE):
         uris = []
     if len(uris) != 1 or not uris[0].startswith(_SCHEME):
         raise IdentityError(

@@ -109,6 +109,11 @@ class RunFolder:
         return self.path / "space.json"
 
     @property
+    def live_file(self) -> Path:
+        """Where a coordinator that is at work can be asked, while it is."""
+        return self.path / "live.json"
+
+    @property
     def models(self) -> Path:
         """The folder of what clients download; it can be made again from the newest state."""
         return self.path / "models"

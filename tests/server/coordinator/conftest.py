@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,23 +22,77 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from antiphon.core import golden
 from antiphon.core.blob import Blob
 from antiphon.core.channel import secure_channel
+from antiphon.core.clock import Clock, VirtualClock
 from antiphon.core.config import RunConfig, config_hash, resolved
 from antiphon.core.coordinator_settings import CoordinatorSettings
+from antiphon.core.events import Event
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder, create
 from antiphon.core.types import LoraUpdate, Scalars, Update
 from antiphon.core.wire import Packed, pack_blob, pack_update, unpack_assignment, update_blob
+from antiphon.server.coordinator.engine import Engine
+from antiphon.server.coordinator.leases import Leases
 from antiphon.server.coordinator.serve import Coordinator, Listening
 from antiphon.server.enrolment.authority import create_authority
 from antiphon.server.enrolment.fleet import Fleet
 from antiphon.server.enrolment.ledger import Ledger
 from antiphon.server.enrolment.registrar import Registrar
 from antiphon.server.enrolment.tokens import new_token, written
+from antiphon.server.federation import Federation
+from antiphon.server.space import Space
 from antiphon.v1 import coordinator_pb2 as pb
 from antiphon.v1 import coordinator_pb2_grpc
 
 SHAPES = {"m.lora_A.weight": (4, 6), "m.lora_B.weight": (8, 4)}
+SPACE = Space(SHAPES, {}, "tiny", 48, "01" * 32)
 PATIENCE_S = 20.0
+
+
+@pytest.fixture
+def new_federation(tiny_config: Callable[..., RunConfig], tmp_path: Path) -> Any:
+    """`with new_federation("rounds=1") as federation`: on a journal of its own; folder: goes on there."""
+
+    @contextmanager
+    def made(
+        *overrides: str, folder: RunFolder | None = None, clock: Clock | None = None
+    ) -> Iterator[Federation]:
+        config = tiny_config("evaluation.before_first_round=false", "lora.r=4", *overrides)
+        here = folder or create(tmp_path / "runs", "run", resolved(config), config_hash(config))
+        with Journal.writing(here.journal_file) as journal:
+            yield Federation(config, here, journal, SPACE, clock or VirtualClock())
+
+    return made
+
+
+@asynccontextmanager
+async def engine_of(
+    federation: Federation, clock: VirtualClock | None = None, min_clients: int = 2
+) -> AsyncIterator[Engine]:
+    """An engine at work on a federation, until the block ends."""
+    time_ = clock or VirtualClock()
+    leases = Leases(time.monotonic, lease_s=60.0, check_ins_per_s=500.0)
+    with ThreadPoolExecutor(1) as thread:
+        engine = Engine(federation, time_, leases, thread)
+        running = asyncio.ensure_future(engine.run(min_clients))
+        try:
+            yield engine
+        finally:
+            running.cancel()
+            await asyncio.wait([running])
+
+
+async def until(condition: Callable[[], object], timeout_s: float = PATIENCE_S) -> None:
+    """Return as soon as a condition holds."""
+    async with asyncio.timeout(timeout_s):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+def journalled(folder: RunFolder, kind: type[Event] | None = None) -> list[Any]:
+    """The events of a run, of one kind or all, as another process reads them."""
+    with Journal.reading(folder.journal_file) as journal:
+        events = [entry.event for entry in journal.read()]
+    return [each for each in events if kind is None or isinstance(each, kind)]
 
 
 @pytest.fixture
@@ -94,6 +149,7 @@ def serve(fleet: Fleet, tiny_config: Callable[..., RunConfig], tmp_path: Path) -
             finally:
                 coordinator.stop()
                 await asyncio.wait([task], timeout=PATIENCE_S)
+            task.result()
 
     return serve
 

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import grpc
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
@@ -25,7 +24,13 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from antiphon.core.home import client_folder, write_private
-from antiphon.core.identity import Caller, IdentityError, caller_of
+from antiphon.core.identity import (
+    Caller,
+    IdentityError,
+    caller_of,
+    is_issued_by,
+    read_certificate,
+)
 from antiphon.v1 import enrolment_pb2
 
 USUAL_GRACE = timedelta(days=30)
@@ -168,15 +173,10 @@ def accepted(
     enrolment: HOST:PORT that was joined; host: where the coordinator is. Raises IdentityError where the
     answer does not fit: a certificate for another key or name, or of none of the roots beside it.
     """
-    try:
-        leaf = x509.load_der_x509_certificate(reply.certificate)
-        roots = [x509.load_der_x509_certificate(root) for root in reply.roots]
-        caller = caller_of(leaf)
-    except ValueError as error:
-        raise IdentityError(f"the coordinator's answer holds no certificate: {error}") from None
+    leaf, roots = read_certificate(reply.certificate), [*map(read_certificate, reply.roots)]
     same_key = leaf.public_key() == request.key.public_key()
-    named = caller == Caller(reply.fleet, "client", reply.client)
-    if not (same_key and named and any(_signed(leaf, root) for root in roots)):
+    named = caller_of(leaf) == Caller(reply.fleet, "client", reply.client)
+    if not (same_key and named and any(is_issued_by(leaf, root) for root in roots)):
         raise IdentityError(
             "the coordinator's answer is a certificate for somebody else: try again"
         )
@@ -238,14 +238,6 @@ def _parsed_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
 
 def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-
-
-def _signed(leaf: x509.Certificate, root: x509.Certificate) -> bool:
-    try:
-        leaf.verify_directly_issued_by(root)
-    except (ValueError, TypeError, InvalidSignature):
-        return False
-    return True
 
 
 def _day(moment: datetime) -> str:

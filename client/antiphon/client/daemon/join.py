@@ -17,7 +17,6 @@ from typing import Any
 
 import grpc
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -32,7 +31,14 @@ from antiphon.client.daemon.identity import (
     save,
 )
 from antiphon.core.channel import secure_channel
-from antiphon.core.identity import IdentityError, fleet_of, pin_of, renewal_statement
+from antiphon.core.identity import (
+    IdentityError,
+    fleet_of,
+    is_issued_by,
+    pin_of,
+    read_certificate,
+    renewal_statement,
+)
 from antiphon.v1 import enrolment_pb2, enrolment_pb2_grpc
 
 TIMEOUT_S = 20.0
@@ -66,7 +72,7 @@ async def join(
     message = enrolment_pb2.EnrolRequest(token=token.strip(), certificate_request=request.der)
     async with secure_channel(address, credentials, fleet_of(root)) as channel:
         reply = await _called(_stub(channel).Enrol, message, address, timeout_s)
-    if pin_of(root) not in [pin_of(each) for each in map(_certificate, reply.roots)]:
+    if pin_of(root) not in [pin_of(each) for each in map(read_certificate, reply.roots)]:
         raise IdentityError(
             "the coordinator's answer is of another fleet than its root: ask the operator"
         )
@@ -112,7 +118,7 @@ def trusted_root(host: str, port: int, ca: str, timeout_s: float = TIMEOUT_S) ->
         raise IdentityError(f"{ca[:80]!r} is no pin: expected sha256: and 64 hex digits")
     chain = presented_chain(host, port, timeout_s)
     for certificate in chain:
-        if pin_of(certificate) == pin and _is_its_own(certificate):
+        if pin_of(certificate) == pin and is_issued_by(certificate, certificate):
             return certificate
     raise IdentityError(
         f"{host}:{port} is not the coordinator that the pin names: its root is "
@@ -134,7 +140,7 @@ def presented_chain(host: str, port: int, timeout_s: float) -> list[x509.Certifi
             socket.create_connection((host, port), timeout_s) as plain,
             context.wrap_socket(plain, server_hostname=host) as connection,
         ):
-            chain = [x509.load_der_x509_certificate(each) for each in _chain(connection)]
+            chain = [read_certificate(each) for each in _chain(connection)]
     except (OSError, ValueError) as error:
         raise IdentityError(
             f"cannot reach the enrolment service at {host}:{port}: {error}. Check the address, and that "
@@ -173,21 +179,6 @@ def _root_in(file: Path) -> x509.Certificate:
         raise IdentityError(
             f"--ca must be sha256:… or a PEM file with the fleet's root, got {str(file)[:80]!r}: {error}"
         ) from None
-
-
-def _is_its_own(root: x509.Certificate) -> bool:
-    try:
-        root.verify_directly_issued_by(root)
-    except (ValueError, TypeError, InvalidSignature):
-        return False
-    return True
-
-
-def _certificate(der: bytes) -> x509.Certificate:
-    try:
-        return x509.load_der_x509_certificate(der)
-    except ValueError as error:
-        raise IdentityError(f"the coordinator's answer holds no certificate: {error}") from None
 
 
 def _already(folder: Path) -> str:

@@ -17,7 +17,7 @@ import grpc
 from antiphon.client.daemon.backoff import Backoff
 from antiphon.client.daemon.calls import Caller, Stub
 from antiphon.client.daemon.metrics import Metrics
-from antiphon.client.daemon.transfers import UNARY_S, Download, Upload
+from antiphon.client.daemon.transfers import FIRST_PART, UNARY_S, Download, Upload
 from antiphon.core.blob import Blob
 from antiphon.v1 import coordinator_pb2 as pb
 from antiphon.v1 import enrolment_pb2
@@ -44,6 +44,7 @@ class Link:
         """connect: opens a channel, with the certificate of now; to be called within an event loop."""
         self._caller = Caller(connect, backoff, metrics)
         self._metrics = metrics
+        self._part = FIRST_PART
         self.up_bytes_per_s: float | None = None
         self.down_bytes_per_s: float | None = None
 
@@ -146,7 +147,9 @@ class Link:
             sent(size)
 
         start = asyncio.get_running_loop().time()
-        await self._caller.until_answered(Upload(run_id, blob, path, moved).attempt)
+        upload = Upload(run_id, blob, path, moved, self._part)
+        await self._caller.until_answered(upload.attempt)
+        self._part = upload.next_part()
         self.up_bytes_per_s = _rate(self.up_bytes_per_s, blob.bytes, start)
 
     async def _unary(

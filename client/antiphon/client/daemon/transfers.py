@@ -1,7 +1,7 @@
 """Blobs on their way: in parts, going on where a broken transfer has stopped.
 
 A transfer has no deadline as a whole, as nobody knows how slow a line is; each part has one, so that what
-makes no progress is broken off and tried again. Files are read and written a megabyte at a time in a
+makes no progress is broken off and tried again. Files are read and written a few megabytes at a time in a
 thread, beside the transfer. The parts of an upload become smaller when the line breaks: what has not
 arrived whole counts for nothing.
 """
@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 from collections.abc import AsyncIterator, Callable
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 import grpc
 
@@ -25,10 +24,12 @@ from antiphon.v1 import coordinator_pb2, update_pb2
 UNARY_S = 30.0
 """Deadline of a small call, time to reconnect included."""
 
+FIRST_PART = 64 << 10
+"""Content of one message of the first upload, bytes; as fast as larger ones on a good line."""
+
 _PART_S = 60.0
 _SMALLEST_PART = 16 << 10
-_FIRST_PART = 64 << 10
-_BATCH = 1 << 20
+_BATCH = 2 << 20  # a thread that waits for the interpreter's lock after each step wants few steps
 _MOST_UNCONFIRMED = 4 << 20  # what the buffers along the way hold after the last part was written
 _SLOWEST_BYTES_PER_S = 4096
 _WRONG_CONTENTS = 3
@@ -50,6 +51,7 @@ class Download:
     def __init__(self, run_id: str, blob: Blob, path: Path, arrived: Callable[[int], None]) -> None:
         """path: of the whole file; what has arrived lies in `path`.part, across restarts too.
 
+        The file is whole for as long as the machine runs: a power cut may take what was not written yet.
         arrived: told of each part's bytes.
         """
         self._run_id, self._blob, self._path, self._arrived = run_id, blob, path, arrived
@@ -77,20 +79,23 @@ class Download:
         )
         call = stub.Download(request, wait_for_ready=True)
         writing: asyncio.Task[None] | None = None
-        try:
-            async for batch in self._batches(call):
+        with self._part.open("ab", buffering=0) as file:
+            try:
+                async for batch in self._batches(call):
+                    if writing is not None:
+                        await writing
+                    writing = asyncio.create_task(asyncio.to_thread(self._append, file, batch))
+            finally:
+                call.cancel()
                 if writing is not None:
-                    await writing
-                writing = asyncio.create_task(asyncio.to_thread(self._append, batch))
-        finally:
-            call.cancel()
-            if writing is not None:
-                await asyncio.shield(writing)
+                    await asyncio.wait([writing])
+        if writing is not None:
+            writing.result()
 
     async def _batches(
         self, call: grpc.aio.UnaryStreamCall[object, coordinator_pb2.DownloadChunk]
     ) -> AsyncIterator[list[bytes]]:
-        """Yield about a megabyte at a time; what had arrived before a failure, too."""
+        """Yield a few megabytes at a time; what had arrived before a failure, too."""
         batch: list[bytes] = []
         size, total = 0, self._size
         try:
@@ -119,17 +124,16 @@ class Download:
                     self._digest.update(block)
                     self._size += len(block)
 
-    def _append(self, batch: list[bytes]) -> None:
-        with self._part.open("ab") as file:
-            for content in batch:
-                file.write(content)
-                self._digest.update(content)
-                self._size += len(content)
+    def _append(self, file: FileIO, batch: list[bytes]) -> None:
+        content = b"".join(batch)
+        written = 0
+        while written < len(content):
+            written += file.write(content[written:] if written else content)
+        self._digest.update(content)
+        self._size += len(content)
 
     def _finish(self) -> None:
         self._part.touch()  # of a blob without a byte
-        with self._part.open("rb") as file:
-            os.fsync(file.fileno())
         self._part.replace(self._path)
 
     def _reject(self) -> None:
@@ -143,14 +147,18 @@ class Download:
 class Upload:
     """One blob on its way to the coordinator. An attempt goes on where the coordinator says."""
 
-    def __init__(self, run_id: str, blob: Blob, path: Path, sent: Callable[[int], None]) -> None:
-        """path: of its content; sent: told of each part's bytes, those that are lost later too."""
+    def __init__(
+        self, run_id: str, blob: Blob, path: Path, sent: Callable[[int], None], part: int
+    ) -> None:
+        """path: of its content; sent: told of each part's bytes, those that are lost later too; part:
+        bytes of a message.
+        """
         self._run_id, self._path, self._sent = run_id, path, sent
         self._size = blob.bytes
         self._blob = update_pb2.Blob(
             sha256=bytes.fromhex(blob.sha256), bytes=blob.bytes, encoding=blob.encoding
         )
-        self._part = _FIRST_PART
+        self.part, self._whole = part, True
 
     async def attempt(self, stub: Stub) -> None:
         """Send what is missing. Raises Interrupted where some of it still is."""
@@ -160,6 +168,10 @@ class Upload:
             status = await self._send(stub, status.offset)
         if status.offset < self._size:
             raise Interrupted("the upload is not complete yet", grpc.StatusCode.UNAVAILABLE)
+
+    def next_part(self) -> int:
+        """Return the size of a message for the upload after this one."""
+        return min(CHUNK_BYTES, 2 * self.part) if self._whole else self.part
 
     async def _send(self, stub: Stub, offset: int) -> coordinator_pb2.UploadStatusResponse:
         call = stub.Upload(wait_for_ready=True)
@@ -174,7 +186,7 @@ class Upload:
                     await call.done_writing()
                 answer = await call
         except (grpc.aio.AioRpcError, TimeoutError):
-            self._part = max(_SMALLEST_PART, self._part // 2)
+            self.part, self._whole = max(_SMALLEST_PART, self.part // 2), False
             raise
         finally:
             call.cancel()
@@ -192,8 +204,8 @@ class Upload:
 
         head: what the first message says beside its content.
         """
-        for start in range(0, len(content), self._part):
-            piece = content[start : start + self._part]
+        for start in range(0, len(content), self.part):
+            piece = content[start : start + self.part]
             head.content = piece
             try:
                 async with asyncio.timeout(_PART_S):
@@ -202,22 +214,17 @@ class Upload:
                 return False
             head = coordinator_pb2.UploadChunk()
             self._sent(len(piece))
-        self._part = min(CHUNK_BYTES, 2 * self._part)
         return True
 
 
 async def _read_ahead(path: Path, offset: int) -> AsyncIterator[bytes]:
-    """Yield a file from an offset on, a megabyte at a time; the next is read while one is in use."""
-    with path.open("rb") as file:
+    """Yield a file from an offset on, megabytes at a time; the next are read while some are in use."""
+    with path.open("rb", buffering=0) as file:
         file.seek(offset)
-        block = await asyncio.to_thread(file.read, _BATCH)
-        while block:
-            following = asyncio.create_task(_read(file))
+        content = await asyncio.to_thread(file.read, _BATCH)
+        while content:
+            following = asyncio.create_task(asyncio.to_thread(file.read, _BATCH))
             try:
-                yield block
+                yield content
             finally:
-                block = await following
-
-
-async def _read(file: BinaryIO) -> bytes:
-    return await asyncio.to_thread(file.read, _BATCH)
+                content = await following

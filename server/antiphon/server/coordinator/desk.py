@@ -39,7 +39,7 @@ class Desk:
     def __init__(self) -> None:
         """Begin with nothing to do."""
         self._tasks: dict[str, Task] = {}
-        self._waiting: dict[str, asyncio.Future[None]] = {}
+        self._waiting: dict[str, asyncio.Future[bool]] = {}
 
     def give(self, client: str, task: Task) -> None:
         """Put a task on the desk; it replaces the one before."""
@@ -53,6 +53,10 @@ class Desk:
             del self._tasks[client]
             self.wake(client)
 
+    def clear(self, client: str) -> None:
+        """Remove a task that is done; its client knows."""
+        self._tasks.pop(client, None)
+
     def task_of(self, client: str) -> Task | None:
         """Return what a client is to do."""
         return self._tasks.get(client)
@@ -63,28 +67,31 @@ class Desk:
 
     def wake(self, client: str) -> None:
         """Let the client's waiting call look again."""
-        waiting = self._waiting.pop(client, None)
-        if waiting is not None and not waiting.done():
-            waiting.set_result(None)
+        self._end_wait(client, True)
 
     def wake_all(self) -> None:
         """Let every waiting call look again."""
         for client in list(self._waiting):
             self.wake(client)
 
-    async def changed(self, client: str, timeout_s: float) -> None:
+    async def changed(self, client: str, timeout_s: float) -> bool:
         """Wait until something has changed for the client, or the time is up.
 
-        A second call of the same client wakes the first: only the newest waits.
+        Only the newest call of a client waits: False tells the one before to give up.
         """
-        self.wake(client)
-        future = asyncio.get_running_loop().create_future()
+        self._end_wait(client, False)
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting[client] = future
         try:
             async with asyncio.timeout(timeout_s):
-                await future
+                return await future
         except TimeoutError:
-            pass
+            return True
         finally:
             if self._waiting.get(client) is future:
                 del self._waiting[client]
+
+    def _end_wait(self, client: str, look_again: bool) -> None:
+        waiting = self._waiting.pop(client, None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(look_again)

@@ -10,7 +10,8 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -18,7 +19,7 @@ import structlog
 
 from antiphon.core.blob import Blob
 from antiphon.core.clock import Clock
-from antiphon.core.errors import ProtocolError
+from antiphon.core.errors import AntiphonError, ProtocolError
 from antiphon.core.events import (
     BytesMoved,
     ClientFailed,
@@ -29,6 +30,8 @@ from antiphon.core.events import (
     PhaseTimed,
     RoundUndone,
     Ticked,
+    UpdateReceived,
+    UpdateRejected,
 )
 from antiphon.core.wire import round_of
 from antiphon.server.actions import (
@@ -44,7 +47,7 @@ from antiphon.server.actions import (
 from antiphon.server.coordinator.desk import Desk, Measuring, Task, Training
 from antiphon.server.coordinator.evaluation import Evaluation
 from antiphon.server.coordinator.leases import Leases
-from antiphon.server.coordinator.submissions import Submissions
+from antiphon.server.coordinator.submissions import Ended, Submissions, Submitted
 from antiphon.server.federation import Federation
 from antiphon.server.round import next_deadline
 from antiphon.server.run_state import MAY_DELIVER, present
@@ -53,6 +56,7 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 _TICK_S = 0.25
+_MAX_REASON = 500
 _LINGER_S = 20.0  # for clients that are training what nobody waits for
 
 
@@ -76,6 +80,10 @@ class InHand:
 Answer = Task | Cancelled | Finish | None
 
 
+class _CountsAlready(AntiphonError):
+    """This very update has been accepted before."""
+
+
 class Engine:
     """One run, from its first open round to the end. `run` drives it; the rest are the clients' calls."""
 
@@ -93,7 +101,7 @@ class Engine:
         self.may_plan: Callable[[], str | None] = lambda: None
         self.on_verdict: Callable[[str], None] = lambda verdict: None
         self._told: set[str] = set()
-        self._actions: asyncio.Queue[Action] = asyncio.Queue()
+        self._actions: asyncio.Queue[Action | Evaluation] = asyncio.Queue()
         self._submissions = Submissions(federation, thread, self._take)
 
     async def run(self, min_clients: int) -> Finish:
@@ -160,16 +168,16 @@ class Engine:
             left = until - time.monotonic()
             if answer is not None or left <= 0 or self.draining:
                 return answer
-            await self.desk.changed(client, left)
+            if not await self.desk.changed(client, left):
+                return None  # the client has called again
 
     async def update(self, client: str, message: bytes) -> Reply:
         """Hand in a client's update; it is in the journal when this returns."""
-        if self.federation.was_accepted(client, message):
+        try:
+            submitted = await self._submissions.submit(partial(self._received, client, message))
+        except _CountsAlready:
             self.on_verdict("duplicate")
             return Reply(client, self.federation.machine.round, "duplicate")
-        submitted = await self._submissions.submit(
-            partial(self.federation.receive, client, message)
-        )
         for action in submitted.actions:
             if isinstance(action, Reply) and action.client == client:
                 log.info(
@@ -180,21 +188,32 @@ class Engine:
                 return action
         raise ProtocolError(f"the machine did not answer {submitted.event}")
 
+    def _received(self, client: str, message: bytes) -> UpdateReceived | UpdateRejected:
+        # In the federation's thread: the answer waits for the commit of the copy that counts.
+        if self.federation.was_accepted(client, message):
+            raise _CountsAlready
+        event = self.federation.receive(client, message)
+        if isinstance(event, UpdateRejected):  # its reason may hold the names that a peer has sent
+            return replace(event, reason=event.reason[:_MAX_REASON])
+        return event
+
     async def measured(self, measured: Evaluated) -> bool:
         """Take a client's measurement; False where nobody waits for it."""
         evaluation = self.evaluation
         if evaluation is None or not evaluation.take(measured):
             return False
-        self.desk.take_back(measured.client, Measuring, measured.round)
-        await self._submissions.submit(lambda: measured)
-        await self._conclude_if_done()
+        self.desk.clear(measured.client)
+        written = self._submissions.submit(lambda: measured)
+        self._end_evaluation_if_done()  # before any await: the caller may hang up
+        await written
         return True
 
     async def failed(self, client: str, number: int, evaluating: bool, reason: str) -> None:
         """A client cannot do its task."""
         log.warning("client failed", client=client, round=number, reason=reason)
         if evaluating:
-            await self._not_measured(client)
+            if self.evaluation is not None and self.evaluation.round == number:
+                self._not_measured(client)
         else:
             self.desk.take_back(client, Training, number)
             await self._submissions.submit(lambda: ClientFailed(client, number, reason))
@@ -229,13 +248,14 @@ class Engine:
         task = self.desk.task_of(client)
         if in_hand is None:
             return task
-        kind = Measuring if in_hand.evaluating else Training
-        if isinstance(task, kind) and task.round == in_hand.round:
-            return None
-        receipt = self.federation.machine.receipts.get(client)
-        if not in_hand.evaluating and receipt is not None and receipt.round == in_hand.round:
-            return None  # it is only hearing about it
-        return Cancelled(in_hand.round, "the round has closed without it")
+        if in_hand.evaluating:
+            wanted = isinstance(task, Measuring) and task.round == in_hand.round
+        else:  # the desk may lag behind: after a restart, and when a client is back
+            receipt = self.federation.machine.receipts.get(client)
+            wanted = self.federation.is_assigned(client, in_hand.round) or (
+                receipt is not None and receipt.round == in_hand.round
+            )
+        return None if wanted else Cancelled(in_hand.round, "the round has closed without it")
 
     async def _everyone_told(self, timeout_s: float) -> None:
         """Wait until all who are there have heard that the run is over."""
@@ -259,8 +279,10 @@ class Engine:
                 return action
             await self._perform(action)
 
-    async def _perform(self, action: Action) -> None:
+    async def _perform(self, action: Action | Evaluation) -> None:
         match action:
+            case Evaluation():
+                await self._conclude(action)
             case PlanRound():
                 await self._plan(action)
             case Assign():
@@ -319,19 +341,21 @@ class Engine:
             model = await self._in_thread(self.federation.model)
             for client in sorted(self.evaluation.waiting):
                 self.desk.give(client, Measuring(number, model, self.evaluation.deadline))
-        await self._conclude_if_done()
+        self._end_evaluation_if_done()
 
-    async def _not_measured(self, client: str) -> None:
+    def _not_measured(self, client: str) -> None:
         if self.evaluation is not None:
             self.evaluation.waiting.discard(client)
             self.desk.take_back(client, Measuring, self.evaluation.round)
-            await self._conclude_if_done()
+            self._end_evaluation_if_done()
 
-    async def _conclude_if_done(self) -> None:
-        evaluation = self.evaluation
-        if evaluation is None or evaluation.waiting:
-            return
-        self.evaluation = None  # before any await: it is concluded once
+    def _end_evaluation_if_done(self) -> None:
+        """Hand the evaluation over to the engine's own task: a client's call can be cut off anywhere."""
+        if self.evaluation is not None and not self.evaluation.waiting:
+            self._actions.put_nowait(self.evaluation)
+            self.evaluation = None
+
+    async def _conclude(self, evaluation: Evaluation) -> None:
         self._note_seconds(evaluation.round, "evaluation", self._clock.now() - evaluation.started_s)
         start = time.perf_counter()
         concluded = await self._in_thread(
@@ -353,7 +377,7 @@ class Engine:
                 await self._submissions.submit(Ticked)
             if self.evaluation is not None and now >= self.evaluation.deadline:
                 for client in sorted(self.evaluation.waiting):
-                    await self._not_measured(client)
+                    self._not_measured(client)
             for client in self.leases.expire():
                 await self._gone(client, "no sign of life within its lease")
 
@@ -363,12 +387,12 @@ class Engine:
         if task is not None:
             self.desk.take_back(client, type(task), task.round)
         log.info("client gone", client=client, reason=reason)
+        self._not_measured(client)
         await self._submissions.submit(lambda: ClientLeft(client, reason))
-        await self._not_measured(client)
 
     def _note(self, source: Callable[[], Event]) -> None:
-        task = asyncio.ensure_future(self._submissions.submit(source))
-        task.add_done_callback(_ignore)
+        with suppress(Ended):
+            self._submissions.submit(source).add_done_callback(_ignore)
 
     def _note_time(self, number: int, phase: str, start: float) -> None:
         self._note_seconds(number, phase, time.perf_counter() - start)
@@ -380,7 +404,7 @@ class Engine:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
 
-def _ignore(task: asyncio.Task[object]) -> None:
+def _ignore(task: asyncio.Future[Submitted]) -> None:
     """Fetch a note's error, if any: the submissions themselves raise what ends the run."""
     if not task.cancelled():
         task.exception()

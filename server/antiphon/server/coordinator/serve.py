@@ -7,6 +7,8 @@ SIGTERM and SIGINT drain: calls in progress are finished, the journal is closed,
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import resource
 import signal
 import time
@@ -25,6 +27,7 @@ from antiphon.core.config import RunConfig
 from antiphon.core.coordinator_settings import CoordinatorSettings, reloaded
 from antiphon.core.errors import ConfigError, UpdateError, UserError
 from antiphon.core.events import RunDescribed, RunEnded
+from antiphon.core.files import write_text
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder
 from antiphon.server import report
@@ -111,12 +114,20 @@ class Coordinator:
             self._handle_signals()
             if self._folder.space_file.exists():
                 self.admission.engine = await self._open(read_space(self._folder))
+            self._say_where(where, stack)
             self._on_listening(where)
             finish = await self._until_over()
             self._drain()
         if finish is not None:
             await asyncio.to_thread(self._conclude, finish)
         return finish
+
+    def _say_where(self, where: Listening, stack: AsyncExitStack) -> None:
+        if where.metrics is not None and self._settings.metrics is not None:
+            host = self._settings.metrics.rpartition(":")[0].replace("0.0.0.0", "127.0.0.1")
+            written = {"pid": os.getpid(), "status": f"{host}:{where.metrics}"}
+            write_text(self._folder.live_file, json.dumps(written) + "\n")
+            stack.callback(self._folder.live_file.unlink, missing_ok=True)
 
     def stop(self) -> None:
         """Drain, and let `run` return."""

@@ -215,7 +215,9 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServicer):
         self._count_refusals(client, engine.round, reply)
         if reply.verdict != "duplicate":
             self._moved(engine, client, "up", "update", len(request.update))
-        self._spool.forget(client)
+        with suppress(UpdateError):
+            if (blob := update_blob(request.update)) is not None:
+                self._spool.forget(client, blob)
         fault_points.reached("before acknowledgement")
         return _verdict(reply)
 

@@ -10,8 +10,8 @@ import asyncio
 import hashlib
 import os
 import shutil
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -43,12 +43,21 @@ class _Part:
 
     file: FileIO
     hash: hashlib._Hash
-    size: int
+    size: int = 0
+
+    def take_in(self) -> None:
+        """Hash what is there already; the next write goes behind it."""
+        while content := self.file.read(_READ_BYTES):
+            self.hash.update(content)
+            self.size += len(content)
 
     def write(self, content: bytes) -> None:
-        self.file.write(content)
-        self.hash.update(content)
-        self.size += len(content)
+        left = memoryview(content)
+        while left:  # a disk that becomes full takes a part of a write without an error
+            written = self.file.write(left)
+            self.hash.update(left[:written])
+            self.size += written
+            left = left[written:]
 
 
 class Spool:
@@ -58,7 +67,7 @@ class Spool:
         """Nothing is announced; what an earlier coordinator left on the disk is gone on with."""
         self._folder = folder
         self._announced: dict[str, Blob] = {}
-        self._uploading: dict[str, asyncio.Task[object]] = {}
+        self._at_work: dict[str, asyncio.Task[object]] = {}
         self.max_bytes, self.floor_bytes = max_bytes, floor_bytes
 
     async def announce(self, client: str, blob: Blob) -> int:
@@ -67,30 +76,26 @@ class Spool:
         Whoever announces is not uploading: what an upload before this one has received is settled first.
         Raises UpdateError for one that is too large, NoRoom where it would not fit on the disk.
         """
-        await self._settle(client, blob)
         if not 0 < blob.bytes <= self.max_bytes:
             raise UpdateError(f"an upload of {blob.bytes} bytes, expected 1 to {self.max_bytes}")
-        here = self._arrived(client, blob)
-        if self.free_bytes() - (blob.bytes - here) < self.floor_bytes:
-            raise NoRoom(
-                f"{self.free_bytes() / 1e6:.0f} MB free, {self.floor_bytes / 1e6:.0f} kept free"
-            )
-        if self._announced.get(client) != blob:
-            self._announced[client] = blob
-            self._remove_others(client, blob)
-        return here
+        async with self._alone(client):
+            here = await self._settled(client, blob)
+            self._check_room(blob.bytes - here)
+            if self._announced.get(client) != blob:
+                self._announced[client] = blob
+                self._remove_others(client, blob)
+            return here
 
     async def arrived(self, client: str, blob: Blob) -> int:
         """Return how many bytes of an announced blob are here. Raises NotAnnounced."""
-        await self._settle(client, blob)
-        if self._announced.get(client) != blob:
-            raise NotAnnounced("no update waits for this upload: hand the update in again first")
-        return self._arrived(client, blob)
+        async with self._alone(client):
+            return await self._arrived(client, blob)
 
-    def forget(self, client: str) -> None:
-        """Remove what a client has uploaded: it has become an update, or will not."""
-        self._announced.pop(client, None)
-        shutil.rmtree(self._folder.uploads(client), ignore_errors=True)
+    def forget(self, client: str, blob: Blob) -> None:
+        """Remove what a client has uploaded of a blob: it has become an update, or will not."""
+        if self._announced.get(client, blob) == blob:  # else a newer one is on its way
+            self._announced.pop(client, None)
+            shutil.rmtree(self._folder.uploads(client), ignore_errors=True)
 
     def free_bytes(self) -> int:
         """Return the free space of the run's disk."""
@@ -101,47 +106,73 @@ class Spool:
     ) -> int:
         """Write an upload that goes on at `offset`; return the bytes that are here when it ends.
 
-        The blob is whole, compared with its hash and on the disk once that is its size. A newer upload of
+        The blob is whole, compared with its hash and on the disk once that is its size. A newer call for
         the same client cancels this one. Raises NotAnnounced, UpdateError where offset, size or hash are
-        wrong, RunFolderError where the disk is full, and what `chunks` raises; what came before is kept.
+        wrong, NoRoom or RunFolderError where the disk is full, and what `chunks` raises; what came before
+        is kept.
         """
-        here = await self.arrived(client, blob)
-        if here == blob.bytes:
-            return here
-        if offset != here:
-            raise UpdateError(f"the upload goes on at {offset}, expected {here}: ask UploadStatus")
+        async with self._alone(client):
+            here = await self._arrived(client, blob)
+            if here == blob.bytes:
+                return here
+            if offset != here:
+                raise UpdateError(
+                    f"the upload goes on at {offset}, expected {here}: ask UploadStatus"
+                )
+            return await self._receive(client, blob, chunks)
+
+    @asynccontextmanager
+    async def _alone(self, client: str) -> AsyncIterator[None]:
+        """Be the only one that works on a client's files: ends who does, and is ended by the next."""
         task = asyncio.current_task()
         assert task is not None
-        self._uploading[client] = task
+        while (before := self._at_work.get(client)) is not None:
+            before.cancel()
+            await asyncio.wait([before])
+        self._at_work[client] = task
         try:
-            return await self._receive(client, blob, chunks)
+            yield
         finally:
-            if self._uploading.get(client) is task:
-                del self._uploading[client]
+            del self._at_work[client]
+
+    def _check_room(self, wanted: int = 0) -> None:
+        free = self.free_bytes()
+        if free - wanted < self.floor_bytes:
+            raise NoRoom(f"{free / 1e6:.0f} MB free, {self.floor_bytes / 1e6:.0f} kept free")
 
     async def _receive(self, client: str, blob: Blob, chunks: AsyncIterator[bytes]) -> int:
         with full_disk_is_said(self._folder.path):
-            part = await _whole(asyncio.to_thread(_opened, self._part_file(client, blob)))
+            part = _opened(self._part_file(client, blob))
             try:
-                await _write_all(part, chunks, blob.bytes)
+                await _whole(asyncio.to_thread(part.take_in))
+                await _write_all(part, chunks, blob.bytes, self._check_room)
             finally:
                 part.file.close()
             if part.size == blob.bytes:
                 await _whole(asyncio.to_thread(self._finish, client, blob, part))
         return part.size
 
-    async def _settle(self, client: str, blob: Blob) -> None:
-        """End the upload before this call, and finish one that only lacks its name."""
-        task = self._uploading.get(client)
-        if task is not None and task is not asyncio.current_task():
-            task.cancel()
-            await asyncio.wait([task])
+    async def _arrived(self, client: str, blob: Blob) -> int:
+        here = await self._settled(client, blob)
+        if self._announced.get(client) != blob:
+            raise NotAnnounced("no update waits for this upload: hand the update in again first")
+        return here
+
+    async def _settled(self, client: str, blob: Blob) -> int:
+        """Finish an upload that only lacks its name; return the bytes that are here."""
         file = self._part_file(client, blob)
         if file.is_file() and file.stat().st_size >= blob.bytes:
-            part = await _whole(asyncio.to_thread(_opened, file))
-            part.file.close()
             with suppress(UpdateError):  # not what was named: it begins again
-                await _whole(asyncio.to_thread(self._finish, client, blob, part))
+                await _whole(asyncio.to_thread(self._finish_left, client, blob, file))
+        if self._folder.upload_file(client, blob.sha256).is_file():
+            return blob.bytes
+        return file.stat().st_size if file.is_file() else 0
+
+    def _finish_left(self, client: str, blob: Blob, file: Path) -> None:
+        part = _opened(file)
+        with part.file:
+            part.take_in()
+        self._finish(client, blob, part)
 
     def _finish(self, client: str, blob: Blob, part: _Part) -> None:
         file = self._part_file(client, blob)
@@ -158,12 +189,6 @@ class Spool:
     def _part_file(self, client: str, blob: Blob) -> Path:
         return self._folder.uploads(client) / f"{blob.sha256}.part"
 
-    def _arrived(self, client: str, blob: Blob) -> int:
-        if self._folder.upload_file(client, blob.sha256).is_file():
-            return blob.bytes
-        part = self._part_file(client, blob)
-        return part.stat().st_size if part.is_file() else 0
-
     def _remove_others(self, client: str, blob: Blob) -> None:
         folder = self._folder.uploads(client)
         folder.mkdir(parents=True, exist_ok=True)
@@ -172,7 +197,9 @@ class Spool:
                 file.unlink(missing_ok=True)
 
 
-async def _write_all(part: _Part, chunks: AsyncIterator[bytes], size: int) -> None:
+async def _write_all(
+    part: _Part, chunks: AsyncIterator[bytes], size: int, check_room: Callable[[], None]
+) -> None:
     """Write what arrives, each batch while the next one arrives; nothing that has arrived is lost."""
     writing: asyncio.Future[None] | None = None
     loop = asyncio.get_running_loop()
@@ -185,6 +212,7 @@ async def _write_all(part: _Part, chunks: AsyncIterator[bytes], size: int) -> No
                 raise UpdateError(
                     f"the upload is longer than the {size} bytes that its message names"
                 )
+            check_room()
             pending.append(chunk)
             held += len(chunk)
             if held >= _BATCH_BYTES:
@@ -209,15 +237,9 @@ async def _whole(work: Awaitable[T]) -> T:
 
 
 def _opened(file: Path) -> _Part:
-    """Open a part to be gone on with; what is in it is hashed again."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    hashed, size = hashlib.sha256(), 0
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
-    stream = FileIO(descriptor, "r+")
-    while content := stream.read(_READ_BYTES):
-        hashed.update(content)
-        size += len(content)
-    return _Part(stream, hashed, size)
+    return _Part(FileIO(descriptor, "r+"), hashlib.sha256())
 
 
 def _sync(path: Path) -> None:

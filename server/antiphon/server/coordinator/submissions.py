@@ -58,13 +58,16 @@ class Submissions:
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue()
         self._closed = False
 
-    async def submit(self, source: Source) -> Submitted:
-        """Submit one event. Raises what `source` raised, RunFolderError if the disk is full, or Ended."""
+    def submit(self, source: Source) -> asyncio.Future[Submitted]:
+        """Submit one event, in the order of the calls; it happens even if nobody awaits it.
+
+        Raises Ended; the future raises what `source` raised, RunFolderError if the disk is full, or Ended.
+        """
         if self._closed:
             raise Ended("the run has ended")
         answer: asyncio.Future[Submitted] = asyncio.get_running_loop().create_future()
-        await self._queue.put(_Waiting(source, answer))
-        return await answer
+        self._queue.put_nowait(_Waiting(source, answer))
+        return answer
 
     async def run(self) -> None:
         """Write until cancelled. Raises RunFolderError where the journal cannot be written."""

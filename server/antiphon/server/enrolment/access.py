@@ -22,7 +22,7 @@ import structlog
 from cryptography import x509
 
 from antiphon.core.errors import AntiphonError
-from antiphon.core.identity import Caller, IdentityError, caller_of
+from antiphon.core.identity import UNREADABLE, Caller, IdentityError, caller_of
 from antiphon.server.enrolment.ledger import Ledger
 from antiphon.server.enrolment.registrar import serial_of
 
@@ -262,7 +262,7 @@ def _read(pem: bytes) -> _Credential:
     try:
         certificate = x509.load_pem_x509_certificate(pem)
         caller = caller_of(certificate)
-    except (ValueError, IdentityError) as error:
+    except (*UNREADABLE, IdentityError) as error:
         raise Denied(f"a certificate that names no client: {error}") from None
     start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     return _Credential(caller, serial_of(certificate), start.timestamp(), end.timestamp())

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from antiphon.core.home import fleet_folder
 from antiphon.server.enrolment.authority import Authority, open_authority, passphrase_of
-from antiphon.server.enrolment.ledger import Ledger
+from antiphon.server.enrolment.ledger import Ledger, ledger_file
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,6 @@ class Fleet:
 
 def open_fleet(home: Path) -> Fleet:
     """Open the fleet below `home`. Raises IdentityError where `antiphon ca init` has made none."""
-    folder = home / "fleet"
+    folder = fleet_folder(home)
     authority = open_authority(folder, passphrase_of())
-    return Fleet(folder, authority, Ledger(folder / "fleet.sqlite"))
+    return Fleet(folder, authority, Ledger(ledger_file(folder)))

@@ -9,16 +9,18 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from antiphon.core.errors import AntiphonError
 from antiphon.core.identity import (
+    UNREADABLE,
     Caller,
     IdentityError,
     PublicKey,
     caller_of,
+    is_issued_by,
     key_hash,
+    read_certificate,
     renewal_statement,
 )
 from antiphon.server.enrolment.authority import Authority
@@ -125,9 +127,9 @@ class Registrar:
     def _ours(self, certificate: x509.Certificate) -> tuple[Caller, PublicKey]:
         try:
             caller, key = caller_of(certificate), certificate.public_key()
-        except (IdentityError, ValueError):
+        except (IdentityError, *UNREADABLE):
             raise NotProven("the certificate names no client") from None
-        signed = any(_is_issued_by(certificate, root) for root in self.authority.roots)
+        signed = any(is_issued_by(certificate, root) for root in self.authority.roots)
         if not signed or caller != Caller(self.authority.fleet, "client", caller.name):
             raise NotProven("the certificate is not of a client of this fleet")
         if not is_accepted(key):
@@ -153,14 +155,6 @@ def _parsed(certificate: bytes) -> x509.Certificate:
     if len(certificate) > MAX_BYTES:
         raise BadRequest(f"a certificate of {len(certificate)} bytes, expected {MAX_BYTES} at most")
     try:
-        return x509.load_der_x509_certificate(certificate)
-    except ValueError:
-        raise BadRequest("not a certificate that can be read (X.509, DER)") from None
-
-
-def _is_issued_by(certificate: x509.Certificate, root: x509.Certificate) -> bool:
-    try:
-        certificate.verify_directly_issued_by(root)
-    except (ValueError, TypeError, InvalidSignature):
-        return False
-    return True
+        return read_certificate(certificate)
+    except IdentityError as error:
+        raise BadRequest(str(error)) from None

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TypeGuard
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from antiphon.core.errors import AntiphonError
-from antiphon.core.identity import PublicKey
+from antiphon.core.identity import UNREADABLE, PublicKey
 
 MAX_BYTES = 8 << 10
 """Of a request or of a certificate; ours have a few hundred."""
@@ -34,7 +34,7 @@ def requested_key(request: bytes) -> PublicKey:
         parsed = x509.load_der_x509_csr(request)
         key = parsed.public_key()
         genuine = parsed.is_signature_valid
-    except (ValueError, UnsupportedAlgorithm, InvalidSignature, TypeError):
+    except (*UNREADABLE, InvalidSignature):
         raise BadRequest("not a certificate request that can be read (PKCS #10, DER)") from None
     if not is_accepted(key):
         raise BadRequest("the key of a certificate request must be on the curve P-256, or Ed25519")

@@ -1,0 +1,100 @@
+"""`antiphon status`: where a run stands, why it waits, and who is there."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from antiphon.core.errors import RunFolderError
+from antiphon.core.journal import Journal
+from antiphon.core.run_folder import RunFolder
+from antiphon.server.round import replay
+from antiphon.server.run_state import RunState
+from antiphon.server.waiting import why_waiting
+
+_TIMEOUT_S = 3.0
+
+
+def show_status(run: Path | None, console: Console, *, as_json: bool) -> None:
+    """Print the status of a run; none: of the newest in `runs`. Raises RunFolderError."""
+    folder = RunFolder(run) if run is not None else _newest(Path("runs"))
+    status = _asked(folder) or _from_journal(folder)
+    if as_json:
+        sys.stdout.write(json.dumps(status) + "\n")
+        return
+    rounds = f"round {status['round']} of {status.get('rounds') or '?'}"
+    where = "live" if status["live"] else "no coordinator is running"
+    console.print(f"[bold]{escape(status['run_id'])}[/]: {status['phase']}, {rounds} ({where})")
+    console.print(escape(str(status["why"])), highlight=False, soft_wrap=True)
+    if status["clients"]:
+        console.print(_table(status["clients"]))
+
+
+def _newest(runs: Path) -> RunFolder:
+    found = [file.parent for file in runs.glob("*/journal.sqlite")]
+    if not found:
+        raise RunFolderError(f"no run in {runs.resolve()}: give the folder of a run")
+    return RunFolder(max(found, key=lambda each: (each / "journal.sqlite").stat().st_mtime))
+
+
+def _asked(folder: RunFolder) -> dict[str, Any] | None:
+    """Ask the coordinator itself; none: it is not running, or serves no status."""
+    try:
+        address = json.loads(folder.live_file.read_text())["status"]
+        with urllib.request.urlopen(f"http://{address}/status", timeout=_TIMEOUT_S) as answer:
+            status: dict[str, Any] = json.load(answer)
+    except (OSError, ValueError, KeyError, urllib.error.URLError):
+        return None
+    return {**status, "live": True} if status.get("run_id") == folder.run_id() else None
+
+
+def _from_journal(folder: RunFolder) -> dict[str, Any]:
+    with Journal.reading(folder.journal_file) as journal:
+        machine = replay((entry.event, entry.at_s) for entry in journal.read())
+    return {
+        "run_id": folder.run_id(),
+        "phase": machine.phase,
+        "round": machine.round,
+        "rounds": machine.run.rounds,
+        "why": why_waiting(machine, time.time()),
+        "clients": [_client(machine, name) for name in sorted(machine.clients)],
+        "live": False,
+    }
+
+
+def _client(machine: RunState, name: str) -> Mapping[str, Any]:
+    member, slot = machine.clients[name], machine.cohort.get(name)
+    return {
+        "name": name,
+        "present": member.present,
+        "examples": member.examples,
+        "in_round": slot.status if slot else None,
+    }
+
+
+def _table(clients: list[Mapping[str, Any]]) -> Table:
+    table = Table("client", "there", "last call", "examples", "this round", "doing", "device")
+    for each in clients:
+        silent, facts = each.get("silent_s"), each.get("facts", {})
+        steps = each.get("steps_done")
+        doing = f"round {each['working_on']}, step {steps}" if each.get("working_on") else ""
+        table.add_row(
+            escape(each["name"]),
+            "yes" if each["present"] else "no",
+            "" if silent is None else f"{silent:.0f} s ago",
+            str(each["examples"]),
+            each["in_round"] or "",
+            doing,
+            escape(str(facts.get("device_name") or facts.get("device") or "")),
+        )
+    return table

@@ -1,0 +1,120 @@
+"""Updates on their way from the outbox to the coordinator, until each has a final answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import structlog
+
+from antiphon.client.daemon.calls import Gone, HandInAgain, Refused, StartOver
+from antiphon.client.daemon.link import Link
+from antiphon.client.daemon.metrics import Metrics
+from antiphon.client.daemon.outbox import Entry, Outbox
+from antiphon.v1 import coordinator_pb2 as pb
+
+log = structlog.get_logger()
+
+_Verdict = pb.SubmitUpdateResponse
+_LONGEST_PAUSE_S = 30.0
+_MOST_AGAIN = 3  # a member whose update sends it back to Hello as often gives the update up
+
+
+class Delivery:
+    """Hands in what the outbox holds; the same bytes each time."""
+
+    def __init__(
+        self, link: Link, outbox: Outbox, metrics: Metrics, today: Callable[[], str]
+    ) -> None:
+        """today: the local date, YYYY-MM-DD."""
+        self._link, self._outbox, self._metrics, self._today = link, outbox, metrics, today
+        self._again: Counter[Entry] = Counter()
+        self.submitting = False
+        self._count()
+
+    def keep(self) -> None:
+        """Note that something was put into the outbox."""
+        self._count()
+
+    async def hand_in_all(self, run_id: str, *, joined: bool = True) -> None:
+        """Hand in every update of a run that waits, the oldest first. Raises as `hand_in`."""
+        for entry in self._outbox.entries():
+            if entry.run_id == run_id:
+                await self.hand_in(entry, joined=joined)
+
+    async def hand_in(self, entry: Entry, *, joined: bool = True) -> str:
+        """Hand in an update, with its blob where that is wanted; return the verdict's name.
+
+        It leaves the outbox with the final answer. Raises StartOver and NotAllowed, and keeps it then.
+        joined: this client is a member; while it is not, UNKNOWN is no final answer.
+        """
+        try:
+            verdict, reason = await self._answered(entry)
+        except (Refused, Gone) as refused:
+            verdict, reason = "REJECTED", str(refused)
+        except StartOver as error:
+            self._again[entry] += joined
+            if self._again[entry] < _MOST_AGAIN:
+                raise
+            verdict, reason = "REJECTED", str(error)
+        if verdict == "UNKNOWN" and not joined:
+            return verdict
+        self._outbox.remove(entry.run_id, entry.round)
+        self._count()
+        say = log.info if verdict in ("ACCEPTED", "DUPLICATE") else log.warning
+        say("update handed in", round=entry.round, verdict=verdict, reason=reason)
+        return verdict
+
+    async def _answered(self, entry: Entry) -> tuple[str, str]:
+        asked = 0
+        while True:
+            with self._in_submission():
+                response = await self._link.submit_update(entry.message)
+            if response.verdict != _Verdict.UPLOAD_FIRST:
+                return _name(response.verdict), response.reason
+            if entry.blob is None:
+                return "REJECTED", "the coordinator wants a blob that the update does not name"
+            if asked:  # it has arrived, and is wanted again: the coordinator may have lost its disk
+                await asyncio.sleep(min(_LONGEST_PAUSE_S, 0.5 * 2.0**asked))
+            asked += 1
+            try:
+                await self._upload(entry)
+            except HandInAgain as again:
+                log.info("upload not expected: handing in again", reason=str(again))
+
+    async def _upload(self, entry: Entry) -> None:
+        assert entry.blob is not None
+        sent = 0
+
+        def count(size: int) -> None:
+            nonlocal sent
+            sent += size
+
+        try:
+            await self._link.upload(
+                entry.run_id, entry.blob, self._outbox.path_of(entry.blob), count
+            )
+        finally:
+            if sent:
+                self._outbox.note_sent(self._today(), sent)
+
+    @contextmanager
+    def _in_submission(self) -> Iterator[None]:
+        """While the answer may be under way, the round's end is no reason to break off."""
+        self.submitting = True
+        try:
+            yield
+        finally:
+            self.submitting = False
+
+    def _count(self) -> None:
+        self._metrics.outbox.set(len(self._outbox.entries()))
+
+
+def _name(verdict: int) -> str:
+    try:
+        return _Verdict.Verdict.Name(verdict)
+    except ValueError:
+        return str(verdict)  # of a newer coordinator

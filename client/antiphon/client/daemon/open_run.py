@@ -1,0 +1,66 @@
+"""The run that a coordinator has open, as far as a client must understand it before it takes part."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from antiphon.client.daemon.policy import Terms
+from antiphon.core.errors import AntiphonError
+from antiphon.v1 import coordinator_pb2 as pb
+
+_STEPS_IN = {"lora": "training", "seeds": "seeds"}
+
+
+class Declined(AntiphonError):
+    """This client takes no part, for now; the message says why, to the log and to the coordinator."""
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A run and its terms. config: its plain values; model: of its base; steps: of a client's round."""
+
+    run_id: str
+    config: Mapping[str, Any]
+    config_hash: str
+    min_cohort: int
+    max_upload_bytes: int
+    method: str
+    model: str
+    steps: int
+
+    def terms(self, *, uploaded_today: int) -> Terms:
+        """Return what the run as a whole asks of a client."""
+        return Terms(
+            self.method,
+            self.model,
+            self.min_cohort,
+            self.steps,
+            uploaded_today=uploaded_today,
+        )
+
+
+def open_run(hello: pb.HelloResponse) -> OpenRun:
+    """Read what a coordinator says of its run. Raises Declined where it cannot be understood."""
+    try:
+        config = json.loads(hello.config)
+        method = str(config["method"])
+        model = str(config["model"]["model_name_or_path"])
+        steps = int(config[_STEPS_IN[method]]["max_steps"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise Declined(
+            f"this version does not understand the run's config ({type(error).__name__}: "
+            f"{str(error)[:100]}): upgrade antiphon here"
+        ) from None
+    return OpenRun(
+        run_id=hello.run_id,
+        config=config,
+        config_hash=hello.config_hash,
+        min_cohort=hello.min_cohort,
+        max_upload_bytes=hello.max_upload_bytes,
+        method=method,
+        model=model,
+        steps=steps,
+    )

@@ -1,0 +1,243 @@
+"""One task of a run: its model fetched, the work done by the trainer, the result handed in."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import grpc
+import structlog
+from google.protobuf.message import DecodeError
+
+from antiphon.client.daemon.calls import Gone, Refused
+from antiphon.client.daemon.delivery import Delivery
+from antiphon.client.daemon.link import Link
+from antiphon.client.daemon.metrics import Metrics
+from antiphon.client.daemon.open_run import OpenRun
+from antiphon.client.daemon.outbox import Entry, Outbox
+from antiphon.client.daemon.policy import Policy, Terms, permits
+from antiphon.client.daemon.trainer import Trainer, TrainerFailed
+from antiphon.client.daemon.transfers import named_blob
+from antiphon.client.trainer_protocol import Evaluate, Stepped, Train, Trained
+from antiphon.core.blob import Blob
+from antiphon.core.errors import AntiphonError, RunFolderError
+from antiphon.v1 import coordinator_pb2 as pb
+from antiphon.v1 import update_pb2
+
+log = structlog.get_logger()
+
+_CAUTION = 1.5  # an upload may take as many times what the measured rate promises
+_UPLINK_SHARE = 0.25  # of the downlink, where no upload has been measured yet
+_MOST_FOR_UPLOAD = 0.5  # of the time left
+_SCALAR_BYTES = 16
+
+
+class TaskFailed(AntiphonError):
+    """The task cannot be done here; the message is for the coordinator."""
+
+
+@dataclass
+class InHand:
+    """A task of a run. until: loop time at which its round closes, none: never."""
+
+    run: OpenRun
+    round: int
+    evaluating: bool
+    until: float | None
+    message: bytes = b""
+    model: update_pb2.Blob = field(default_factory=update_pb2.Blob)
+    steps_done: int = 0
+
+    @property
+    def kind(self) -> str:
+        """`train` or `evaluate`."""
+        return "evaluate" if self.evaluating else "train"
+
+
+def in_hand(run: OpenRun, response: pb.NextTaskResponse, arrived: float) -> InHand:
+    """Read a task that came at loop time `arrived`. Raises Refused where it cannot be read."""
+    evaluating = response.WhichOneof("task") == "evaluate"
+    task = response.evaluate if evaluating else response.train
+    until = arrived + task.deadline_ms / 1000 if task.deadline_ms else None
+    if evaluating:
+        return InHand(run, response.evaluate.round, True, until, model=response.evaluate.model)
+    message = response.train.assignment
+    try:
+        number = update_pb2.Assignment.FromString(message).round
+    except DecodeError:
+        raise Refused(
+            "an assignment that cannot be read", grpc.StatusCode.INVALID_ARGUMENT
+        ) from None
+    return InHand(run, number, False, until, message)
+
+
+class Workbench:
+    """Where tasks are done. folder: for models and results on their way."""
+
+    def __init__(
+        self,
+        link: Link,
+        trainer: Trainer,
+        outbox: Outbox,
+        delivery: Delivery,
+        metrics: Metrics,
+        folder: Path,
+        now: Callable[[], datetime],
+    ) -> None:
+        """now: the local time."""
+        self._link, self._trainer, self._outbox = link, trainer, outbox
+        self._delivery, self._metrics, self._now = delivery, metrics, now
+        self._models, self._out = folder / "models", folder / "out"
+        shutil.rmtree(self._out, ignore_errors=True)  # of a process that was killed
+        for model in self._models.glob("*"):
+            if not model.suffix:  # the machine may have lost power: its hash is compared before use
+                model.replace(model.with_name(f"{model.name}.part"))
+
+    async def train(self, task: InHand, policy: Policy) -> None:
+        """Carry out an assignment and hand in the update. Raises TaskFailed, StartOver, NotAllowed."""
+        assignment = update_pb2.Assignment.FromString(task.message)
+        blob = _checked(assignment, task.run)
+        self._permitted(task.run, policy, assignment, _expected_bytes(assignment))
+        entry, content = await self._trained(task, blob)
+        size = entry.blob.bytes if entry.blob else len(entry.message)
+        self._permitted(task.run, policy, assignment, size, begun=True)
+        if size > task.run.max_upload_bytes > 0:
+            raise TaskFailed(
+                f"the update has {size} bytes, the coordinator takes {task.run.max_upload_bytes}"
+            )
+        try:
+            await asyncio.to_thread(self._outbox.add, entry, content)
+        except RunFolderError as error:
+            raise TaskFailed(str(error)) from None
+        self._delivery.keep()
+        await self._delivery.hand_in(entry)
+
+    async def evaluate(self, task: InHand) -> None:
+        """Measure a model and hand in the figures. Raises TaskFailed, StartOver, NotAllowed."""
+        blob = named_blob(task.model)
+        model = await self._model(task.run.run_id, blob)
+        try:
+            done = await self._trainer.evaluate(Evaluate(str(model), blob.encoding))
+            await self._link.submit_evaluation(
+                task.run.run_id, task.round, done.examples, done.metrics
+            )
+        except (TrainerFailed, Refused) as error:
+            raise TaskFailed(str(error)) from None
+        log.info("evaluated", round=task.round, examples=done.examples)
+
+    async def _trained(self, task: InHand, blob: Blob) -> tuple[Entry, Path | None]:
+        model = await self._model(task.run.run_id, blob)
+        shutil.rmtree(self._out, ignore_errors=True)
+        self._out.mkdir(parents=True)
+        assignment = self._out / "assignment"
+        assignment.write_bytes(task.message)
+        seconds = self._seconds(task, blob.bytes)
+
+        def stepped(step: Stepped) -> None:
+            task.steps_done = step.step
+            log.debug("step", round=task.round, step=step.step, of=step.of, loss=step.loss)
+
+        start = asyncio.get_running_loop().time()
+        try:
+            trained = await self._trainer.train(
+                Train(str(assignment), str(model), str(self._out), seconds), stepped
+            )
+        except TrainerFailed as error:
+            raise TaskFailed(str(error)) from None
+        took = asyncio.get_running_loop().time() - start
+        self._metrics.training.inc(took)
+        log.info("trained", round=task.round, steps=trained.steps, seconds=round(took, 2))
+        return _entry(task, trained)
+
+    async def _model(self, run_id: str, blob: Blob) -> Path:
+        """Return the file of a model, fetched unless it is the one of the last task."""
+        path = self._models / blob.sha256
+        for other in self._models.glob("*"):
+            if other.name not in (path.name, f"{path.name}.part"):
+                other.unlink()
+        if not path.exists():
+            try:
+                await self._link.download(run_id, blob, path)
+            except (Gone, Refused) as error:
+                raise TaskFailed(f"cannot fetch the model: {error}") from None
+            except OSError as error:
+                raise TaskFailed(f"cannot keep the model in {self._models}: {error}") from None
+        return path
+
+    def _seconds(self, task: InHand, model_bytes: int) -> float | None:
+        """Return the time that training may take, so that the update is in before the round closes."""
+        if task.until is None:
+            return None
+        left = task.until - asyncio.get_running_loop().time()
+        if left <= 0:
+            raise TaskFailed("the round's time was over before its model had arrived")
+        size = 0 if task.run.method == "seeds" else model_bytes
+        return left - min(self._upload_s(size), _MOST_FOR_UPLOAD * left)
+
+    def _upload_s(self, size: int) -> float:
+        down = self._link.down_bytes_per_s
+        rate = self._link.up_bytes_per_s or (down and _UPLINK_SHARE * down)
+        return 1.0 + (_CAUTION * size / rate if rate else 0.0)
+
+    def _permitted(
+        self,
+        run: OpenRun,
+        policy: Policy,
+        assignment: update_pb2.Assignment,
+        size: int,
+        *,
+        begun: bool = False,
+    ) -> None:
+        """Raise TaskFailed where the owner forbids it; begun: the hours do not count any more."""
+        now = self._now()
+        terms = Terms(
+            method=assignment.method,
+            model=run.model,
+            min_cohort=run.min_cohort,
+            steps=assignment.steps,
+            upload_bytes=size,
+            uploaded_today=self._outbox.sent_on(now.date().isoformat()),
+        )
+        if begun:
+            policy = policy.model_copy(update={"hours": [], "days": []})
+        if (reason := permits(policy, terms, now)) is not None:
+            raise TaskFailed(reason)
+
+
+def _checked(assignment: update_pb2.Assignment, run: OpenRun) -> Blob:
+    if assignment.run_id != run.run_id:
+        raise TaskFailed(f"an assignment of the run {assignment.run_id[:64]!r}, not {run.run_id!r}")
+    if assignment.method != run.method:
+        raise TaskFailed(f"an assignment of method {assignment.method[:16]!r}, not {run.method!r}")
+    try:
+        return named_blob(assignment.model)
+    except Refused as error:
+        raise TaskFailed(str(error)) from None
+
+
+def _expected_bytes(assignment: update_pb2.Assignment) -> int:
+    """Return about how many bytes the update will have: as many as the model, or a few a step."""
+    if assignment.method == "seeds":
+        return _SCALAR_BYTES * assignment.steps
+    return int(assignment.model.bytes)
+
+
+def _entry(task: InHand, trained: Trained) -> tuple[Entry, Path | None]:
+    """Read what the trainer has written, and compare it with what was asked for."""
+    try:
+        message = Path(trained.update).read_bytes()
+        update = update_pb2.Update.FromString(message)
+        content = Path(trained.blob) if trained.blob is not None else None
+        blob = named_blob(update.tensors) if update.HasField("tensors") else None
+        size = content.stat().st_size if content is not None else None
+    except (OSError, DecodeError, Refused) as error:
+        raise TaskFailed(f"the trainer's result cannot be read: {error}") from None
+    if (update.run_id, update.round) != (task.run.run_id, task.round):
+        raise TaskFailed(f"the trainer's result is of round {update.round}, not {task.round}")
+    if size != (blob.bytes if blob else None):
+        raise TaskFailed(f"the trainer's result names {blob}, its file has {size} bytes")
+    return Entry(task.run.run_id, task.round, message, blob), content

@@ -1,0 +1,117 @@
+"""A trainer of numpy alone, for tests and benchmarks: it "trains" in no time, and the same way every time.
+
+What it returns follows from the assignment and the model it was given, so that a run whose processes are
+killed at any step ends with the same adapter as one that was left alone. Its space is set by the data
+file: {"factors": {name: [rows, columns]}} or {"weights": {...}}, with `examples`, and `step_s` to be slow.
+
+    trainer: [python, -m, tests.network.numpy_trainer]
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from antiphon.client.trainer_protocol import (
+    Evaluate,
+    Evaluated,
+    Prepare,
+    Prepared,
+    Stepped,
+    Train,
+    Trained,
+)
+from antiphon.client.worker_process import Answers, OnStep, Requests, claim_streams, serve
+from antiphon.core import golden
+from antiphon.core.coefficients import SeedCoefficients
+from antiphon.core.files import write_bytes
+from antiphon.core.types import Assignment, LoraUpdate, Params, Payload, Scalars, Update
+from antiphon.core.wire import pack_update, unpack_assignment, unpack_model
+from antiphon.v1 import coordinator_pb2, update_pb2
+
+
+class NumpySession:
+    """See worker_process.Session."""
+
+    def prepare(self, request: Prepare) -> Prepared:
+        """Read the shapes; take part as a machine that draws the golden directions."""
+        self._client = request.client
+        self._data: Mapping[str, Any] = json.loads(Path(request.data["dataset"]).read_text())
+        shapes = {
+            kind: [
+                coordinator_pb2.MatrixShape(name=name, rows=rows, columns=columns)
+                for name, (rows, columns) in self._data.get(kind, {}).items()
+            ]
+            for kind in ("factors", "weights")
+        }
+        space = coordinator_pb2.SpaceReport(**shapes, model_parameters=1, model_digest=b"\0" * 32)
+        told = coordinator_pb2.Capabilities(
+            device_kind="cpu", device_name="numpy", tokens_per_s=1e6, golden=dict(golden.GOLDEN)
+        )
+        return Prepared(
+            int(self._data["examples"]), 10, told.SerializeToString(), space.SerializeToString()
+        )
+
+    def train(self, request: Train, on_step: OnStep) -> Trained:
+        """Write an update that follows from the assignment and the model."""
+        message = Path(request.assignment).read_bytes()
+        run_id = update_pb2.Assignment.FromString(message).run_id
+        assignment, blob = unpack_assignment(message, self._client, run_id)
+        model = unpack_model(Path(request.model), blob.encoding)
+        for step in range(1, assignment.steps + 1):
+            time.sleep(float(self._data.get("step_s", 0.0)))
+            on_step(Stepped(step, assignment.steps, 1.0))
+        update = Update(
+            self._client,
+            assignment.round,
+            int(self._data["examples"]),
+            assignment.steps,
+            _payload(assignment, model),
+            {"loss": 1.0},
+        )
+        packed = pack_update(update, run_id)
+        out = Path(request.out)
+        write_bytes(out / f"update-{assignment.round}.binpb", packed.message)
+        content = None
+        if packed.content is not None:
+            content = out / f"update-{assignment.round}.safetensors"
+            write_bytes(content, packed.content)
+        name = str(content) if content else None
+        return Trained(str(out / f"update-{assignment.round}.binpb"), name, assignment.steps)
+
+    def evaluate(self, request: Evaluate, on_batch: Callable[[], None]) -> Evaluated:
+        """Call the model's hash its loss."""
+        digest = hashlib.sha256(Path(request.model).read_bytes()).digest()
+        return Evaluated(10, {"loss": 1.0 + digest[0] / 256})
+
+
+def _payload(assignment: Assignment, model: Params | SeedCoefficients) -> Payload:
+    rng = np.random.Generator(np.random.Philox(key=[assignment.seed, assignment.round]))
+    if isinstance(model, SeedCoefficients):
+        index = rng.integers(0, model.num_seeds, assignment.steps).astype(np.uint32)
+        return Scalars(index, rng.normal(size=assignment.steps).astype(np.float32))
+    return LoraUpdate(
+        {
+            name: np.float32(0.9) * rng.standard_normal(model[name].shape, dtype=np.float32)
+            + np.float32(0.1) * model[name]
+            for name in sorted(model)
+        }
+    )
+
+
+def main() -> None:
+    """Serve until stdin ends."""
+    import os
+
+    lines, out = claim_streams()
+    serve(NumpySession(), Requests(lines, on_end=lambda: os._exit(0)), Answers(out))
+
+
+if __name__ == "__main__":
+    main()

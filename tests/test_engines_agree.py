@@ -1,0 +1,62 @@
+"""The same config and seeds end with the same adapter, bit for bit, whatever the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from tests.network.fleet import ProcessFleet
+
+from antiphon.cli.split import split_run
+from antiphon.core.config import validate
+from antiphon.core.run_folder import RunFolder
+from antiphon.simulation.run import load_split, simulate
+
+
+@contextmanager
+def fleet_of(folder: Path, values: dict[str, Any]) -> Iterator[ProcessFleet]:
+    """A fleet whose processes do not outlive the block."""
+    fleet = ProcessFleet(folder, values)
+    try:
+        yield fleet
+    finally:
+        fleet.close()
+
+
+def run_daemons(folder: Path, values: dict[str, Any]) -> RunFolder:
+    """Run a config on real daemons, each with its share of the rows as `antiphon split` writes it."""
+    with fleet_of(folder, values) as fleet:
+        split_run(fleet.run_file, (), folder / "shares", Console(quiet=True))
+        shares = sorted((folder / "shares").glob("*.jsonl"))
+        fleet.serve()
+        fleet.wait_until_served()
+        fleet.enrol(*(share.stem for share in shares))
+        for share in shares:
+            fleet.client(share.stem, share, threads=1)
+        for share in shares:
+            assert fleet.wait(share.stem, 300) == 0, fleet.log(share.stem)
+        assert fleet.wait("coordinator", 60) == 0, fleet.log("coordinator")
+        return fleet.run_folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["lora", "seeds"])
+def test_a_simulation_and_real_daemons_agree(
+    method: str, tiny_values: dict[str, Any], tmp_path: Path
+) -> None:
+    """Four daemons over mutual TLS end with the simulation's adapter."""
+    one_thread = {**tiny_values.get("engine", {}), "threads": 1}
+    values = tiny_values | {"method": method, "engine": one_thread}
+    values["cohort"] = {"min_clients": 4}
+    config = validate(values)
+
+    simulated = simulate(config, load_split(config))
+    served = run_daemons(tmp_path / "fleet", values)
+
+    ours, theirs = (each.adapter(config.rounds) / "adapter_model.safetensors"
+                    for each in (simulated, served))  # fmt: skip
+    assert ours.read_bytes() == theirs.read_bytes()
