@@ -2,7 +2,8 @@
 
 What it returns follows from the assignment and the model it was given, so that a run whose processes are
 killed at any step ends with the same adapter as one that was left alone. Its space is set by the data
-file: {"factors": {name: [rows, columns]}} or {"weights": {...}}, with `examples`, and `step_s` to be slow.
+file: {"factors": {name: [rows, columns]}} or {"weights": {...}}, with `examples`, `step_s` to be slow, and
+`constant` to send the same number everywhere, which takes no time to draw.
 
     trainer: [python, -m, tests.network.numpy_trainer]
 """
@@ -72,7 +73,7 @@ class NumpySession:
             assignment.round,
             int(self._data["examples"]),
             assignment.steps,
-            _payload(assignment, model),
+            self._payload(assignment, model),
             {"loss": 1.0},
         )
         packed = pack_update(update, run_id)
@@ -84,6 +85,13 @@ class NumpySession:
             write_bytes(content, packed.content)
         name = str(content) if content else None
         return Trained(str(out / f"update-{assignment.round}.binpb"), name, assignment.steps)
+
+    def _payload(self, assignment: Assignment, model: Params | SeedCoefficients) -> Payload:
+        constant = self._data.get("constant")
+        if constant is None or isinstance(model, SeedCoefficients):
+            return _payload(assignment, model)
+        value = np.float32(constant)
+        return LoraUpdate({name: np.full(model[name].shape, value) for name in sorted(model)})
 
     def evaluate(self, request: Evaluate, on_batch: Callable[[], None]) -> Evaluated:
         """Call the model's hash its loss."""

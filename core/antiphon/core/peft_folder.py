@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from antiphon.core import fault_points
 from antiphon.core.files import written_whole
 from antiphon.core.tensors import to_bytes
 from antiphon.core.types import Params
@@ -46,6 +47,7 @@ def write_peft_folder(path: Path, factors: Params, shape: AdapterShape) -> None:
         part.mkdir()
         config = json.dumps(adapter_config(factors, shape), indent=2, sort_keys=True)
         (part / "adapter_config.json").write_text(config + "\n", encoding="utf-8")
+        fault_points.reached("during publish")
         (part / "adapter_model.safetensors").write_bytes(to_bytes(factors))
 
 

@@ -6,7 +6,10 @@ without holding a hundred updates.
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,36 +22,56 @@ from antiphon.core.types import AnyArray, FloatArray, Params, State
 
 
 class LazyTensors(Mapping[str, FloatArray]):
-    """A safetensors file as a mapping; each look-up reads that tensor from the disk."""
+    """A safetensors file as a mapping; each look-up reads that tensor from the disk.
+
+    The file's header is read once, and no file stays open or mapped.
+    """
 
     def __init__(self, path: Path) -> None:
         """Read the names, no tensor. Raises UpdateError for anything but safetensors of float32."""
         self.path = path
         try:
-            with safe_open(path, framework="np") as file:
-                self._names = sorted(file.keys())
-                types = {name: file.get_slice(name).get_dtype() for name in self._names}
+            with safe_open(path, framework="np"):  # compares the header with the file
+                self._places = _places(path)
         except SafetensorError as error:
             raise UpdateError(f"not a safetensors file: {error}") from error
-        for name, dtype in types.items():
-            if dtype != "F32":
-                raise UpdateError(f"{name[:80]} is {dtype}, expected float32 (F32)")
 
     def __getitem__(self, name: str) -> FloatArray:
         """Read one tensor."""
-        if name not in self._names:
-            raise KeyError(name)
-        with safe_open(self.path, framework="np") as file:
-            tensor: FloatArray = file.get_tensor(name)
+        place = self._places[name]
+        read = np.fromfile(self.path, "<f4", math.prod(place.shape), offset=place.offset)
+        tensor: FloatArray = read.reshape(place.shape)
         return tensor
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names, sorted."""
-        return iter(self._names)
+        return iter(self._places)
 
     def __len__(self) -> int:
         """Return the number of tensors."""
-        return len(self._names)
+        return len(self._places)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where in its file a tensor begins, in bytes, and its shape."""
+
+    offset: int
+    shape: tuple[int, ...]
+
+
+def _places(path: Path) -> dict[str, _Place]:
+    # The format: the header's size as a little-endian uint64, the header as JSON, then the tensors.
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+    places = {}
+    for name in sorted(set(header) - {"__metadata__"}):
+        tensor = header[name]
+        if tensor["dtype"] != "F32":
+            raise UpdateError(f"{name[:80]} is {tensor['dtype']}, expected float32 (F32)")
+        places[name] = _Place(8 + size + tensor["data_offsets"][0], tuple(tensor["shape"]))
+    return places
 
 
 def to_bytes(tensors: Mapping[str, AnyArray]) -> bytes:

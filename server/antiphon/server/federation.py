@@ -257,7 +257,6 @@ class Federation:
         if number and "loss" in means and (undone := self.undo_if_exploded(number, means["loss"])):
             return undone
         if self.adapter_is_due(number):
-            fault_points.reached("during publish")
             self.save_adapter(number)
         return RoundEvaluated(number, means)
 

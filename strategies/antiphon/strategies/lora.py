@@ -18,6 +18,7 @@ from antiphon.strategies.aggregation.contribution import Aggregation, Contributi
 from antiphon.strategies.aggregation.restrict import restrict
 from antiphon.strategies.method import Folded, ServerMethod, in_order
 from antiphon.strategies.server_opt.optimizers import ServerOptimizer
+from antiphon.strategies.server_opt.transform import Tensors
 from antiphon.strategies.state import prefixed, under
 
 
@@ -79,19 +80,22 @@ def _download(settings: _Lora, state: State, r: int) -> dict[str, FloatArray]:
 
 def _fold(settings: _Lora, state: State, updates: Iterable[Update], learning_rate: float) -> Folded:
     start = _params(state)
-    contributions = _contributions(settings, state, in_order(updates))
+    contributions = _contributions(settings, state, start, in_order(updates))
     aggregated = settings.aggregation.aggregate(start, settings.scale(settings.r), contributions)
     delta = {name: aggregated.params[name] - start[name] for name in start}
     opt, params = settings.optimizer.apply(under("opt", state), start, delta)
     report = {
         "aggregation_error": aggregated.error,
-        "update_norm": _distance(start, {name: params[name].astype(np.float32) for name in params}),
+        "update_norm": _distance(start, params),
     }
     return Folded(prefixed("params", params) | prefixed("opt", opt), report)
 
 
-def _contributions(settings: _Lora, state: State, updates: Iterable[Update]) -> list[Contribution]:
-    starts: dict[int, Params] = {}
+def _contributions(
+    settings: _Lora, state: State, start: Params, updates: Iterable[Update]
+) -> list[Contribution]:
+    # Whoever has the global rank starts from the very same object: an aggregation reads it once.
+    starts: dict[int, Params] = {settings.r: start}
     contributions = []
     for update in updates:
         r = settings.rank_of(update.client)
@@ -115,8 +119,10 @@ def _delta_of(update: Update) -> Params:
 
 
 def _params(state: State) -> dict[str, FloatArray]:
-    return {name: value.astype(np.float32) for name, value in under("params", state).items()}
+    params = under("params", state).items()
+    return {name: value.astype(np.float32, copy=False) for name, value in params}
 
 
-def _distance(one: Params, other: Params) -> float:
-    return float(np.sqrt(sum(np.sum((one[n].astype(np.float64) - other[n]) ** 2) for n in one)))
+def _distance(one: Tensors, other: Tensors) -> float:
+    apart = (np.subtract(one[name], other[name], dtype=np.float64) for name in one)
+    return float(np.sqrt(sum(np.sum(np.square(each, out=each)) for each in apart)))

@@ -263,3 +263,20 @@ def test_new_channel_lets_the_old_finish() -> None:
         assert proxy.connections == 2
 
     assert len(over_link(body).seen("NextTask")) == 1
+
+
+def test_failing_call_is_not_hurried_by_others() -> None:
+    """A call that fails again and again backs off, though other calls succeed in between."""
+
+    async def body(script: Script, link: Link, proxy: Proxy) -> None:
+        script.failures["SubmitUpdate"].extend([Failure(CODE.UNKNOWN)] * 1000)
+        failing = asyncio.create_task(link.submit_update(b""))
+        until = asyncio.get_running_loop().time() + 1.0
+        while asyncio.get_running_loop().time() < until:
+            await link.hello()
+        failing.cancel()
+
+    script = over_link(body)
+
+    # U(0, 0.1 s) on average every 50 ms; from the start again each time it would be every 10 ms.
+    assert len(script.seen("SubmitUpdate")) < 50

@@ -46,6 +46,7 @@ class Stage:
         default_factory=lambda: ClientSettings(data=LocalData(dataset="ours"))
     )
     now: datetime = NOON
+    patience_s: float = 10.0
     link: Link = field(init=False)
     trainer: Trainer = field(init=False)
     session: Session = field(init=False)
@@ -96,7 +97,9 @@ class Stage:
     def _assemble(self, outbox: Outbox) -> None:
         environment = {"SCRIPTED_TRAINER_LOG": str(self.trainer_log), "PYTHONPATH": PATHS}
         self.trainer = Trainer(TRAINER, log=structlog.get_logger(), environment=environment)
-        delivery = Delivery(self.link, outbox, self.metrics, lambda: f"{self.now:%Y-%m-%d}")
+        delivery = Delivery(
+            self.link, outbox, self.metrics, lambda: f"{self.now:%Y-%m-%d}", self.patience_s
+        )
         bench = Workbench(
             self.link,
             self.trainer,
@@ -460,3 +463,37 @@ def test_hopeless_run_is_not_loaded_again(stage: Stage) -> None:
     stage.play(body)
 
     assert len(stage.requests("prepare")) == 1
+
+
+def test_model_is_checked_again_after_a_restart(stage: Stage) -> None:
+    """A model on the disk counts after a restart only if it still has its hash."""
+    for _ in range(2):
+        stage.script.give(evaluate_task(stage.script))
+        stage.script.give(over())
+        stage.play(run_to_the_end)
+        (model,) = (stage.folder / "work" / "models").iterdir()
+        model.write_bytes(b"wrong")
+        stage.script.news = asyncio.Event()
+
+    assert [request.offset for request in stage.script.seen("Download")] == [0, 0]
+
+
+def test_update_without_an_answer_does_not_stop_the_client(stage: Stage) -> None:
+    """A coordinator that fails on an update gets it again later; meanwhile other work is done."""
+    stage.patience_s = 0.3
+    stage.script.failures["SubmitUpdate"].extend([Failure(grpc.StatusCode.UNKNOWN)] * 1000)
+
+    async def body(stage: Stage) -> None:
+        stage.script.give(train_task(stage.script))
+        stage.script.give(evaluate_task(stage.script))
+        running = asyncio.create_task(stage.session.run())
+        await stage.script.until(lambda: stage.script.seen("SubmitEvaluation"))
+        stage.script.failures.clear()
+        await stage.script.until(lambda: stage.script.updates)
+        stage.script.give(over())
+        await running
+
+    stage.play(body)
+
+    assert len(stage.requests("train")) == 1
+    assert stage.outbox().entries() == []

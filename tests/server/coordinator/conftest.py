@@ -29,7 +29,14 @@ from antiphon.core.events import Event
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder, create
 from antiphon.core.types import LoraUpdate, Scalars, Update
-from antiphon.core.wire import Packed, pack_blob, pack_update, unpack_assignment, update_blob
+from antiphon.core.wire import (
+    Packed,
+    pack_blob,
+    pack_update,
+    unpack_assignment,
+    unpack_model,
+    update_blob,
+)
 from antiphon.server.coordinator.engine import Engine
 from antiphon.server.coordinator.leases import Leases
 from antiphon.server.coordinator.serve import Coordinator, Listening
@@ -84,7 +91,7 @@ async def engine_of(
 async def until(condition: Callable[[], object], timeout_s: float = PATIENCE_S) -> None:
     """Return as soon as a condition holds."""
     async with asyncio.timeout(timeout_s):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 (conditions of code that has no event to tell)
             await asyncio.sleep(0.005)
 
 
@@ -133,7 +140,7 @@ def serve(fleet: Fleet, tiny_config: Callable[..., RunConfig], tmp_path: Path) -
     async def serve(*overrides: str, folder: RunFolder | None = None, **settings: Any) -> Any:
         config = tiny_config("evaluation.before_first_round=false", "lora.r=4", *overrides)
         made = folder or create(tmp_path / "runs", "run", resolved(config), config_hash(config))
-        ports = {"listen": "127.0.0.1:0", "enrolment": "127.0.0.1:0", "metrics": "127.0.0.1:0"}
+        ports = {"listen": "127.0.0.1:0", "enrolment": "127.0.0.1:0", "metrics": None}
         chosen = CoordinatorSettings(**{**ports, "drain_s": 0.5, **settings})
         listening: asyncio.Future[Listening] = asyncio.get_running_loop().create_future()
         with Journal.writing(made.journal_file) as journal:
@@ -182,7 +189,7 @@ class Site:
             space=space_report(self.running.config),
         )
         for key, value in changes.items():
-            if hasattr(value, "CopyFrom") or isinstance(value, pb.SpaceReport):
+            if hasattr(value, "CopyFrom"):
                 getattr(request, key).CopyFrom(value)
             else:
                 setattr(request, key, value)
@@ -234,13 +241,19 @@ class Site:
         answer = await self.stub.Upload(chunks(), timeout=PATIENCE_S)
         return int(answer.offset)
 
+    async def arrived(self, blob: Blob) -> int:
+        """Ask how much of a blob is there."""
+        request = pb.UploadStatusRequest(run_id=self.run_id, blob=pack_blob(blob))
+        return int((await self.stub.UploadStatus(request, timeout=PATIENCE_S)).offset)
+
     async def deliver(self, packed: Packed) -> Any:
         """Hand an update in, with its blob."""
         answer = await self.submit(packed.message)
         if answer.verdict == pb.SubmitUpdateResponse.UPLOAD_FIRST:
             blob = update_blob(packed.message)
-            assert blob is not None and packed.content is not None
-            await self.upload(packed.content, blob)
+            assert blob is not None
+            assert packed.content is not None
+            await self.upload(packed.content, blob, await self.arrived(blob))
             answer = await self.submit(packed.message)
         return answer
 
@@ -257,10 +270,39 @@ class Site:
         )
         return await self.stub.SubmitEvaluation(request, timeout=PATIENCE_S)
 
+    async def play(self) -> None:
+        """Be a good client until the run is over: the same values whenever and however often asked."""
+        await self.join()
+        until = time.monotonic() + PATIENCE_S
+        while time.monotonic() < until:
+            answer = await self.poll(wait_s=1.0)
+            match answer.WhichOneof("task"):
+                case "train":
+                    asked, _ = unpack_assignment(answer.train.assignment, self.name, self.run_id)
+                    value = 0.01 * asked.round + 0.001 * len(self.name)
+                    await self.deliver(self.update(answer.train.assignment, value))
+                case "evaluate":
+                    request = pb.SubmitEvaluationRequest(
+                        run_id=self.run_id, round=answer.evaluate.round, examples=20,
+                        metrics={"loss": 2.0 + 0.1 * len(self.name)},
+                    )  # fmt: skip
+                    await self.stub.SubmitEvaluation(request, timeout=PATIENCE_S)
+                case "over":
+                    return
+        raise AssertionError(f"the run is not over within {PATIENCE_S} s")
+
     async def download(self, sha256: bytes, offset: int = 0) -> bytes:
         """Fetch a model."""
         request = pb.DownloadRequest(run_id=self.run_id, sha256=sha256, offset=offset)
-        return b"".join([chunk.content async for chunk in self.stub.Download(request)])
+        stream = self.stub.Download(request, timeout=PATIENCE_S)
+        return b"".join([chunk.content async for chunk in stream])
+
+    async def model_of(self, task: Any, folder: Path) -> Any:
+        """Fetch and unpack the model that a training task starts from."""
+        _, blob = unpack_assignment(task.assignment, self.name, self.run_id)
+        file = folder / blob.sha256
+        file.write_bytes(await self.download(bytes.fromhex(blob.sha256)))
+        return unpack_model(file, blob.encoding)
 
 
 def space_report(config: RunConfig, digest: bytes = b"\1" * 32) -> pb.SpaceReport:
@@ -298,18 +340,26 @@ def certify(fleet: Fleet, name: str, ttl_s: float = 3600.0) -> tuple[bytes, byte
     )
 
 
-Visit = Callable[..., Awaitable[Site]]
+async def refusal(call: Awaitable[object]) -> tuple[grpc.StatusCode, str]:
+    """Return how a call is refused: its status and the reason that the caller sees."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return caught.value.code(), str(caught.value.details())
+
+
+def channel_of(running: Running, shown: tuple[bytes, bytes] | None) -> grpc.aio.Channel:
+    """A channel that trusts the fleet and shows this key and certificate, PEM."""
+    root = running.fleet.authority.roots[0].public_bytes(serialization.Encoding.PEM)
+    credentials = grpc.ssl_channel_credentials(root, *(shown or ()))
+    return secure_channel(running.address, credentials, "testers")
 
 
 @asynccontextmanager
 async def sites(running: Running, *names: str) -> AsyncIterator[tuple[Site, ...]]:
     """Enrolled clients with open channels, until the block ends."""
-    made = []
-    root = running.fleet.authority.roots[0].public_bytes(serialization.Encoding.PEM)
-    for name in names:
-        key, certificate = certify(running.fleet, name)
-        credentials = grpc.ssl_channel_credentials(root, key, certificate)
-        made.append(Site(name, running, secure_channel(running.address, credentials, "testers")))
+    made = [
+        Site(name, running, channel_of(running, certify(running.fleet, name))) for name in names
+    ]
     try:
         yield tuple(made)
     finally:

@@ -285,7 +285,9 @@ def test_a_failure_is_journalled_and_the_client_is_not_waited_for(new_federation
     with new_federation("cohort.quorum=1") as federation:
         asyncio.run(scenario(federation))
 
-        assert journalled(federation.folder, ClientFailed) == [ClientFailed("north", 1, "no memory")]
+        assert journalled(federation.folder, ClientFailed) == [
+            ClientFailed("north", 1, "no memory")
+        ]
 
 
 def test_an_update_of_a_closed_round_is_late_and_costs_nothing(new_federation):

@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 import pytest
 
 from antiphon.core import fault_points
-from antiphon.core.clock import VirtualClock
 from antiphon.core.errors import RunFolderError, UpdateError
 from antiphon.core.events import ClientJoined, RunStarted
 from antiphon.core.journal import Journal

@@ -30,6 +30,10 @@ class Backoff:
             return min(hint_s, _LONGEST_HINT_S)
         return self._rng.uniform(0.0, ceiling)
 
+    def another(self) -> Backoff:
+        """Return one of the same kind, without a failure."""
+        return Backoff(self._rng, base_s=self._base_s, cap_s=self._cap_s)
+
     def reset(self) -> None:
         """A call has succeeded: the next wait is a short one."""
         self.failures = 0

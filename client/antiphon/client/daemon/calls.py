@@ -98,10 +98,12 @@ class Caller:
     def __init__(
         self, connect: Callable[[], grpc.aio.Channel], backoff: Backoff, metrics: Metrics
     ) -> None:
-        """connect: opens a channel, with the certificate of now."""
+        """connect: opens a channel, with the certificate of now; backoff: each call gets one like it, so
+        that one which fails for long is not hurried by others that succeed.
+        """
         self._connect, self._backoff, self._metrics = connect, backoff, metrics
         self._connection = self._opened()
-        self._said = float("-inf")
+        self._said, self._complained = float("-inf"), False
 
     async def reconnect(self) -> None:
         """Use a new channel from now on; calls under way on the old one are finished there."""
@@ -132,47 +134,59 @@ class Caller:
         finally:
             connection.calls -= 1
             await connection.close_if_idle()
-        self._contact()
+        self._metrics.contact()
         return answer
 
-    async def until_answered(self, work: Callable[[Stub], Awaitable[T]]) -> T:
-        """Make attempts for as long as it takes. Raises every CallFailed but Interrupted."""
+    async def until_answered(
+        self, work: Callable[[Stub], Awaitable[T]], came_further: Callable[[], bool] = lambda: False
+    ) -> T:
+        """Make attempts for as long as it takes. Raises every CallFailed but Interrupted.
+
+        came_further: whether the attempt that failed was not in vain; a line that breaks often and brings
+        us further each time is no outage, and the next wait is a short one.
+        """
+        backoff = self._backoff.another()
         while True:
             try:
-                return await self.once(work)
+                answer = await self.once(work)
             except Interrupted as interrupted:
-                self._say_so(interrupted)
-                await asyncio.sleep(self._pause_s(interrupted))
+                if came_further():
+                    backoff.reset()
+                delay_s = backoff.delay_s(interrupted.hint_s)
+                self._complain(interrupted, backoff.failures)
+                await asyncio.sleep(0.0 if self._has_waited(interrupted) else delay_s)
+            else:
+                self._regained(backoff.failures)
+                return answer
 
-    def _pause_s(self, interrupted: Interrupted) -> float:
-        delay = self._backoff.delay_s(interrupted.hint_s)
+    def _has_waited(self, interrupted: Interrupted) -> bool:
+        """Whether the deadline has passed in connecting, where the channel keeps its own backoff."""
         ready = self._connection.channel.get_state() is grpc.ChannelConnectivity.READY
-        # The deadline has passed in connecting, where the channel keeps its own backoff: wait for it again.
-        waited = interrupted.code is _Code.DEADLINE_EXCEEDED and not ready
-        return 0.0 if waited else delay
+        return interrupted.code is _Code.DEADLINE_EXCEEDED and not ready
 
     def _opened(self) -> _Connection:
         channel = self._connect()
         return _Connection(channel, coordinator_pb2_grpc.CoordinatorStub(channel))
 
-    def _contact(self) -> None:
-        if self._backoff.failures:
+    def _regained(self, failures: int) -> None:
+        if failures:
             self._metrics.reconnects.inc()
-            log.info("coordinator answers again", failures=self._backoff.failures)
-            self._said = float("-inf")
-        self._backoff.reset()
-        self._metrics.contact()
+        if failures and self._complained:
+            self._complained = False
+            log.info("coordinator answers again", failures=failures)
 
-    def _say_so(self, interrupted: Interrupted) -> None:
+    def _complain(self, interrupted: Interrupted, failures: int) -> None:
+        """Log a failure; once a minute at most, whatever happens in between."""
         now = asyncio.get_running_loop().time()
-        if now - self._said >= _SAY_SO_EVERY_S:
-            self._said = now
-            log.warning(
-                "coordinator does not answer; trying on",
-                status=interrupted.code.name,
-                reason=str(interrupted),
-                failures=self._backoff.failures + 1,
-            )
+        if now - self._said < _SAY_SO_EVERY_S:
+            return
+        self._said, self._complained = now, True
+        log.warning(
+            "coordinator does not answer; trying on",
+            status=interrupted.code.name,
+            reason=str(interrupted),
+            failures=failures,
+        )
 
 
 def failure_of(error: grpc.aio.AioRpcError) -> CallFailed:

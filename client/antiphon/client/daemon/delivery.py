@@ -13,9 +13,13 @@ from antiphon.client.daemon.calls import Gone, HandInAgain, Refused, StartOver
 from antiphon.client.daemon.link import Link
 from antiphon.client.daemon.metrics import Metrics
 from antiphon.client.daemon.outbox import Entry, Outbox
+from antiphon.core import fault_points
 from antiphon.v1 import coordinator_pb2 as pb
 
 log = structlog.get_logger()
+
+UNANSWERED = "UNANSWERED"
+"""No verdict of the coordinator's: the update waits in the outbox."""
 
 _Verdict = pb.SubmitUpdateResponse
 _LONGEST_PAUSE_S = 30.0
@@ -26,9 +30,17 @@ class Delivery:
     """Hands in what the outbox holds; the same bytes each time."""
 
     def __init__(
-        self, link: Link, outbox: Outbox, metrics: Metrics, today: Callable[[], str]
+        self,
+        link: Link,
+        outbox: Outbox,
+        metrics: Metrics,
+        today: Callable[[], str],
+        patience_s: float = 120.0,
     ) -> None:
-        """today: the local date, YYYY-MM-DD."""
+        """today: the local date, YYYY-MM-DD; patience_s: how long an update's answer is waited for before
+        the client goes on with its other work; it stays in the outbox then.
+        """
+        self._patience_s = patience_s
         self._link, self._outbox, self._metrics, self._today = link, outbox, metrics, today
         self._again: Counter[Entry] = Counter()
         self.submitting = False
@@ -47,8 +59,9 @@ class Delivery:
     async def hand_in(self, entry: Entry, *, joined: bool = True) -> str:
         """Hand in an update, with its blob where that is wanted; return the verdict's name.
 
-        It leaves the outbox with the final answer. Raises StartOver and NotAllowed, and keeps it then.
-        joined: this client is a member; while it is not, UNKNOWN is no final answer.
+        It leaves the outbox with the final answer; without one in time, it stays there (UNANSWERED).
+        Raises StartOver and NotAllowed, and keeps it then. joined: this client is a member; while it is
+        not, UNKNOWN is no final answer.
         """
         try:
             verdict, reason = await self._answered(entry)
@@ -59,19 +72,24 @@ class Delivery:
             if self._again[entry] < _MOST_AGAIN:
                 raise
             verdict, reason = "REJECTED", str(error)
+        except TimeoutError:
+            log.warning("no answer to an update yet: it is kept", round=entry.round)
+            return UNANSWERED
         if verdict == "UNKNOWN" and not joined:
             return verdict
-        self._outbox.remove(entry.run_id, entry.round)
-        self._count()
         say = log.info if verdict in ("ACCEPTED", "DUPLICATE") else log.warning
         say("update handed in", round=entry.round, verdict=verdict, reason=reason)
+        fault_points.reached("update submitted")
+        self._outbox.remove(entry.run_id, entry.round)
+        self._count()
         return verdict
 
     async def _answered(self, entry: Entry) -> tuple[str, str]:
         asked = 0
         while True:
             with self._in_submission():
-                response = await self._link.submit_update(entry.message)
+                async with asyncio.timeout(self._patience_s):
+                    response = await self._link.submit_update(entry.message)
             if response.verdict != _Verdict.UPLOAD_FIRST:
                 return _name(response.verdict), response.reason
             if entry.blob is None:

@@ -130,7 +130,8 @@ class Link:
         """Fetch a blob to `path`; it is whole and has its hash when this returns."""
         moved = self._metrics.bytes.labels("down").inc
         start = asyncio.get_running_loop().time()
-        await self._caller.until_answered(Download(run_id, blob, path, moved).attempt)
+        download = Download(run_id, blob, path, moved)
+        await self._caller.until_answered(download.attempt, download.came_further)
         self.down_bytes_per_s = _rate(self.down_bytes_per_s, blob.bytes, start)
 
     async def upload(
@@ -148,7 +149,7 @@ class Link:
 
         start = asyncio.get_running_loop().time()
         upload = Upload(run_id, blob, path, moved, self._part)
-        await self._caller.until_answered(upload.attempt)
+        await self._caller.until_answered(upload.attempt, upload.came_further)
         self._part = upload.next_part()
         self.up_bytes_per_s = _rate(self.up_bytes_per_s, blob.bytes, start)
 

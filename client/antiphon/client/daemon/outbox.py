@@ -15,6 +15,7 @@ from pathlib import Path
 
 import structlog
 
+from antiphon.core import fault_points
 from antiphon.core.blob import Blob
 from antiphon.core.files import link_whole, written_whole
 from antiphon.core.home import private_folder
@@ -81,12 +82,14 @@ class Outbox:
         blob = entry.blob or Blob("", 0, "")
         row = (entry.run_id, entry.round, entry.message, blob.sha256, blob.bytes, blob.encoding)
         self._db.execute(f"INSERT OR REPLACE INTO entry ({_COLUMNS}) VALUES (?,?,?,?,?,?)", row)
+        fault_points.reached("outbox written")
         self._make_room(entry.run_id)
         self._remove_orphans()
 
     def remove(self, run_id: str, number: int) -> None:
         """Forget an update: it has a final answer."""
         self._db.execute("DELETE FROM entry WHERE run_id = ? AND round = ?", (run_id, number))
+        fault_points.reached("outbox cleared")
         self._remove_orphans()
 
     def entries(self) -> list[Entry]:

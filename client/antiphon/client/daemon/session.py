@@ -170,6 +170,8 @@ class Session:
             if kind in ("train", "evaluate"):
                 await self._take(run, response)
                 idle_since = loop.time()
+            elif self._outbox.entries():
+                await self._delivery.hand_in_all(run.run_id)
             await self._pause(response, asked, wait_s)
 
     async def _cool(self, idle_since: float) -> float:
@@ -254,8 +256,8 @@ class Session:
         return False
 
     async def _train(self, task: InHand) -> None:
-        await self._bench.train(task, self._settings().policy)
-        self._answered = (task.message, asyncio.get_running_loop().time())
+        if await self._bench.train(task, self._settings().policy):
+            self._answered = (task.message, asyncio.get_running_loop().time())
 
     async def _until_unwanted(self, task: InHand) -> str:
         """Keep the lease until the coordinator takes the task back; return why it does."""

@@ -14,7 +14,7 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from antiphon.client.daemon.calls import Gone, Refused
-from antiphon.client.daemon.delivery import Delivery
+from antiphon.client.daemon.delivery import UNANSWERED, Delivery
 from antiphon.client.daemon.link import Link
 from antiphon.client.daemon.metrics import Metrics
 from antiphon.client.daemon.open_run import OpenRun
@@ -97,8 +97,11 @@ class Workbench:
             if not model.suffix:  # the machine may have lost power: its hash is compared before use
                 model.replace(model.with_name(f"{model.name}.part"))
 
-    async def train(self, task: InHand, policy: Policy) -> None:
-        """Carry out an assignment and hand in the update. Raises TaskFailed, StartOver, NotAllowed."""
+    async def train(self, task: InHand, policy: Policy) -> bool:
+        """Carry out an assignment and hand in the update; return whether it has its answer.
+
+        Raises TaskFailed, StartOver, NotAllowed.
+        """
         assignment = update_pb2.Assignment.FromString(task.message)
         blob = _checked(assignment, task.run)
         self._permitted(task.run, policy, assignment, _expected_bytes(assignment))
@@ -114,7 +117,7 @@ class Workbench:
         except RunFolderError as error:
             raise TaskFailed(str(error)) from None
         self._delivery.keep()
-        await self._delivery.hand_in(entry)
+        return await self._delivery.hand_in(entry) != UNANSWERED
 
     async def evaluate(self, task: InHand) -> None:
         """Measure a model and hand in the figures. Raises TaskFailed, StartOver, NotAllowed."""

@@ -58,6 +58,7 @@ class Download:
         self._part = path.with_name(f"{path.name}.part")
         self._digest = hashlib.sha256()
         self._size = -1  # the file has not been looked at
+        self._known = blob.bytes
         self._wrong = 0
 
     async def attempt(self, stub: Stub) -> None:
@@ -72,6 +73,11 @@ class Download:
             self._reject()
         else:
             raise Interrupted("the download ended early", grpc.StatusCode.UNAVAILABLE)
+
+    def came_further(self) -> bool:
+        """Whether more has arrived than when this was last asked."""
+        before, self._known = self._known, self._size
+        return self._size > before
 
     async def _fetch(self, stub: Stub) -> None:
         request = coordinator_pb2.DownloadRequest(
@@ -159,15 +165,22 @@ class Upload:
             sha256=bytes.fromhex(blob.sha256), bytes=blob.bytes, encoding=blob.encoding
         )
         self.part, self._whole = part, True
+        self._arrived = self._known = blob.bytes
 
     async def attempt(self, stub: Stub) -> None:
         """Send what is missing. Raises Interrupted where some of it still is."""
         request = coordinator_pb2.UploadStatusRequest(run_id=self._run_id, blob=self._blob)
         status = await stub.UploadStatus(request, timeout=UNARY_S, wait_for_ready=True)
+        self._arrived = status.offset
         if status.offset < self._size:
             status = await self._send(stub, status.offset)
         if status.offset < self._size:
             raise Interrupted("the upload is not complete yet", grpc.StatusCode.UNAVAILABLE)
+
+    def came_further(self) -> bool:
+        """Whether the coordinator has said that it holds more than when this was last asked."""
+        before, self._known = self._known, self._arrived
+        return self._arrived > before
 
     def next_part(self) -> int:
         """Return the size of a message for the upload after this one."""

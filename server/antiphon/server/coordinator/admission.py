@@ -26,6 +26,7 @@ _MAX_MATRICES = 20_000
 _MAX_SIDE = 1 << 20
 _MAX_TEXT = 200
 _MAX_LIBRARIES = 32
+_SHA256_BYTES = 32
 
 Opening = Callable[[Space], Awaitable[Engine]]
 """Begins the run on a space, and drives it from then on."""
@@ -38,12 +39,15 @@ class Refused(AntiphonError):
 class Admission:
     """The door of one run. engine: None until the first client has joined."""
 
-    def __init__(self, config: RunConfig, run_id: str, opening: Opening) -> None:
-        """run_id: name of the run on the wire."""
+    def __init__(
+        self, config: RunConfig, run_id: str, opening: Opening, max_update_bytes: Callable[[], int]
+    ) -> None:
+        """run_id: name of the run on the wire; max_update_bytes: of one update's tensors."""
         self._config, self.run_id, self._opening = config, run_id, opening
         self.config_json = json.dumps(resolved(config)).encode()
         self.config_hash = config_hash(config)
         self.engine: Engine | None = None
+        self._max_update_bytes = max_update_bytes
         self.facts: dict[str, Mapping[str, Plain]] = {}
         self._door = asyncio.Lock()
 
@@ -51,6 +55,7 @@ class Admission:
         """Take a client in. Raises Refused with the reason."""
         self._check(request)
         space = _space(request.space, self._config.model.model_name_or_path)
+        self._check_size(space)
         async with self._door:
             if self.engine is None:
                 log.info("the first client says what the run trains", client=client)
@@ -58,7 +63,7 @@ class Admission:
         _check_space(self.engine.federation.space, space)
         self.facts[client] = _facts(request)
         await self.engine.join(client, request.examples)
-        await self.engine.note(ClientDescribed(client, self.facts[client]))
+        self.engine.note(ClientDescribed(client, self.facts[client]))
         return self.engine
 
     def declined(self, client: str, reason: str) -> None:
@@ -76,6 +81,15 @@ class Admission:
         if self._config.method == "seeds":
             _check_golden(dict(request.capabilities.golden))
 
+    def _check_size(self, space: Space) -> None:
+        """The first client's shapes are the run's: they must be such that an update can be taken."""
+        size = 4 * sum(rows * columns for rows, columns in space.factors.values())
+        most = self._max_update_bytes()
+        if size > most:
+            raise Refused(
+                f"factors of {size} bytes, but an upload has {most} at most (max_upload_mb)"
+            )
+
 
 def _check_golden(drawn: Mapping[str, str]) -> None:
     wrong = sorted(name for name, sha in golden.GOLDEN.items() if drawn.get(name) != sha)
@@ -91,6 +105,10 @@ def _space(report: pb.SpaceReport, base_model: str) -> Space:
     factors, weights = _shapes(report.factors), _shapes(report.weights)
     if bool(factors) == bool(weights):
         raise Refused("expected the shapes of either factors or weights")
+    if len(report.model_digest) not in (0, _SHA256_BYTES):
+        raise Refused(
+            f"a model digest of {len(report.model_digest)} bytes, expected {_SHA256_BYTES}"
+        )
     return Space(factors, weights, base_model, report.model_parameters, report.model_digest.hex())
 
 

@@ -7,6 +7,7 @@ the journal or the model runs in the federation's own thread, a fold beside it i
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
@@ -19,7 +20,7 @@ import structlog
 
 from antiphon.core.blob import Blob
 from antiphon.core.clock import Clock
-from antiphon.core.errors import AntiphonError, ProtocolError
+from antiphon.core.errors import AntiphonError, ProtocolError, UpdateError
 from antiphon.core.events import (
     BytesMoved,
     ClientFailed,
@@ -33,7 +34,7 @@ from antiphon.core.events import (
     UpdateReceived,
     UpdateRejected,
 )
-from antiphon.core.wire import round_of
+from antiphon.core.wire import round_of, update_blob
 from antiphon.server.actions import (
     Action,
     Assign,
@@ -47,7 +48,7 @@ from antiphon.server.actions import (
 from antiphon.server.coordinator.desk import Desk, Measuring, Task, Training
 from antiphon.server.coordinator.evaluation import Evaluation
 from antiphon.server.coordinator.leases import Leases
-from antiphon.server.coordinator.submissions import Ended, Submissions, Submitted
+from antiphon.server.coordinator.submissions import Ended, Source, Submissions, Submitted
 from antiphon.server.federation import Federation
 from antiphon.server.round import next_deadline
 from antiphon.server.run_state import MAY_DELIVER, present
@@ -160,7 +161,7 @@ class Engine:
         else:
             self.in_hand.pop(client, None)
         member = self.federation.machine.clients[client]
-        if not member.present:  # its lease had run out, or the coordinator was told so
+        if not member.present and self.over is None:  # its lease had run out, or it had left
             await self.join(client, member.examples)
         until = time.monotonic() + min(wait_s, self.leases.hold_s)
         while True:
@@ -174,10 +175,18 @@ class Engine:
     async def update(self, client: str, message: bytes) -> Reply:
         """Hand in a client's update; it is in the journal when this returns."""
         try:
-            submitted = await self._submissions.submit(partial(self._received, client, message))
+            return await self._replied(client, partial(self._received, client, message))
         except _CountsAlready:
             self.on_verdict("duplicate")
             return Reply(client, self.federation.machine.round, "duplicate")
+
+    async def refuse(self, client: str, reason: str) -> Reply:
+        """Refuse a client's update for the open round."""
+        machine = self.federation.machine
+        return await self._replied(client, lambda: UpdateRejected(client, machine.round, reason))
+
+    async def _replied(self, client: str, source: Source) -> Reply:
+        submitted = await self._submissions.submit(source)
         for action in submitted.actions:
             if isinstance(action, Reply) and action.client == client:
                 log.info(
@@ -192,10 +201,19 @@ class Engine:
         # In the federation's thread: the answer waits for the commit of the copy that counts.
         if self.federation.was_accepted(client, message):
             raise _CountsAlready
-        event = self.federation.receive(client, message)
+        event = self._unasked(client, message) or self.federation.receive(client, message)
         if isinstance(event, UpdateRejected):  # its reason may hold the names that a peer has sent
             return replace(event, reason=event.reason[:_MAX_REASON])
         return event
+
+    def _unasked(self, client: str, message: bytes) -> UpdateReceived | None:
+        """Return an update whose blob nobody has asked for: the machine judges it by its round alone."""
+        with suppress(UpdateError):
+            if update_blob(message) and not self.waits_for(client, message):
+                digest = hashlib.sha256(message).hexdigest()
+                size = len(message)
+                return UpdateReceived(client, round_of(message), digest, size, examples=0, steps=0)
+        return None
 
     async def measured(self, measured: Evaluated) -> bool:
         """Take a client's measurement; False where nobody waits for it."""
@@ -229,9 +247,9 @@ class Engine:
         open_ = machine.phase == "collecting" and slot is not None and slot.status in MAY_DELIVER
         return open_ and round_of(message) == machine.round
 
-    async def note(self, event: Event) -> None:
-        """Journal an observation."""
-        await self._submissions.submit(lambda: event)
+    def note(self, event: Event) -> None:
+        """Journal an observation, soon."""
+        self._note(lambda: event)
 
     def moved(self, client: str, direction: str, purpose: str, size: int) -> None:
         """Note bytes that a client's transfer has moved."""

@@ -29,6 +29,7 @@ from antiphon.core.errors import ConfigError, UpdateError, UserError
 from antiphon.core.events import RunDescribed, RunEnded
 from antiphon.core.files import write_text
 from antiphon.core.journal import Journal
+from antiphon.core.logs import configure_logs
 from antiphon.core.run_folder import RunFolder
 from antiphon.server import report
 from antiphon.server.actions import Finish
@@ -95,7 +96,10 @@ class Coordinator:
             max_bytes=int(settings.max_upload_mb * _MB),
             floor_bytes=int(settings.free_disk_floor_mb * _MB),
         )
-        self.admission = Admission(config, folder.run_id(), self._open)
+        self.admission = Admission(
+            config, folder.run_id(), self._open, lambda: self._spool.max_bytes
+        )
+        self._service: CoordinatorService | None = None
         self._metrics = CoordinatorMetrics()
         self._running: asyncio.Task[Finish] | None = None
         self._opened = asyncio.Event()
@@ -112,8 +116,6 @@ class Coordinator:
             stack.callback(self._thread.shutdown)
             where = await self._listen(stack)
             self._handle_signals()
-            if self._folder.space_file.exists():
-                self.admission.engine = await self._open(read_space(self._folder))
             self._say_where(where, stack)
             self._on_listening(where)
             finish = await self._until_over()
@@ -152,7 +154,7 @@ class Coordinator:
             ttl_s=settings.certificate_ttl_h * 3600,
             grace_s=settings.renewal_grace_d * 86_400,
         )
-        service = CoordinatorService(
+        service = self._service = CoordinatorService(
             self._config,
             self.admission,
             self._spool,
@@ -174,8 +176,10 @@ class Coordinator:
             pages = _pages(settings.metrics, self._metrics, self.status)
             stack.callback(pages.close)
             metrics_port = pages.port
-        await server.start()
         stack.push_async_callback(self._end_engine)
+        if self._folder.space_file.exists():  # before the first call can ask for it
+            self.admission.engine = await self._open(read_space(self._folder))
+        await server.start()
         stack.push_async_callback(server.stop, settings.drain_s)
         for work in (access.watch(), self._note_seen(), self._watch_the_loop()):
             stack.callback(asyncio.ensure_future(work).cancel)
@@ -183,16 +187,17 @@ class Coordinator:
 
     async def _open(self, space: Space) -> Engine:
         """Begin the run, or take it up again."""
-        write_space(self._folder, space)
         federation = await asyncio.get_running_loop().run_in_executor(
             self._thread,
             lambda: Federation(self._config, self._folder, self._journal, space, SystemClock()),
         )
+        # No await from here on: the caller may hang up, and a run must not begin twice.
+        write_space(self._folder, space)
         engine = Engine(federation, SystemClock(), self._leases, self._thread)
         engine.may_plan = self._obstacle
         engine.on_verdict = self._metrics.answered
         self._running = asyncio.ensure_future(engine.run(clients_needed(self._config)))
-        await engine.note(_described(self._config, space))
+        engine.note(_described(self._config, space))
         self._opened.set()
         return engine
 
@@ -244,6 +249,9 @@ class Coordinator:
             log.error("settings not reloaded", reason=str(error))
             return
         self._settings, fixed = reloaded(self._settings, wanted)
+        configure_logs(self._settings.log_level, self._settings.log_format)
+        if self._service is not None:
+            self._service.set_upload_slots(self._settings.upload_slots)
         self._leases.shortest_s = self._settings.lease_s
         self._leases.check_ins_per_s = self._settings.check_ins_per_s
         self._spool.max_bytes = int(self._settings.max_upload_mb * _MB)

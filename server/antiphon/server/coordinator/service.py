@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 import grpc
 
@@ -20,26 +20,23 @@ from antiphon.core import fault_points
 from antiphon.core.blob import Blob
 from antiphon.core.channel import CHUNK_BYTES
 from antiphon.core.config import RunConfig
-from antiphon.core.errors import RunFolderError, UpdateError
+from antiphon.core.errors import UpdateError
 from antiphon.core.events import Evaluated
 from antiphon.core.wire import pack_blob, unpack_blob, update_blob
 from antiphon.server.actions import Finish, Reply
 from antiphon.server.coordinator.admission import Admission, Refused
 from antiphon.server.coordinator.desk import Measuring, Training
 from antiphon.server.coordinator.engine import Answer, Cancelled, Engine, InHand
-from antiphon.server.coordinator.spool import NoRoom, NotAnnounced, Spool
+from antiphon.server.coordinator.refusal import NoSuchModel, abort, busy, told
+from antiphon.server.coordinator.spool import Spool
 from antiphon.server.coordinator.submissions import Ended
 from antiphon.server.planning import fewest_folded
 from antiphon.v1 import coordinator_pb2 as pb
 from antiphon.v1 import coordinator_pb2_grpc, enrolment_pb2
 
-RETRY_AFTER = "antiphon-retry-after-ms"
-"""Trailing metadata beside RESOURCE_EXHAUSTED: when to try again, milliseconds."""
-
 _MAX_REASON = 500
 _CHUNK_TIMEOUT_S = 60.0
 _READ_BYTES = 4 * CHUNK_BYTES
-_BUSY_RETRY_MS = 5_000
 _IDLE_RETRY_MS = 2_000
 _MAX_REFUSALS = 20
 _METRICS = ("loss", "accuracy", "perplexity", "rouge_l")
@@ -80,6 +77,10 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServicer):
         self._slots = asyncio.Semaphore(upload_slots)
         self._refusals: Counter[tuple[str, int]] = Counter()
 
+    def set_upload_slots(self, count: int) -> None:
+        """Change how many uploads go on at the same time; those in progress keep theirs."""
+        self._slots = asyncio.Semaphore(count)
+
     async def Hello(self, request: pb.HelloRequest, context: Context) -> pb.HelloResponse:
         """Say what the run is."""
         return pb.HelloResponse(
@@ -94,9 +95,10 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServicer):
         """Take a client in, if it fits the run."""
         client = self._identify(context)
         try:
-            engine = await self._admission.join(client, request)
+            async with told(context):
+                engine = await self._admission.join(client, request)
         except Refused as error:
-            await _abort(context, grpc.StatusCode.FAILED_PRECONDITION, f"refused: {error}")
+            await abort(context, grpc.StatusCode.FAILED_PRECONDITION, f"refused: {error}")
         return pb.JoinResponse(lease_ms=_ms(engine.leases.lease_s))
 
     async def NextTask(self, request: pb.NextTaskRequest, context: Context) -> pb.NextTaskResponse:
@@ -106,7 +108,8 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServicer):
         in_hand = None
         if request.working_on_round or request.evaluating:
             in_hand = InHand(request.working_on_round, request.evaluating, request.steps_done)
-        answer = await engine.next_task(client, request.wait_ms / 1000, in_hand)
+        async with told(context):
+            answer = await engine.next_task(client, request.wait_ms / 1000, in_hand)
         response = self._task_message(engine, answer)
         response.lease_ms = _ms(engine.leases.lease_s)
         if engine.draining:
@@ -140,20 +143,17 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServicer):
         """Send a model from an offset on."""
         client = self._identify(context)
         engine = await self._member(client, request.run_id, context)
-        file = engine.federation.folder.model_blob(request.sha256.hex())
-        if len(request.sha256) != 32 or not file.is_file():
-            await _abort(
-                context, grpc.StatusCode.NOT_FOUND, "no such model now: ask for a new task"
-            )
         sent = 0
-        async for content in _read_ahead(file, request.offset):
-            for start in range(0, len(content), CHUNK_BYTES):
-                chunk = content[start : start + CHUNK_BYTES]
-                async with asyncio.timeout(_CHUNK_TIMEOUT_S):
-                    await context.write(pb.DownloadChunk(content=chunk))
-                sent += len(chunk)
-            engine.leases.touch(client)
-        self._moved(engine, client, "down", "model", sent)
+        try:
+            async with told(context):
+                with _opened_model(engine, request.sha256, request.offset) as file:
+                    async for chunk in _read_ahead(file):
+                        async with asyncio.timeout(_CHUNK_TIMEOUT_S):
+                            await context.write(pb.DownloadChunk(content=chunk))
+                        sent += len(chunk)
+                        engine.leases.touch(client)
+        finally:
+            self._moved(engine, client, "down", "model", sent)
 
     async def UploadStatus(
         self, request: pb.UploadStatusRequest, context: Context
@@ -162,33 +162,22 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServicer):
         client = self._identify(context)
         await self._member(client, request.run_id, context)
         blob = await _blob(request.blob, context)
-        try:
+        async with told(context):
             return pb.UploadStatusResponse(offset=await self._spool.arrived(client, blob))
-        except NotAnnounced as error:
-            await _abort(context, grpc.StatusCode.ABORTED, str(error))
 
     async def Upload(
         self, request_iterator: AsyncIterator[pb.UploadChunk], context: Context
     ) -> pb.UploadStatusResponse:
         """Take an upload."""
         client = self._identify(context)
-        async with asyncio.timeout(_CHUNK_TIMEOUT_S):
+        async with told(context), asyncio.timeout(_CHUNK_TIMEOUT_S):
             first = await anext(aiter(request_iterator), pb.UploadChunk())
         engine = await self._member(client, first.run_id, context)
         blob = await _blob(first.blob, context)
         arrived = _Arrived(first.content, request_iterator, lambda: engine.leases.touch(client))
         try:
-            async with self._slots:
+            async with told(context), self._slots:
                 offset = await self._spool.receive(client, blob, first.offset, aiter(arrived))
-        except NotAnnounced as error:
-            await _abort(context, grpc.StatusCode.ABORTED, str(error))
-        except UpdateError as error:
-            await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        except RunFolderError as error:
-            await _busy(context, str(error))
-        except TimeoutError:
-            slow = f"nothing has arrived for {_CHUNK_TIMEOUT_S:.0f} s: go on from where it stopped"
-            await _abort(context, grpc.StatusCode.DEADLINE_EXCEEDED, slow)
         finally:
             self._moved(engine, client, "up", "update", arrived.size)
         return pb.UploadStatusResponse(offset=offset)
@@ -203,15 +192,14 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServicer):
             return _verdict(Reply(client, 0, "unknown", "join the run first"))
         engine.leases.touch(client)
         if self._refusals[client, engine.round] >= _MAX_REFUSALS:
-            await _busy(context, f"{_MAX_REFUSALS} updates refused: the next round may be better")
-        if await self._blob_is_missing(engine, client, request.update, context):
-            return pb.SubmitUpdateResponse(verdict=pb.SubmitUpdateResponse.UPLOAD_FIRST)
-        try:
-            reply = await engine.update(client, request.update)
-        except Ended as error:
-            await _abort(context, grpc.StatusCode.UNAVAILABLE, str(error))
-        except RunFolderError as error:
-            await _busy(context, str(error))
+            await busy(context, f"{_MAX_REFUSALS} updates refused: the next round may be better")
+        async with told(context):
+            try:
+                if await self._blob_is_missing(engine, client, request.update):
+                    return pb.SubmitUpdateResponse(verdict=pb.SubmitUpdateResponse.UPLOAD_FIRST)
+                reply = await engine.update(client, request.update)
+            except UpdateError as error:
+                reply = await engine.refuse(client, str(error))
         self._count_refusals(client, engine.round, reply)
         if reply.verdict != "duplicate":
             self._moved(engine, client, "up", "update", len(request.update))
@@ -228,19 +216,16 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServicer):
         if reply.verdict not in ("accepted", "duplicate"):
             self._refusals[client, number] += 1
 
-    async def _blob_is_missing(
-        self, engine: Engine, client: str, message: bytes, context: Context
-    ) -> bool:
+    async def _blob_is_missing(self, engine: Engine, client: str, message: bytes) -> bool:
         """Whether an update's blob is wanted and must be uploaded; announces it then."""
         try:
             blob = update_blob(message)
-            if blob is None or not engine.waits_for(client, message):
-                return False
-            return await self._spool.announce(client, blob) < blob.bytes
+            wanted = blob is not None and engine.waits_for(client, message)
         except UpdateError:
             return False  # the engine refuses it, and the journal says why
-        except NoRoom as error:
-            await _busy(context, str(error))
+        if blob is None or not wanted:
+            return False
+        return await self._spool.announce(client, blob) < blob.bytes
 
     async def SubmitEvaluation(
         self, request: pb.SubmitEvaluationRequest, context: Context
@@ -251,10 +236,11 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServicer):
         unknown = sorted(set(request.metrics) - set(_METRICS))
         if unknown or len(request.metrics) > len(_METRICS):
             why = f"metrics {str(unknown)[:80]}, expected some of {', '.join(_METRICS)}"
-            await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, why)
+            await abort(context, grpc.StatusCode.INVALID_ARGUMENT, why)
         values = {name: value for name, value in request.metrics.items() if not math.isnan(value)}
         measured = Evaluated(request.round, client, request.examples, **values)
-        return pb.SubmitEvaluationResponse(accepted=await engine.measured(measured))
+        async with told(context):
+            return pb.SubmitEvaluationResponse(accepted=await engine.measured(measured))
 
     async def ReportFailure(
         self, request: pb.ReportFailureRequest, context: Context
@@ -263,8 +249,9 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServicer):
         client = self._identify(context)
         engine = await self._member(client, request.run_id, context)
         reason = _said(request.reason) or "it gave no reason"
-        with suppress(Ended):
-            await engine.failed(client, request.round, request.evaluating, reason)
+        async with told(context):
+            with suppress(Ended):
+                await engine.failed(client, request.round, request.evaluating, reason)
         return pb.ReportFailureResponse()
 
     async def Leave(self, request: pb.LeaveRequest, context: Context) -> pb.LeaveResponse:
@@ -273,8 +260,9 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServicer):
         engine = self._admission.engine
         reason = _said(request.reason)
         if engine is not None and engine.is_member(client) and request.run_id:
-            with suppress(Ended):
-                await engine.leave(client, reason)
+            async with told(context):
+                with suppress(Ended):
+                    await engine.leave(client, reason)
         else:
             self._admission.declined(client, reason)
         return pb.LeaveResponse()
@@ -284,15 +272,15 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServicer):
         try:
             return await self._renewal(self._identify(context), request.certificate_request)
         except UpdateError as error:
-            await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            await abort(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
 
     async def _member(self, client: str, run_id: str, context: Context) -> Engine:
         engine = self._admission.engine
         if run_id != self._admission.run_id:
             why = f"run {run_id[:64]!r} is not open here, but {self._admission.run_id!r}: say Hello"
-            await _abort(context, grpc.StatusCode.FAILED_PRECONDITION, why)
+            await abort(context, grpc.StatusCode.FAILED_PRECONDITION, why)
         if engine is None or not engine.is_member(client):
-            await _abort(context, grpc.StatusCode.FAILED_PRECONDITION, "join the run first")
+            await abort(context, grpc.StatusCode.FAILED_PRECONDITION, "join the run first")
         engine.leases.touch(client)
         return engine
 
@@ -324,35 +312,37 @@ class _Arrived:
                 yield chunk.content
 
 
-async def _read_ahead(file: Path, offset: int) -> AsyncIterator[bytes]:
-    """Yield a file's content from an offset on, each piece read while the one before is sent."""
-    with file.open("rb", buffering=0) as stream:
-        stream.seek(offset)
-        reading = asyncio.ensure_future(asyncio.to_thread(stream.read, _READ_BYTES))
-        try:
-            while content := await reading:
-                reading = asyncio.ensure_future(asyncio.to_thread(stream.read, _READ_BYTES))
-                yield content
-        finally:
-            await asyncio.wait([reading])
+def _opened_model(engine: Engine, sha256: bytes, offset: int) -> BinaryIO:
+    file = engine.federation.folder.model_blob(sha256.hex()[:64])
+    try:
+        stream = file.open("rb", buffering=0)
+    except OSError:
+        raise NoSuchModel("no such model now: ask for a new task") from None
+    size = os.fstat(stream.fileno()).st_size
+    if len(sha256) != 32 or offset > size:
+        stream.close()
+        raise UpdateError(f"offset {offset} of a model of {size} bytes")
+    stream.seek(offset)
+    return stream
+
+
+async def _read_ahead(stream: BinaryIO) -> AsyncIterator[bytes]:
+    """Yield a file's content from where it stands, each piece read while the one before is sent."""
+    reading = asyncio.ensure_future(asyncio.to_thread(stream.read, _READ_BYTES))
+    try:
+        while content := await reading:
+            reading = asyncio.ensure_future(asyncio.to_thread(stream.read, _READ_BYTES))
+            for start in range(0, len(content), CHUNK_BYTES):
+                yield content[start : start + CHUNK_BYTES]
+    finally:
+        await asyncio.wait([reading])
 
 
 async def _blob(message: object, context: Context) -> Blob:
     try:
         return unpack_blob(message)  # type: ignore[arg-type]
     except UpdateError as error:
-        await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
-
-
-async def _abort(context: Context, code: grpc.StatusCode, reason: str) -> NoReturn:
-    await context.abort(code, reason)
-    raise AssertionError("unreachable: abort raises")
-
-
-async def _busy(context: Context, reason: str) -> NoReturn:
-    hint = ((RETRY_AFTER, str(_BUSY_RETRY_MS)),)
-    await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, reason, hint)
-    raise AssertionError("unreachable: abort raises")
+        await abort(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
 
 
 def _verdict(reply: Reply) -> pb.SubmitUpdateResponse:

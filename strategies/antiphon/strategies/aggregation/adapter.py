@@ -22,6 +22,14 @@ B_SUFFIX = ".lora_B.weight"
 
 
 @dataclass(frozen=True)
+class Delta:
+    """How far one module's factors moved, as received: b (d_out, r), a (r, d_in)."""
+
+    b: FloatArray
+    a: FloatArray
+
+
+@dataclass(frozen=True)
 class Factors:
     """One module's factors in float64: b (d_out, r), a (r, d_in)."""
 
@@ -32,15 +40,6 @@ class Factors:
     def r(self) -> int:
         """The rank."""
         return int(self.a.shape[0])
-
-    def plus(self, delta: Factors) -> Factors:
-        """Return the factors moved by a delta. Raises UpdateError where the shapes differ."""
-        if delta.b.shape != self.b.shape or delta.a.shape != self.a.shape:
-            raise UpdateError(
-                f"the delta of B is {delta.b.shape} and of A {delta.a.shape}, "
-                f"but the client started from {self.b.shape} and {self.a.shape}"
-            )
-        return Factors(self.b + delta.b, self.a + delta.a)
 
     def named(self, module: str) -> dict[str, FloatArray]:
         """Return the two tensors under PEFT's names, rounded to float32."""
@@ -69,6 +68,17 @@ def factors_of(params: Params, module: str) -> Factors:
             f"{module}: B is {b.shape} and A is {a.shape}, expected (d_out, r), (r, d_in)"
         )
     return Factors(b, a)
+
+
+def delta_of(params: Params, module: str, start: Factors) -> Delta:
+    """Read one module's delta. Raises UpdateError where its shapes are not those of the start."""
+    delta = Delta(params[module + B_SUFFIX], params[module + A_SUFFIX])
+    if delta.b.shape != start.b.shape or delta.a.shape != start.a.shape:
+        raise UpdateError(
+            f"{module}: the delta of B is {delta.b.shape} and of A {delta.a.shape}, "
+            f"but the client started from {start.b.shape} and {start.a.shape}"
+        )
+    return delta
 
 
 def _float32(matrix: npt.NDArray[Any]) -> FloatArray:

@@ -1,21 +1,27 @@
-"""FedIT (Zhang et al. 2024): average A and B apart. Wrong by the cross terms, which it reports."""
+"""FedIT (Zhang et al. 2024): average A and B apart. Wrong by the cross terms, which it reports.
+
+With the clients' deviations from the mean factors, Bᵢ = B̄ + βᵢ and Aᵢ = Ā + αᵢ, the cross terms are
+Σ pᵢBᵢAᵢ − B̄Ā = Σ pᵢβᵢαᵢ, exactly: their norm is computed without subtracting two large products.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from antiphon.core.errors import UpdateError
 from antiphon.core.types import FloatArray, Params
-from antiphon.strategies.aggregation.adapter import Factors, factors_of, modules
+from antiphon.strategies.aggregation.adapter import Factors, factors_of
 from antiphon.strategies.aggregation.contribution import (
     Aggregated,
     Aggregation,
     Contribution,
     shares,
 )
-from antiphon.strategies.aggregation.low_rank import Product, norm
-from antiphon.strategies.aggregation.product import target
+from antiphon.strategies.aggregation.each_module import for_each_module
+from antiphon.strategies.aggregation.local import Local, locals_of, started_elsewhere
+from antiphon.strategies.aggregation.low_rank import Product, inner_products, norm
 from antiphon.strategies.aggregation.weighted_mean import weighted_mean
 
 
@@ -24,31 +30,57 @@ def factors() -> Aggregation:
     return Aggregation(_aggregate)
 
 
+@dataclass(frozen=True)
+class _Mean:
+    """One module's new tensors; the Frobenius norms of ΔW* and of the cross terms."""
+
+    named: dict[str, FloatArray]
+    missed: float = 0.0
+    whole: float = 0.0
+
+
 def _aggregate(start: Params, scale: float, contributions: Sequence[Contribution]) -> Aggregated:
     ordered = shares(contributions)
-    params: dict[str, FloatArray] = {}
-    missed, whole = 0.0, 0.0
-    for module in modules(start):
-        reference = factors_of(start, module)
-        local = [(share, _local(each, module, reference, scale)) for share, each in ordered]
-        mean = Factors(
-            weighted_mean((share, each.b) for share, each in local),
-            weighted_mean((share, each.a) for share, each in local),
-        )
-        params |= mean.named(module)
-        terms = target(reference, scale, module, ordered)
-        if terms is not None:
-            missed = math.hypot(missed, norm([*terms, Product(-scale, mean)]))
-            whole = math.hypot(whole, norm(terms))
+    found = for_each_module(
+        start, contributions, lambda module: _mean(start, scale, module, ordered)
+    )
+    params = {name: tensor for each in found for name, tensor in each.named.items()}
+    missed = math.hypot(*(each.missed for each in found))
+    whole = math.hypot(*(each.whole for each in found))
     return Aggregated(params, missed / whole if whole else 0.0)
 
 
-def _local(each: Contribution, module: str, reference: Factors, scale: float) -> Factors:
-    begin = factors_of(each.start, module)
-    if begin.r != reference.r or each.scale != scale:
-        raise UpdateError(
-            f"aggregation `factors` averages equal ranks, but client {each.client} has rank "
-            f"{begin.r} (alpha / r = {each.scale:g}) and the global adapter "
-            f"{reference.r} ({scale:g}): use aggregation `product`, or leave lora.client_ranks out"
-        )
-    return begin.plus(factors_of(each.delta, module))
+def _mean(
+    start: Params, scale: float, module: str, ordered: Sequence[tuple[float, Contribution]]
+) -> _Mean:
+    reference = factors_of(start, module)
+    clients = locals_of(module, start, reference, ordered)
+    _check(clients, reference, scale)
+    mean = Factors(
+        weighted_mean((each.share, each.start.b + each.delta.b) for each in clients),
+        weighted_mean((each.share, each.start.a + each.delta.a) for each in clients),
+    )
+    if not any(each.moved for each in clients):
+        return _Mean(mean.named(module))
+    elsewhere = started_elsewhere(reference, scale, clients)
+    # ΔW* = s·B̄Ā + s·Σ pᵢβᵢαᵢ + what clients did not start from; the first r terms are not missed.
+    terms = [Product(scale, mean), *_deviations(clients, mean), *elsewhere]
+    inner = inner_products(terms)
+    return _Mean(mean.named(module), norm(inner[mean.r :, mean.r :]), norm(inner))
+
+
+def _deviations(clients: Sequence[Local], mean: Factors) -> list[Product]:
+    starts = {id(each.start): each.start for each in clients}
+    gaps = {key: Factors(start.b - mean.b, start.a - mean.a) for key, start in starts.items()}
+    return [Product(each.share * each.scale, gaps[id(each.start)], each.delta) for each in clients]
+
+
+def _check(clients: Sequence[Local], reference: Factors, scale: float) -> None:
+    for each in clients:
+        if each.start.r != reference.r or each.scale != scale:
+            raise UpdateError(
+                f"aggregation `factors` averages equal ranks, but client {each.client} has rank "
+                f"{each.start.r} (alpha / r = {each.scale:g}) and the global adapter "
+                f"{reference.r} ({scale:g}): use aggregation `product`, or leave "
+                "lora.client_ranks out"
+            )

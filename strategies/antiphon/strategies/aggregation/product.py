@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-
-import numpy as np
+from dataclasses import dataclass
 
 from antiphon.core.types import FloatArray, Params
-from antiphon.strategies.aggregation.adapter import Factors, factors_of, modules
+from antiphon.strategies.aggregation.adapter import Factors, factors_of
 from antiphon.strategies.aggregation.alignment import align
 from antiphon.strategies.aggregation.contribution import (
     Aggregated,
@@ -22,6 +21,8 @@ from antiphon.strategies.aggregation.contribution import (
     Contribution,
     shares,
 )
+from antiphon.strategies.aggregation.each_module import for_each_module
+from antiphon.strategies.aggregation.local import locals_of, started_elsewhere
 from antiphon.strategies.aggregation.low_rank import Product, spectrum, truncate
 
 
@@ -30,47 +31,49 @@ def product() -> Aggregation:
     return Aggregation(_aggregate)
 
 
+@dataclass(frozen=True)
+class _Nearest:
+    """One module's new tensors; the Frobenius norms of ΔW* and of what was dropped of it."""
+
+    named: dict[str, FloatArray]
+    dropped: float = 0.0
+    whole: float = 0.0
+
+
 def _aggregate(start: Params, scale: float, contributions: Sequence[Contribution]) -> Aggregated:
     ordered = shares(contributions)
-    params: dict[str, FloatArray] = {}
-    dropped, whole = 0.0, 0.0
-    for module in modules(start):
-        reference = factors_of(start, module)
-        terms = target(reference, scale, module, ordered)
-        if terms is None:
-            params |= reference.named(module)
-            continue
-        sum_of_terms = spectrum(terms)
-        nearest = truncate(sum_of_terms, reference.r, scale, spare=reference.a)
-        params |= align(nearest, reference).named(module)
-        dropped = math.hypot(dropped, sum_of_terms.dropped(reference.r))
-        whole = math.hypot(whole, sum_of_terms.norm)
+    found = for_each_module(
+        start, contributions, lambda module: _nearest(start, scale, module, ordered)
+    )
+    params = {name: tensor for each in found for name, tensor in each.named.items()}
+    dropped = math.hypot(*(each.dropped for each in found))
+    whole = math.hypot(*(each.whole for each in found))
     return Aggregated(params, dropped / whole if whole else 0.0)
 
 
-def target(
-    reference: Factors, scale: float, module: str, ordered: Sequence[tuple[float, Contribution]]
+def _nearest(
+    start: Params, scale: float, module: str, ordered: Sequence[tuple[float, Contribution]]
+) -> _Nearest:
+    reference = factors_of(start, module)
+    terms = _target(start, reference, scale, module, ordered)
+    if terms is None:
+        return _Nearest(reference.named(module))
+    whole = spectrum(terms, reference.r)
+    nearest = truncate(whole, reference.r, scale, spare=reference.a)
+    named = align(nearest, reference).named(module)
+    return _Nearest(named, whole.dropped(reference.r), whole.norm)
+
+
+def _target(
+    start: Params,
+    reference: Factors,
+    scale: float,
+    module: str,
+    ordered: Sequence[tuple[float, Contribution]],
 ) -> list[Product] | None:
-    """Return one module's ΔW* as a sum of products, or None where no client moved it.
-
-    reference, scale: the global factors and their alpha / r; ordered: shares with contributions.
-    """
-    terms: list[Product] = []
-    # One term for each distinct start, so that a fleet of one smaller rank costs one, not one each.
-    starts: dict[int, Product] = {}
-    elsewhere, moved = 0.0, False
-    for share, each in ordered:
-        begin, delta = factors_of(each.start, module), factors_of(each.delta, module)
-        moved = moved or bool(delta.b.any() or delta.a.any())
-        terms.append(Product(share * each.scale, begin.plus(delta)))
-        if not (each.scale == scale and _same(begin, reference)):
-            known = starts.get(id(each.start), Product(0.0, begin))
-            starts[id(each.start)] = Product(known.scale - share * each.scale, begin)
-            elsewhere += share
-    if starts:
-        terms += [*starts.values(), Product(elsewhere * scale, reference)]
-    return terms if moved else None
-
-
-def _same(one: Factors, other: Factors) -> bool:
-    return np.array_equal(one.b, other.b) and np.array_equal(one.a, other.a)
+    """Return one module's ΔW* as a sum of products, or None where no client moved it."""
+    clients = locals_of(module, start, reference, ordered)
+    if not any(each.moved for each in clients):
+        return None
+    terms = [Product(each.share * each.scale, each.start, each.delta) for each in clients]
+    return terms + started_elsewhere(reference, scale, clients)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from antiphon.core.types import FloatArray, Params
-from antiphon.strategies.aggregation.adapter import factors_of, modules
+from antiphon.strategies.aggregation.adapter import A_SUFFIX, B_SUFFIX, factors_of, modules
 from antiphon.strategies.aggregation.low_rank import Product, spectrum, truncate
 
 
@@ -15,10 +15,11 @@ def restrict(params: Params, r: int, *, scale: float, scale_at_r: float) -> dict
     """
     restricted: dict[str, FloatArray] = {}
     for module in modules(params):
-        whole = factors_of(params, module)
-        if whole.r == r and scale == scale_at_r:
-            restricted |= whole.named(module)
+        names = (module + A_SUFFIX, module + B_SUFFIX)
+        if len(params[names[0]]) == r and scale == scale_at_r:
+            restricted |= {name: params[name] for name in names}
             continue
-        nearest = truncate(spectrum([Product(scale, whole)]), r, scale_at_r, spare=whole.a)
+        whole = factors_of(params, module)
+        nearest = truncate(spectrum([Product(scale, whole)], r), r, scale_at_r, spare=whole.a)
         restricted |= nearest.named(module)
     return restricted

@@ -1,0 +1,77 @@
+"""One module of every client: where it started, and how far it moved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from antiphon.core.types import Params
+from antiphon.strategies.aggregation.adapter import Delta, Factors, delta_of, factors_of
+from antiphon.strategies.aggregation.contribution import Contribution
+from antiphon.strategies.aggregation.low_rank import Product
+
+
+@dataclass(frozen=True)
+class Local:
+    """One client's factors start + delta, whose product counts `scale` times; share: of the weight.
+
+    start: in float64, the same object for all clients that started alike; delta: as received.
+    """
+
+    client: str
+    share: float
+    scale: float
+    start: Factors
+    delta: Delta
+
+    @property
+    def moved(self) -> bool:
+        """Whether the client moved the module at all."""
+        return bool(self.delta.b.any() or self.delta.a.any())
+
+
+def locals_of(
+    module: str,
+    start: Params,
+    reference: Factors,
+    ordered: Sequence[tuple[float, Contribution]],
+) -> list[Local]:
+    """Read one module of every client; its start is `reference` itself where the two are equal.
+
+    start, reference: the global factors, of all modules and of this one. Raises UpdateError where a
+    delta has other shapes than what its client started from.
+    """
+    starts = {id(start): reference}
+    found = []
+    for share, each in ordered:
+        key = id(each.start)
+        if key not in starts:
+            starts[key] = _start_of(each.start, module, reference)
+        delta = delta_of(each.delta, module, starts[key])
+        found.append(Local(each.client, share, each.scale, starts[key], delta))
+    return found
+
+
+def started_elsewhere(reference: Factors, scale: float, clients: Sequence[Local]) -> list[Product]:
+    """Return Σ pᵢ(s·B_gA_g − sᵢ·Bᵢ⁰Aᵢ⁰): what clients did not start from stays in the model.
+
+    reference, scale: the global factors and their alpha / r. One term for each distinct start, so
+    that a fleet of one smaller rank costs one, not one each; none where all started from `reference`.
+    """
+    starts: dict[int, Product] = {}
+    elsewhere = 0.0
+    for each in clients:
+        if each.scale == scale and each.start is reference:
+            continue
+        known = starts.get(id(each.start), Product(0.0, each.start))
+        starts[id(each.start)] = Product(known.scale - each.share * each.scale, each.start)
+        elsewhere += each.share
+    return [*starts.values(), Product(elsewhere * scale, reference)] if starts else []
+
+
+def _start_of(params: Params, module: str, reference: Factors) -> Factors:
+    start = factors_of(params, module)
+    same = np.array_equal(start.b, reference.b) and np.array_equal(start.a, reference.a)
+    return reference if same else start
