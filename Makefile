@@ -4,7 +4,7 @@ BIN := .venv/bin
 ROOTS := cli client core dashboard protos server simulation strategies
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check protos benchmarks clean
+.PHONY: help setup demo test check protos nemesis benchmarks clean
 
 help:  ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -24,7 +24,12 @@ setup: .venv/installed  ## make the virtual environment
 demo: setup  ## fine-tune SmolLM2-135M across four clients (about six minutes on two cores)
 	$(BIN)/antiphon simulate examples/quickstart.yaml
 
-test: setup  ## run every check and every test, those on the real model included
+# systemd-analyze is the one thing that the checks need and pip does not bring.
+.PHONY: system-tools
+system-tools:
+	@command -v systemd-analyze >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq systemd; } || { echo "systemd-analyze is missing: apt-get install systemd"; exit 2; }
+
+test: setup system-tools  ## run every check and every test, those on the real model included
 	$(MAKE) --no-print-directory lint
 	$(BIN)/pytest
 
@@ -35,11 +40,14 @@ lint: setup
 	$(BIN)/mypy $(ROOTS)
 	$(BIN)/lint-imports
 
-check: lint  ## format, lint, types, imports and the fast tests (under 90 seconds)
+check: lint system-tools  ## format, lint, types, imports and the fast tests (under 90 seconds)
 	$(BIN)/pytest -m "not slow and not model"
 
 protos: setup  ## regenerate the protobuf stubs beside their .proto files
 	$(BIN)/python protos/generate.py protos
+
+nemesis: setup  ## kill every process two hundred times, and lose nothing (about half an hour)
+	$(BIN)/python -m benchmarks.nemesis --kills 200
 
 benchmarks: setup  ## run every benchmark and print its table
 	$(BIN)/python -m benchmarks.all

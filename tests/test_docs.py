@@ -88,7 +88,10 @@ def commands_known() -> set[str]:
         # typer imports names that click is about to drop; its users cannot mend that.
         warnings.simplefilter("ignore", DeprecationWarning)
         from antiphon.cli.main import app
-    return {each.name or getattr(each.callback, "__name__", "") for each in app.registered_commands}
+    single = {
+        each.name or getattr(each.callback, "__name__", "") for each in app.registered_commands
+    }
+    return single | {str(group.name) for group in app.registered_groups}
 
 
 def commands_in(page: str) -> set[str]:

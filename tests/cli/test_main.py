@@ -117,3 +117,25 @@ def test_export_writes_adapter_and_merged_model(tiny_file, tmp_path, method):
     assert (tmp_path / "m" / "config.json").exists()
     again = antiphon("export", "runs/tiny", "--out", "a", cwd=tmp_path)
     assert again.returncode == 2
+
+
+@pytest.mark.slow
+def test_a_complete_run_is_not_begun_again(tiny_file, tmp_path):
+    """`serve --resume-or-start` ends with 0 where the run is complete, and makes no second one."""
+    antiphon("simulate", tiny_file, cwd=tmp_path)
+
+    done = antiphon("serve", tiny_file, "--resume-or-start", cwd=tmp_path)
+
+    assert done.returncode == 0
+    assert "is complete" in done.stderr
+    assert len(list((tmp_path / "runs").iterdir())) == 1
+
+
+def test_a_run_that_is_not_there_is_begun(tiny_file, tmp_path):
+    """`serve --resume-or-start` without a run goes on to the fleet, which is not there either."""
+    home = tmp_path / "home"
+
+    done = antiphon("serve", tiny_file, "--resume-or-start", "--home", home, cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert "no fleet in" in done.stderr

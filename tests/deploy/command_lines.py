@@ -77,8 +77,8 @@ def _words(given: dict[str, Any], entry_key: str, command_key: str, image: str) 
     entry, command = image_command(dockerfile)
     # Who replaces the entry point drops the image's command with it.
     command = given.get(command_key, [] if entry_key in given else command)
-    first, *rest = [*given.get(entry_key, entry), *command]
-    return ["client", *rest] if first == "enrol-and-run" else rest
+    words: list[str] = [*given.get(entry_key, entry), *command]
+    return ["client", *words[1:]] if words[0] == "enrol-and-run" else words[1:]
 
 
 def _in_page() -> Iterator[Line]:

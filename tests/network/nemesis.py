@@ -37,7 +37,6 @@ OF_A_DAEMON: tuple[Step, ...] = ("outbox written", "update submitted", "outbox c
 OF_LORA_ONLY: tuple[Step, ...] = ("upload spooled",)
 
 _LOOK_EVERY_S = 0.02
-_LEASE_S = 60.0  # nobody is counted as gone: a smaller cohort would be another run
 _STEP_S = 0.05
 
 
@@ -107,12 +106,15 @@ def write_data(folder: Path, method: str) -> dict[str, Path]:
     return files
 
 
-def random_schedule(rng: Random, method: str, deaths: int) -> list[Death]:
-    """Draw deaths of all processes: half at a named step, half at any moment; some stay away a while."""
+def random_schedule(rng: Random, method: str, deaths: int, away_s: float) -> list[Death]:
+    """Draw deaths of all processes: half at a named step, half at any moment.
+
+    away_s: the longest that one in four stays away.
+    """
     own = [step for step in STEPS if method == "lora" or step not in OF_LORA_ONLY]
     drawn = []
     for _ in range(deaths):
-        down_s = rng.choice([0.0, 0.0, 0.0, rng.uniform(0.0, 3.0)])
+        down_s = rng.choice([0.0, 0.0, 0.0, rng.uniform(0.0, away_s)])
         if rng.random() < 0.5:
             step = rng.choice(own)
             process = rng.choice(CLIENTS) if step in OF_A_DAEMON else COORDINATOR
@@ -134,8 +136,10 @@ class Nemesis:
         schedule: Sequence[Death] = (),
         *,
         bug: str | None = None,
+        lease_s: float = 60.0,
     ) -> None:
         """bug: planted into every life of the coordinator (planted.py)."""
+        self._lease_s = lease_s
         self._fleet = ProcessFleet(folder, run_config(method, rounds))
         self._data = write_data(folder, method)
         self._bug = bug
@@ -187,7 +191,7 @@ class Nemesis:
         bug = ["--bug", self._bug] if self._bug and name == COORDINATOR else []
         command = [*PLANTED, *die, *bug, "--"]
         if name == COORDINATOR:
-            settings = {"lease_s": _LEASE_S, "log_format": "json"}
+            settings = {"lease_s": self._lease_s, "log_format": "json"}
             self._fleet.serve(resume=resume, command=command, settings=settings)
         else:
             self._fleet.client(name, self._data[name], command=command, trainer=NUMPY_TRAINER)

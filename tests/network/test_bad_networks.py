@@ -58,14 +58,14 @@ def test_an_update_arrives_over_a_line_that_is_cut(tmp_path):
 
 
 async def silenced(folder: Path) -> tuple[ProcessFleet, float]:
-    """Stop one of three daemons in its round and let the line of another lead nowhere; return the moment."""
+    """Stop a daemon and cut off another in the round of three; return how long that went unnoticed."""
     cohort = {"min_clients": 3, "quorum": 1, "deadline_s": 8.0}
     fleet = ProcessFleet(folder, run_config(1, cohort))
     files = {name: data(folder, name, MB // 4, step_s=60.0) for name in ("bea", "cleo")}
     files["ada"] = data(folder, "ada", MB // 4)
     async with over_lines(fleet, files, Weather()) as proxies:
         both = [proxies[name] for name in ("bea", "cleo")]
-        await until(lambda: all(each.bytes_down > MB // 4 for each in both), 30, "model")
+        await until(lambda: all(each.bytes_down > MB // 5 for each in both), 30, "model")
         fleet.processes["bea"].send_signal(signal.SIGSTOP)
         proxies["cleo"].weather = Weather(frozen=True, black_hole=True)
         moment = asyncio.get_running_loop().time()
@@ -89,7 +89,7 @@ def test_silent_clients_are_noticed_and_not_waited_for(tmp_path):
 
 async def folded_over(folder: Path, weather: Weather) -> tuple[RunFolder, int]:
     """Run two clients over lines of a weather; return the run and how often the lines broke."""
-    folder.mkdir()
+    await asyncio.to_thread(folder.mkdir)
     fleet = ProcessFleet(folder, run_config(4, {"min_clients": 2, "deadline_s": 600.0}))
     files = {name: data(folder, name, MB) for name in ("ada", "bea")}
     async with over_lines(fleet, files, weather) as proxies:

@@ -190,6 +190,14 @@ def serve(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the newest run of this name.")
     ] = False,
+    resume_or_start: Annotated[
+        bool,
+        typer.Option(
+            "--resume-or-start",
+            help="As --resume, but start the run where there is none, and end at once where it is "
+            "complete: for systemd and containers.",
+        ),
+    ] = False,
     settings: Annotated[
         Path | None, typer.Option("--settings", help="YAML with the coordinator's settings.")
     ] = None,
@@ -214,7 +222,7 @@ def serve(
         home=home,
         settings_file=settings,
         changes={name: value for name, value in given.items() if value is not None},
-        resume=resume,
+        beginning="either" if resume_or_start else "resumed" if resume else "new",
         console=_err,
     )
     if report is None:
@@ -230,7 +238,12 @@ def join(
     address: Annotated[
         str, typer.Argument(metavar="HOST:PORT", help="The coordinator's enrolment address.")
     ],
-    token: Annotated[str, typer.Option("--token", help="As `antiphon token create` printed it.")],
+    token: Annotated[
+        str,
+        typer.Option(
+            "--token", envvar="ANTIPHON_JOIN_TOKEN", help="As `antiphon token create` printed it."
+        ),
+    ],
     ca: Annotated[str, typer.Option("--ca", help="The fleet's pin, sha256:….")],
     force: Annotated[
         bool, typer.Option("--force", help="Replace this machine's identity.")

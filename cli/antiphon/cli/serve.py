@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.markup import escape
@@ -17,10 +18,14 @@ from antiphon.core.coordinator_settings import CoordinatorSettings, load_setting
 from antiphon.core.home import home_folder
 from antiphon.core.journal import Journal
 from antiphon.core.logs import configure_logs
-from antiphon.core.run_folder import RunFolder, create, open_for_resume
+from antiphon.core.run_folder import RunFolder, create, find_newest, open_for_resume
+from antiphon.core.section import validated
 from antiphon.server.actions import Finish
 from antiphon.server.coordinator.serve import Coordinator, Listening
 from antiphon.server.enrolment.fleet import open_fleet
+
+Beginning = Literal["new", "resumed", "either"]
+"""A new run; the newest of its name; or the newest where there is one, and else a new one."""
 
 
 def serve_run(
@@ -30,7 +35,7 @@ def serve_run(
     home: Path | None,
     settings_file: Path | None,
     changes: dict[str, Any],
-    resume: bool,
+    beginning: Beginning,
     console: Console,
 ) -> dict[str, Any] | None:
     """Serve a run to its end; return its report. None: stopped before, to be gone on with `--resume`.
@@ -38,15 +43,30 @@ def serve_run(
     changes: settings given on the command line; they win over the file's.
     """
     config = load(path, overrides)
+    if beginning == "either":
+        found = find_newest(_runs_dir(config), config.name)
+        if found is not None and found.is_complete() and found.config_hash() == config_hash(config):
+            told = escape(f"the run in {found.path} is complete")
+            console.print(told, highlight=False, soft_wrap=True)
+            return _report(found)
+        beginning = "new" if found is None else "resumed"
 
     def read_settings() -> CoordinatorSettings:
-        return load_settings(settings_file).model_copy(update=changes)
+        given = load_settings(settings_file).model_dump()
+        return validated(CoordinatorSettings, {**given, **changes}, "the settings")
 
     settings = read_settings()
     configure_logs(settings.log_level, settings.log_format)
     fleet = open_fleet(home_folder(home, os.environ))
+    listening = False
+
+    def on_listening(where: Listening) -> None:
+        nonlocal listening
+        listening = True
+        _say_where(console, folder, settings, where)
+
+    folder = _folder(config, resume=beginning == "resumed")
     try:
-        folder = _folder(config, resume)
         with Journal.writing(folder.journal_file) as journal:
             coordinator = Coordinator(
                 config,
@@ -55,20 +75,30 @@ def serve_run(
                 fleet,
                 settings,
                 read_settings=read_settings,
-                on_listening=lambda where: _say_where(console, folder, settings, where),
+                on_listening=on_listening,
             )
             finish: Finish | None = asyncio.run(coordinator.run())
     finally:
         fleet.close()
+        if beginning == "new" and not listening:
+            shutil.rmtree(folder.path)  # a port that is taken, say: a mistake leaves nothing behind
     if finish is None:
         console.print("stopped; the same command with --resume goes on", highlight=False)
         return None
+    return _report(folder)
+
+
+def _report(folder: RunFolder) -> dict[str, Any]:
     report: dict[str, Any] = json.loads(folder.report_json.read_text())
     return report
 
 
-def _folder(config: RunConfig, resume: bool) -> RunFolder:
-    place = Path(config.output.runs_dir).expanduser(), config.name
+def _runs_dir(config: RunConfig) -> Path:
+    return Path(config.output.runs_dir).expanduser()
+
+
+def _folder(config: RunConfig, *, resume: bool) -> RunFolder:
+    place = _runs_dir(config), config.name
     values, hashed = resolved(config), config_hash(config)
     return (open_for_resume if resume else create)(*place, values, hashed)
 

@@ -191,6 +191,11 @@ class OutputConfig(Section):
     )
 
 
+    keep_updates: bool = Field(
+        False, description="Keep what each client sent; else it is removed when its round is over."
+    )
+
+
 class EngineConfig(Section):
     """Where the run runs."""
 

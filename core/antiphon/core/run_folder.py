@@ -218,15 +218,23 @@ def open_for_resume(
 
 def newest(runs_dir: Path, name: str) -> RunFolder:
     """Return the newest run that has this name in its config. Raises RunFolderError if none has."""
+    found = find_newest(runs_dir, name)
+    if found is None:
+        raise RunFolderError(
+            f"nothing to resume: no run named {name!r} in {runs_dir}. "
+            "Leave out --resume to start it, or check output.runs_dir"
+        )
+    return found
+
+
+def find_newest(runs_dir: Path, name: str) -> RunFolder | None:
+    """Return the newest run that has this name in its config; none: there is no such run."""
     for _, path in sorted(_numbered(runs_dir, name), reverse=True):
         folder = RunFolder(path)
         # A run called "a-2" stands where the second run of "a" would: only the config tells.
         if folder.config_file.exists() and folder.config_values().get("name") == name:
             return folder
-    raise RunFolderError(
-        f"nothing to resume: no run named {name!r} in {runs_dir}. "
-        "Leave out --resume to start it, or check output.runs_dir"
-    )
+    return None
 
 
 def read_bytes(path: Path) -> bytes:

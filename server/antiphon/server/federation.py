@@ -129,6 +129,8 @@ class Federation:
             raise
         for event in taken:
             self._remember(event)
+            if isinstance(event, RoundEvaluated | RoundUndone):
+                self._discard_updates(event.round)
         fault_points.reached("events committed")
         return answers
 
@@ -283,9 +285,11 @@ class Federation:
             self.save_adapter(last[-1])
 
     def tidy(self) -> None:
-        """Remove what only a run that goes on needs: models to download, uploads that became nothing."""
+        """Remove what only a run that goes on needs: models to download, uploads, updates."""
         for folder in (self.folder.models, self.folder.path / "uploads"):
             shutil.rmtree(folder, ignore_errors=True)
+        for outcome in self.machine.outcomes:
+            self._discard_updates(outcome.round)
 
     def adapter_is_due(self, number: int) -> bool:
         """Whether the adapter after this round is to be saved."""
@@ -305,6 +309,11 @@ class Federation:
             self._measured.setdefault(event.round, {})[event.client] = event
         elif isinstance(event, RoundFolded):
             self._measured.clear()
+
+    def _discard_updates(self, number: int) -> None:
+        """Remove what clients sent in a round that is over: the model has it, and it is theirs."""
+        if not self.config.output.keep_updates:
+            shutil.rmtree(self.folder.round_dir(number) / "updates", ignore_errors=True)
 
     def _is_wanted(self, update: Update) -> bool:
         plan = self._plans.get(self.machine.round)

@@ -145,13 +145,16 @@ def test_an_oversize_blob_is_refused_before_it_is_sent(serve, size):
         message.tensors.bytes = size
 
     async def scenario():
-        async with serve("rounds=1", "cohort.quorum=1", max_upload_mb=0.01) as running:
-            async with sites(running, "north", "mallory") as (north, mallory):
-                await asyncio.gather(north.join(), mallory.join())
-                await mallory.next("train")
-                answer = await mallory.submit(packed(change=change).message)
-                await honest_end(north, mallory)
-                return answer
+        settings = {"max_upload_mb": 0.01}
+        async with (
+            serve("rounds=1", "cohort.quorum=1", **settings) as running,
+            sites(running, "north", "mallory") as (north, mallory),
+        ):
+            await asyncio.gather(north.join(), mallory.join())
+            await mallory.next("train")
+            answer = await mallory.submit(packed(change=change).message)
+            await honest_end(north, mallory)
+            return answer
 
     answer = asyncio.run(scenario())
 

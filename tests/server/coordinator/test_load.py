@@ -54,19 +54,21 @@ def test_the_loop_stays_free_while_a_large_update_is_taken(serve):
 
     async def scenario():
         update = large_update()
-        async with serve("rounds=1", "cohort.min_clients=1", "cohort.deadline_s=600") as running:
-            async with sites(running, "north") as (north,):
-                await north.join(space=space)
-                await north.next("train")
-                ticking = asyncio.ensure_future(ticks(late))
-                answer = await north.submit(update.message)
-                await north.upload(
-                    update.content, blob_of(update.content, "safetensors"), chunk=256 << 10
-                )
-                answer = await north.submit(update.message)
-                await until(lambda: journalled(running.folder, RoundFolded), 60.0)
-                ticking.cancel()
-                return answer.verdict
+        async with (
+            serve("rounds=1", "cohort.min_clients=1") as running,
+            sites(running, "north") as (north,),
+        ):
+            await north.join(space=space)
+            await north.next("train")
+            ticking = asyncio.ensure_future(ticks(late))
+            answer = await north.submit(update.message)
+            await north.upload(
+                update.content, blob_of(update.content, "safetensors"), chunk=256 << 10
+            )
+            answer = await north.submit(update.message)
+            await until(lambda: journalled(running.folder, RoundFolded), 60.0)
+            ticking.cancel()
+            return answer.verdict
 
     verdict = asyncio.run(scenario())
 

@@ -174,14 +174,16 @@ def test_clients_of_different_rank_start_from_different_models(serve, tmp_path):
     """Each gets the adapter at its own rank."""
 
     async def scenario():
-        async with serve("lora.client_ranks={south: 2}") as running:
-            async with sites(running, "north", "south") as both:
-                await joined(*both)
-                tasks = [await site.next("train") for site in both]
-                return [
-                    {name: t.shape for name, t in (await site.model_of(task, tmp_path)).items()}
-                    for site, task in zip(both, tasks, strict=True)
-                ]
+        async with (
+            serve("lora.client_ranks={south: 2}") as running,
+            sites(running, "north", "south") as both,
+        ):
+            await joined(*both)
+            tasks = [await site.next("train") for site in both]
+            return [
+                {name: t.shape for name, t in (await site.model_of(task, tmp_path)).items()}
+                for site, task in zip(both, tasks, strict=True)
+            ]
 
     north, south = asyncio.run(scenario())
 
@@ -191,15 +193,17 @@ def test_clients_of_different_rank_start_from_different_models(serve, tmp_path):
 
 async def late_joiner(serve, method: str, tmp_path):
     """Let east join while round 1 is measured; return the model it gets, the run's folder and config."""
-    async with serve(f"method={method}", "output.adapter_every=1") as running:
-        async with sites(running, "north", "south", "east") as (north, south, east):
-            await joined(north, south)
-            await both_work(north, south)
-            await north.next("evaluate")
-            await east.join()
-            await measured(north, south)
-            model = await east.model_of(await east.next("train"), tmp_path)
-            return model, running.folder, running.config
+    async with (
+        serve(f"method={method}", "output.adapter_every=1") as running,
+        sites(running, "north", "south", "east") as (north, south, east),
+    ):
+        await joined(north, south)
+        await both_work(north, south)
+        await north.next("evaluate")
+        await east.join()
+        await measured(north, south)
+        model = await east.model_of(await east.next("train"), tmp_path)
+        return model, running.folder, running.config
 
 
 def test_who_joins_late_starts_from_the_newest_adapter(serve, tmp_path):

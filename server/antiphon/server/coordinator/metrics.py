@@ -38,9 +38,6 @@ class CoordinatorMetrics:
         self.updates = Counter(
             "antiphon_updates", "Updates by what became of them.", ["verdict"], registry=registry
         )
-        self.calls = Counter(
-            "antiphon_calls", "Calls by method and status.", ["method", "code"], registry=registry
-        )
         self.loop_lag = Histogram(
             "antiphon_loop_lag_seconds",
             "How late the event loop is.",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import grpc
 
 from antiphon.core.errors import AntiphonError, RunFolderError, UpdateError
-from antiphon.server.coordinator.spool import NoRoom, NotAnnounced
+from antiphon.server.coordinator.spool import NoRoom, NotAnnounced, Superseded
 from antiphon.server.coordinator.submissions import Ended
 
 RETRY_AFTER = "antiphon-retry-after-ms"
@@ -30,6 +30,7 @@ _CODES: Mapping[type[Exception], grpc.StatusCode] = {
     NoRoom: grpc.StatusCode.RESOURCE_EXHAUSTED,
     NoSuchModel: grpc.StatusCode.NOT_FOUND,
     NotAnnounced: grpc.StatusCode.ABORTED,
+    Superseded: grpc.StatusCode.CANCELLED,
     RunFolderError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     TimeoutError: grpc.StatusCode.DEADLINE_EXCEEDED,
     UpdateError: grpc.StatusCode.INVALID_ARGUMENT,

@@ -146,7 +146,10 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServicer):
         sent = 0
         try:
             async with told(context):
-                with _opened_model(engine, request.sha256, request.offset) as file:
+                with (
+                    _opened_model(engine, request.sha256, request.offset) as file,
+                    suppress(grpc.aio.InternalError),  # the client has hung up: no defect of ours
+                ):
                     async for chunk in _read_ahead(file):
                         async with asyncio.timeout(_CHUNK_TIMEOUT_S):
                             await context.write(pb.DownloadChunk(content=chunk))

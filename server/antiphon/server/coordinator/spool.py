@@ -33,6 +33,10 @@ class NotAnnounced(AntiphonError):
     """No update of this client waits for the blob: it must be handed in (again) first."""
 
 
+class Superseded(AntiphonError):
+    """A newer call of the same client goes on with its upload."""
+
+
 class NoRoom(AntiphonError):
     """The disk has too little space left: try again later."""
 
@@ -68,6 +72,7 @@ class Spool:
         self._folder = folder
         self._announced: dict[str, Blob] = {}
         self._at_work: dict[str, asyncio.Task[object]] = {}
+        self._superseded: set[asyncio.Task[object]] = set()
         self.max_bytes, self.floor_bytes = max_bytes, floor_bytes
 
     async def announce(self, client: str, blob: Blob) -> int:
@@ -107,9 +112,9 @@ class Spool:
         """Write an upload that goes on at `offset`; return the bytes that are here when it ends.
 
         The blob is whole, compared with its hash and on the disk once that is its size. A newer call for
-        the same client cancels this one. Raises NotAnnounced, UpdateError where offset, size or hash are
-        wrong, NoRoom or RunFolderError where the disk is full, and what `chunks` raises; what came before
-        is kept.
+        the same client ends this one. Raises Superseded then, NotAnnounced, UpdateError where offset,
+        size or hash are wrong, NoRoom or RunFolderError where the disk is full, and what `chunks` raises;
+        what came before is kept.
         """
         async with self._alone(client):
             here = await self._arrived(client, blob)
@@ -123,16 +128,26 @@ class Spool:
 
     @asynccontextmanager
     async def _alone(self, client: str) -> AsyncIterator[None]:
-        """Be the only one that works on a client's files: ends who does, and is ended by the next."""
+        """Be the only one that works on a client's files: ends who does, and is ended by the next.
+
+        Raises Superseded in the one that is ended.
+        """
         task = asyncio.current_task()
         assert task is not None
         while (before := self._at_work.get(client)) is not None:
+            self._superseded.add(before)
             before.cancel()
             await asyncio.wait([before])
         self._at_work[client] = task
         try:
             yield
+        except asyncio.CancelledError:
+            if task not in self._superseded:
+                raise
+            task.uncancel()
+            raise Superseded("a newer call of this client goes on with the upload") from None
         finally:
+            self._superseded.discard(task)
             del self._at_work[client]
 
     def _check_room(self, wanted: int = 0) -> None:

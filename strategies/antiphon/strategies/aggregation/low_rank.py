@@ -12,6 +12,7 @@ The idea of a small core follows FLoRIST (2025); truncation to rank r is FlexLoR
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ from antiphon.strategies.aggregation.adapter import Delta, Factors, Matrix
 _NOISE = float(np.finfo(np.float32).eps)
 # A Gram matrix's eigenvalues below this part of the largest are its own rounding.
 _GRAM_NOISE = 1e-14
+_held = threading.local()
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,12 @@ def inner_products(products: Sequence[Product]) -> Matrix:
 
 
 def norm(inner: Matrix) -> float:
-    """Return the Frobenius norm of a sum from the inner products of its terms."""
-    return float(np.sqrt(max(inner.sum(), 0.0)))
+    """Return the Frobenius norm of a sum from the inner products of its terms.
+
+    Terms that cancel leave no less than their rounding: a sum is never nearer to zero than is known.
+    """
+    rounding = np.finfo(np.float64).eps * np.abs(inner).sum()
+    return float(np.sqrt(max(inner.sum(), rounding)))
 
 
 def truncate(whole: Spectrum, r: int, scale: float, spare: Matrix) -> Factors:
@@ -108,7 +114,8 @@ def _side_by_side(products: Sequence[Product]) -> tuple[Matrix, Matrix, Matrix]:
     # The sum as left · diag(scale) · right: (R,), (d_out, R), (R, d_in).
     ranks = [each.factors.r for each in products]
     first, total = products[0].factors, sum(ranks)
-    left, right = np.empty((first.b.shape[0], total)), np.empty((total, first.a.shape[1]))
+    left = _scratch("left", first.b.shape[0], total)
+    right = _scratch("right", total, first.a.shape[1])
     end = 0
     for each, r in zip(products, ranks, strict=True):
         begin, end = end, end + r
@@ -118,6 +125,15 @@ def _side_by_side(products: Sequence[Product]) -> tuple[Matrix, Matrix, Matrix]:
             np.add(each.factors.b, each.delta.b, out=left[:, begin:end])
             np.add(each.factors.a, each.delta.a, out=right[begin:end])
     return np.repeat([each.scale for each in products], ranks), left, right
+
+
+def _scratch(name: str, rows: int, columns: int) -> Matrix:
+    # A thread's own memory, valid until it asks again: fresh pages would cost more than the sums in them.
+    held: Matrix | None = getattr(_held, name, None)
+    if held is None or held.size < rows * columns:
+        held = np.empty(rows * columns)
+        setattr(_held, name, held)
+    return held[: rows * columns].reshape(rows, columns)
 
 
 def _whitened(gram: Matrix) -> tuple[Matrix, Matrix]:
