@@ -107,6 +107,9 @@ class TrainingConfig(Section):
     adam_beta2: Fraction = Field(0.999, description="AdamW.")
     adam_epsilon: PositiveFloat = Field(1e-8, description="AdamW.")
     max_grad_norm: NonNegativeFloat = Field(1.0, description="Clip of the gradient norm; 0: none.")
+    max_update_norm: PositiveFloat = Field(
+        1000.0, description="An update whose L2 norm is above it is refused; rounds move far less."
+    )
 
 
 class DirectionConfig(Section):
@@ -189,7 +192,6 @@ class OutputConfig(Section):
         description="Rounds between two saved adapters; the last is always saved. none: every round "
         "for adapters, the last round only where the seeds move the weights (they are large).",
     )
-
 
     keep_updates: bool = Field(
         False, description="Keep what each client sent; else it is removed when its round is over."

@@ -43,7 +43,7 @@ class CoordinatorSettings(Section):
     check_ins_per_s: PositiveFloat = Field(
         500.0, description="Calls for work per second that a large fleet is slowed down to."
     )
-    upload_slots: PositiveInt = Field(16, description="Uploads at the same time; the rest waits.")
+    upload_slots: PositiveInt = Field(64, description="Uploads at the same time; the rest waits.")
     max_upload_mb: PositiveFloat = Field(
         4096.0, description="Largest upload of one client, in 10⁶ bytes."
     )

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import math
 import shutil
+import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -255,12 +256,13 @@ class Federation:
 
         measured: of as many clients as could be asked; empty where no evaluation was due.
         """
-        means = _means(measured)
-        if number and "loss" in means and (undone := self.undo_if_exploded(number, means["loss"])):
+        # The median: one client that says its loss is infinite must not undo everybody's round.
+        loss = _median_loss(measured)
+        if number and loss is not None and (undone := self.undo_if_exploded(number, loss)):
             return undone
         if self.adapter_is_due(number):
             self.save_adapter(number)
-        return RoundEvaluated(number, means)
+        return RoundEvaluated(number, _means(measured))
 
     def undo_if_exploded(self, number: int, loss: float) -> RoundUndone | None:
         """Roll the round's fold back where the held-out loss shows that it broke the model."""
@@ -302,7 +304,8 @@ class Federation:
         if isinstance(event, RoundPlanned):
             self._plans[event.round] = event
         elif isinstance(event, RoundEvaluated):
-            loss = event.metrics.get("loss", math.inf)
+            of_clients = _median_loss(self.measured(event.round))
+            loss = event.metrics.get("loss", math.inf) if of_clients is None else of_clients
             self._best_held_out_loss = min(self._best_held_out_loss, loss)
             self._measured.clear()
         elif isinstance(event, Evaluated):
@@ -362,6 +365,15 @@ class Federation:
             if outcome.ending in ("folded", "undone"):
                 return read_state(self.folder.model_file(outcome.round))
         return self._method.init(self.space.initial(self.config.seed))
+
+
+def _median_loss(measured: Sequence[Evaluated]) -> float | None:
+    losses = [
+        math.inf if math.isnan(each.loss) else each.loss
+        for each in measured
+        if each.loss is not None
+    ]
+    return statistics.median(losses) if losses else None
 
 
 def _means(measured: Sequence[Evaluated]) -> Mapping[str, float]:

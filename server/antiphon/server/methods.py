@@ -30,6 +30,7 @@ def server_method(config: RunConfig) -> ServerMethod:
         lora_alpha=config.lora.lora_alpha,
         r=config.lora.r,
         client_ranks=config.lora.client_ranks,
+        max_norm=config.training.max_update_norm,
     )
 
 

@@ -306,6 +306,22 @@ def test_scalars_of_a_giant_size_are_refused(serve):
     assert answer.verdict == VERDICT.REJECTED
 
 
+def test_a_delta_of_a_giant_norm_is_refused(serve):
+    """A finite delta far beyond what a round can move is refused with its norm, and the round goes on."""
+
+    async def scenario():
+        async with serve("cohort.quorum=1") as running, sites(running, "north", "mallory") as both:
+            await asyncio.gather(*(site.join() for site in both))
+            giant = await both[1].work_a_round(value=1e10)
+            return giant, await both[0].work_a_round()
+
+    giant, honest = asyncio.run(scenario())
+
+    assert giant.verdict == VERDICT.REJECTED
+    assert "the round allows 1e+03" in giant.reason
+    assert honest.verdict == VERDICT.ACCEPTED
+
+
 def test_a_client_is_refused_so_often_in_a_round_and_then_not_heard(serve):
     """Each refusal is journalled: nobody can fill the disk with them."""
 

@@ -278,7 +278,10 @@ class Coordinator:
             }
             self._metrics.clients.set(len(signs))
             if signs:
-                await asyncio.to_thread(self._fleet.ledger.saw, signs)
+                try:
+                    await asyncio.to_thread(self._fleet.ledger.saw, signs)
+                except Exception as error:  # for people's eyes only: the run does not depend on it
+                    log.warning("last calls not noted", reason=str(error)[:200])
 
     async def _watch_the_loop(self) -> None:
         while True:

@@ -44,7 +44,7 @@ def _why(engine: Engine, machine: RunState, now: float) -> str:
     evaluation = engine.evaluation
     if machine.phase != "evaluating" or evaluation is None:
         return why_waiting(machine, now)
-    names = sorted(evaluation.waiting)
+    names = sorted(evaluation.waiting.copy())  # it changes in another thread
     shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     where = f"round {evaluation.round}" if evaluation.round else "the untouched model"
     return f"{where}: waiting for the measurements of {len(names)} clients ({shown})"
