@@ -58,6 +58,18 @@ def write_bytes(path: Path, content: bytes) -> None:
         part.write_bytes(content)
 
 
+def write_cache(path: Path, content: bytes) -> None:
+    """Write what can be made again: whole for other processes, but not synced. Raises RunFolderError."""
+    part = path.with_name(f".{path.name}.part-{os.getpid()}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with full_disk_is_said(path):
+            part.write_bytes(content)
+            part.replace(path)
+    finally:
+        _remove(part)
+
+
 def write_text(path: Path, content: str) -> None:
     """Write `content` to `path` as UTF-8, whole or not at all."""
     write_bytes(path, content.encode())

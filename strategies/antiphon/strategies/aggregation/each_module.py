@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from antiphon.core.types import Params
 from antiphon.strategies.aggregation.adapter import A_SUFFIX, B_SUFFIX, modules
+from antiphon.strategies.aggregation.blas_threads import blas_threads
 from antiphon.strategies.aggregation.contribution import Contribution
 
 Result = TypeVar("Result")
@@ -27,9 +28,16 @@ def for_each_module(
     """
     names = modules(start)
     largest = max((_working_bytes(start, each, contributions) for each in names), default=1)
-    threads = max(1, min(os.cpu_count() or 1, _WORKING_BYTES // largest))
-    with ThreadPoolExecutor(threads) as pool:
+    cores = _cores()
+    threads = max(1, min(cores, _WORKING_BYTES // largest))
+    with blas_threads(max(1, cores // threads)), ThreadPoolExecutor(threads) as pool:
         return list(pool.map(fold, names))
+
+
+def _cores() -> int:
+    # Those that this process may use; not every system says.
+    known = hasattr(os, "sched_getaffinity")
+    return len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
 
 
 def _working_bytes(start: Params, module: str, contributions: Sequence[Contribution]) -> int:
