@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from antiphon.core.errors import RunFolderError
 from antiphon.core.events import (
     BytesMoved,
+    ClientDescribed,
     ClientFailed,
     ClientJoined,
     ClientLeft,
@@ -23,7 +24,6 @@ from antiphon.core.events import (
     RoundFolded,
     RoundPlanned,
     RoundUndone,
-    ClientDescribed,
     RunDescribed,
     RunEnded,
     RunResumed,
