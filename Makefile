@@ -41,7 +41,7 @@ lint: setup
 	$(BIN)/lint-imports
 
 check: lint system-tools  ## format, lint, types, imports and the fast tests (under 90 seconds)
-	$(BIN)/pytest -m "not slow and not model"
+	$(BIN)/pytest -m "not slow and not model and not network"
 
 protos: setup  ## regenerate the protobuf stubs beside their .proto files
 	$(BIN)/python protos/generate.py protos

@@ -31,6 +31,8 @@ async def upload(folder: Path, size: int, rate: float, cut: int) -> dict[str, fl
     await asyncio.to_thread(file.write_text, json.dumps(told))
 
     def updates() -> list[UpdateReceived]:
+        if fleet.processes["coordinator"].poll() is not None:
+            raise ChildProcessError(fleet.log("coordinator"))
         events = (entry.event for entry in entries_of(fleet.run_folder))
         return [event for event in events if isinstance(event, UpdateReceived)]
 

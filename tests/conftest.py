@@ -50,3 +50,14 @@ def tiny_config(tiny_values: dict[str, Any]) -> ConfigMaker:
         return configs.validate(values)
 
     return make
+
+
+NETWORK = ("server/coordinator", "client/daemon", "network")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what opens sockets and starts processes: a minute of tests that `make check` leaves out."""
+    folders = [ROOT / "tests" / each for each in NETWORK]
+    for item in items:
+        if any(folder in item.path.parents for folder in folders):
+            item.add_marker("network")

@@ -11,7 +11,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from antiphon.v1 import coordinator_pb2, enrolment_pb2, update_pb2
 
-RELEASED = Path(__file__).parents[2] / "protos" / "released.json"
+RELEASED = Path(__file__).parents[1] / "golden" / "released_fields.json"
 FILES = (update_pb2, enrolment_pb2, coordinator_pb2)
 
 

@@ -75,3 +75,12 @@ def test_other_errors_pass_through(tmp_path):
     """Only a full disk is put in other words."""
     with pytest.raises(PermissionError), full_disk_is_said(tmp_path):
         raise PermissionError(errno.EACCES, "no")
+
+
+def test_what_lies_beside_a_file_is_not_touched(tmp_path):
+    """Another thread's temporary file may be gone a moment after it was seen."""
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+
+    write_text(tmp_path / "live.json", "{}")
+
+    assert (tmp_path / "live.json").read_text() == "{}"

@@ -252,4 +252,4 @@ class Nemesis:
 
 def judged(history: History, undisturbed: RunFolder) -> list[str]:
     """Return all that is wrong with a run that came to its end, compared with one that nobody disturbed."""
-    return [*history.problems, *differing_models(history.folder, undisturbed)]
+    return [*history.problems] or differing_models(history.folder, undisturbed)

@@ -36,25 +36,26 @@ def found(folder: RunFolder, kind: type[Event]) -> list[Entry]:
     return [entry for entry in entries_of(folder) if isinstance(entry.event, kind)]
 
 
-async def upload_over_cuts(folder: Path) -> tuple[Proxy, float, list[Entry]]:
-    """One round of one client; return its proxy, the run's seconds and the folds."""
+async def upload_over_cuts(folder: Path) -> tuple[ProcessFleet, Proxy, float]:
+    """One round of one client; return its fleet, its proxy and the run's seconds."""
     fleet = ProcessFleet(folder, run_config(1, {"min_clients": 1, "deadline_s": 600.0}))
     files = {"ada": data(folder, "ada", 12 * MB, constant=0.001)}
     async with over_lines(fleet, files, CUT_BUT_FAST) as proxies:
         coordinator = fleet.processes["coordinator"]
         seconds = await until(lambda: coordinator.poll() is not None, 60, "end of the run")
-        return proxies["ada"], seconds, found(fleet.run_folder, RoundFolded)
+        return fleet, proxies["ada"], seconds
 
 
 @pytest.mark.slow
 def test_an_update_arrives_over_a_line_that_is_cut(tmp_path):
     """12 MB, cut every 2 MB, go up with 1.3 times their bytes at most, and no long waits between."""
-    proxy, seconds, folded = asyncio.run(upload_over_cuts(tmp_path))
+    fleet, proxy, seconds = asyncio.run(upload_over_cuts(tmp_path))
 
-    assert len(folded) == 1
+    assert len(found(fleet.run_folder, RoundFolded)) == 1
     assert proxy.cuts >= 12
     assert 12 * MB < proxy.bytes_up <= 1.3 * 12 * MB
     assert seconds < 45
+    assert "Traceback" not in fleet.log("coordinator") + fleet.log("ada")
 
 
 async def silenced(folder: Path) -> tuple[ProcessFleet, float]:

@@ -21,18 +21,19 @@ Any program that keeps to this page can train, in any language.
 Requests are answered one after the other. A request that fails leaves the program usable:
 {"failed": "train", "reason": "…", "fatal": false}; `fatal` says that asking again cannot help. A program
 that dies instead is started again. At the end of its stdin it ends at once, whatever it is doing.
-Numbers that are not finite are written NaN, Infinity and -Infinity.
+Whole numbers lie between 0 and 2³² − 1; numbers that are not finite are written NaN, Infinity and
+-Infinity.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import dataclasses
 import json
+import types
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 from antiphon.core.errors import ProtocolError
 
@@ -135,6 +136,7 @@ _REQUESTS: dict[str, type[Request]] = {
     "cancel": Cancel,
 }
 _DONE: dict[str, type[Answer]] = {"prepare": Prepared, "train": Trained, "evaluate": Evaluated}
+_MOST = (1 << 32) - 1
 _OTHERS: dict[str, type[Answer]] = {"step": Stepped, "cancelled": Cancelled, "failed": Failed}
 
 
@@ -200,13 +202,29 @@ def _object(line: bytes) -> dict[str, Any]:
 
 
 def _made(kind: Any, values: dict[str, Any], line: bytes) -> Any:
+    hints = get_type_hints(kind)
     try:
-        for each in dataclasses.fields(kind):
-            if each.type == "bytes":
-                values[each.name] = base64.b64decode(values[each.name], validate=True)
-        return kind(**values)
-    except (KeyError, TypeError, binascii.Error) as error:
-        raise _unknown(line, f"the keys of {kind.__name__} ({error})") from None
+        return kind(**{key: _typed(hints[key], value) for key, value in values.items()})
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise _unknown(line, f"the keys of {kind.__name__} ({str(error)[:200]})") from None
+
+
+def _typed(hint: Any, value: Any) -> Any:
+    """Return a value of JSON as its field has it. Raises TypeError, ValueError or OverflowError."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is types.UnionType:
+        return None if value is None else _typed(arguments[0], value)
+    if origin is Mapping and isinstance(value, dict):
+        return {key: _typed(arguments[1], each) for key, each in value.items()}
+    if hint is bytes and isinstance(value, str):
+        return base64.b64decode(value, validate=True)
+    if hint is float and type(value) in (int, float):
+        return float(value)
+    if hint is int and type(value) is int and not 0 <= value <= _MOST:
+        raise ValueError(f"{value} is not in 0 … {_MOST}")
+    if hint is Any or hint is type(value):
+        return value
+    raise TypeError(f"expected {hint}, got {str(value)[:80]!r}")
 
 
 def _unknown(line: bytes, expected: str) -> ProtocolError:

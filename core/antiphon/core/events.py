@@ -302,7 +302,7 @@ def _from_json(values: dict[str, Any]) -> Any:
 def _parsed(kind: str, body: str) -> dict[str, Any]:
     try:
         values = json.loads(body, object_hook=_from_json)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RunFolderError(
             f"the journal is damaged: {kind} is not valid JSON ({error})"
         ) from None
@@ -331,7 +331,7 @@ def _check_names(kind: str, made: type[Event], values: dict[str, Any]) -> None:
 def _typed(kind: str, name: str, value: Any, hint: Any) -> Any:
     try:
         return _as(hint, value)
-    except TypeError:
+    except (TypeError, OverflowError):  # OverflowError: an integer that no float holds
         expected = hint.__name__ if isinstance(hint, type) else hint
         raise RunFolderError(
             f"the journal is damaged: {kind}.{name} should be {expected}, got {value!r}"

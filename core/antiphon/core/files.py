@@ -43,7 +43,7 @@ def written_whole(path: Path) -> Iterator[Path]:
         _remove(part)  # of a process that was killed and had the same number
         with full_disk_is_said(path):
             yield part
-            _sync(part)
+            _sync_all(part)
             if path.is_dir() and part.is_dir():
                 shutil.rmtree(path)
             part.replace(path)
@@ -87,14 +87,18 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _sync_all(path: Path) -> None:
+    for each in [*path.rglob("*"), path] if path.is_dir() else [path]:
+        _sync(each)
+
+
 def _sync(path: Path) -> None:
-    paths = [*path.rglob("*"), path] if path.is_dir() else [path]
-    for each in paths:
-        descriptor = os.open(each, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    """Bring a file, or the names in a folder, to the disk; not what lies in that folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _remove(path: Path) -> None:

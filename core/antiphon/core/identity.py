@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from antiphon.core.errors import UserError
@@ -84,6 +85,14 @@ def read_certificate(der: bytes) -> x509.Certificate:
         raise IdentityError("not a certificate that can be read (X.509, DER)") from None
 
 
+def key_of(certificate: x509.Certificate) -> CertificatePublicKeyTypes:
+    """Return a certificate's public key. Raises IdentityError where it cannot be read."""
+    try:
+        return certificate.public_key()
+    except UNREADABLE:
+        raise IdentityError("a certificate whose key is of an unknown kind, or broken") from None
+
+
 def is_issued_by(certificate: x509.Certificate, root: x509.Certificate) -> bool:
     """Tell whether a root has signed a certificate; dates are not looked at."""
     try:
@@ -120,8 +129,11 @@ def key_hash(key: PublicKey) -> bytes:
 
 
 def pin_of(root: x509.Certificate) -> str:
-    """Return a root's pin, `sha256:` and 64 hex digits over its SubjectPublicKeyInfo."""
-    key = root.public_key()
+    """Return a root's pin, `sha256:` and 64 hex digits over its SubjectPublicKeyInfo.
+
+    Raises IdentityError where its key cannot be read.
+    """
+    key = key_of(root)
     spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return f"sha256:{_spki_hash(spki).hex()}"
 

@@ -28,6 +28,7 @@ from antiphon.core.errors import RunFolderError, UpdateError
 from antiphon.core.events import RunEnded, RunStarted
 from antiphon.core.files import full_disk_is_said, write_text
 from antiphon.core.journal import Journal
+from antiphon.core.section import YAML_ERRORS
 from antiphon.core.tensors import from_bytes
 from antiphon.core.types import State
 
@@ -145,7 +146,7 @@ class RunFolder:
         """Return the resolved config as plain values. Raises RunFolderError."""
         try:
             values = yaml.safe_load(self._config_text())
-        except yaml.YAMLError as error:
+        except YAML_ERRORS as error:
             raise RunFolderError(f"{self.config_file} is not valid YAML: {error}") from None
         if not isinstance(values, dict):
             raise RunFolderError(f"{self.config_file} should hold keys and values, got {values!r}")

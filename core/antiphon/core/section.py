@@ -25,6 +25,17 @@ from pydantic.fields import FieldInfo
 from antiphon.core.errors import ConfigError
 
 
+YAML_ERRORS = (
+    yaml.YAMLError,
+    ValueError,  # 2026-02-30
+    LookupError,  # !!int ''
+    AttributeError,  # !!timestamp x
+    TypeError,
+    RecursionError,
+)
+"""What PyYAML raises for a text that is no YAML, or holds a value that cannot be."""
+
+
 class Section(BaseModel):
     """What every part of a config shares: frozen, and no key that is not described."""
 
@@ -68,7 +79,7 @@ def read_yaml(path: Path, what: str) -> dict[str, Any]:
         raise ConfigError(f"cannot read {path}: {error}") from None
     try:
         raw = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
+    except YAML_ERRORS as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(raw, dict):
         raise ConfigError(f"{path} must hold keys and values (name: …), got {type(raw).__name__}")
@@ -94,7 +105,7 @@ def override(model: type[Section], raw: Mapping[str, Any], text: str) -> dict[st
         raise ConfigError(f"override {text!r} is not of the form key.sub=value")
     try:
         value = yaml.load(written, Loader=_Loader)
-    except yaml.YAMLError as error:
+    except YAML_ERRORS as error:
         raise ConfigError(f"override {text!r}: the value is not valid YAML: {error}") from None
     return _set(raw, key.split("."), value, model)
 

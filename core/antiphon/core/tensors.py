@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,9 @@ from safetensors.numpy import load, save
 from antiphon.core.errors import UpdateError
 from antiphon.core.files import write_bytes
 from antiphon.core.types import AnyArray, FloatArray, Params, State
+
+_MOST_DIMENSIONS = 32  # the fewest that a numpy in use allows
+_MOST_BYTES = (1 << 63) - 1  # of an array as numpy counts it: a side of 0 as if it were 1
 
 
 class LazyTensors(Mapping[str, FloatArray]):
@@ -70,8 +73,17 @@ def _places(path: Path) -> dict[str, _Place]:
         tensor = header[name]
         if tensor["dtype"] != "F32":
             raise UpdateError(f"{name[:80]} is {tensor['dtype']}, expected float32 (F32)")
-        places[name] = _Place(8 + size + tensor["data_offsets"][0], tuple(tensor["shape"]))
+        shape = _possible(name, tensor["shape"])
+        places[name] = _Place(8 + size + tensor["data_offsets"][0], shape)
     return places
+
+
+def _possible(name: str, sides: Sequence[int]) -> tuple[int, ...]:
+    """Return a shape that numpy can hold; safetensors allows more, such as 0 × 2⁶³."""
+    too_large = 4 * math.prod(max(side, 1) for side in sides) > _MOST_BYTES
+    if len(sides) > _MOST_DIMENSIONS or too_large:
+        raise UpdateError(f"{name[:80]} has the shape {str(sides)[:80]}, which no array can have")
+    return tuple(sides)
 
 
 def to_bytes(tensors: Mapping[str, AnyArray]) -> bytes:
@@ -84,7 +96,7 @@ def from_bytes(content: bytes) -> dict[str, AnyArray]:
     """Unpack safetensors bytes. Raises UpdateError for anything else."""
     try:
         tensors: dict[str, AnyArray] = load(content)
-    except (SafetensorError, KeyError) as error:  # KeyError: a dtype that numpy does not have
+    except (SafetensorError, KeyError, ValueError) as error:  # a dtype or a shape that numpy lacks
         raise UpdateError(f"not safetensors that numpy can read: {error}") from error
     return tensors
 

@@ -207,10 +207,7 @@ def _payload(message: update_pb2.Update, tensors: Path | None) -> Payload:
 
 
 def _float32_tensors(content: bytes) -> Mapping[str, FloatArray]:
-    try:
-        tensors = from_bytes(content)
-    except (KeyError, ValueError) as error:  # a dtype that numpy has no name for
-        raise UpdateError(f"tensors that cannot be read: {error!r}") from error
+    tensors = from_bytes(content)
     for name, tensor in tensors.items():
         if tensor.dtype != np.float32:
             raise UpdateError(f"{name} is {tensor.dtype}, expected float32")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -61,10 +61,17 @@ def read_space(folder: RunFolder) -> Space:
     try:
         values: dict[str, Any] = json.loads(read_bytes(folder.space_file))
         for kind in ("factors", "weights"):
-            values[kind] = {name: (rows, columns) for name, (rows, columns) in values[kind].items()}
+            values[kind] = {name: _shape(sides) for name, sides in values[kind].items()}
         return Space(**values)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise RunFolderError(f"{folder.space_file} is damaged ({error}): start a new run") from None
+
+
+def _shape(sides: Sequence[Any]) -> Shape:
+    rows, columns = sides
+    if not (type(rows) is type(columns) is int and rows > 0 and columns > 0):
+        raise ValueError(f"{str(sides)[:80]} is no shape")
+    return rows, columns
 
 
 def write_adapter(path: Path, config: RunConfig, space: Space, download: Download) -> None:

@@ -28,6 +28,7 @@ RETRY_AFTER = "antiphon-retry-after-ms"
 """Trailing metadata with which a coordinator says when to try again, milliseconds."""
 
 _SAY_SO_EVERY_S = 60.0
+_MOST_DIGITS = 12  # of a hint; Python refuses to read thousands
 
 
 class CallFailed(AntiphonError):
@@ -199,4 +200,5 @@ def failure_of(error: grpc.aio.AioRpcError) -> CallFailed:
 def _hint_s(metadata: grpc.aio.Metadata | None) -> float | None:
     value = metadata.get(RETRY_AFTER) if metadata is not None else None
     text = value.decode("ascii", "replace") if isinstance(value, bytes) else value
-    return int(text) / 1000 if text is not None and text.isdecimal() else None
+    plain = text is not None and text.isdecimal() and len(text) < _MOST_DIGITS
+    return int(text) / 1000 if text is not None and plain else None

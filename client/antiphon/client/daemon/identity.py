@@ -25,10 +25,12 @@ from cryptography.hazmat.primitives.serialization import (
 
 from antiphon.core.home import client_folder, write_private
 from antiphon.core.identity import (
+    UNREADABLE,
     Caller,
     IdentityError,
     caller_of,
     is_issued_by,
+    key_of,
     read_certificate,
 )
 from antiphon.v1 import enrolment_pb2
@@ -141,7 +143,7 @@ def load(folder: Path) -> Identity:
             f"this machine has not joined a fleet (no {file}): paste the line that "
             "`antiphon token create` printed at the coordinator"
         ) from None
-    except (ValueError, TypeError):
+    except (*UNREADABLE, AttributeError, RecursionError):
         belongs = False
     if not belongs:
         raise IdentityError(f"{file} is damaged: join again with a new token and --force")
@@ -174,7 +176,7 @@ def accepted(
     answer does not fit: a certificate for another key or name, or of none of the roots beside it.
     """
     leaf, roots = read_certificate(reply.certificate), [*map(read_certificate, reply.roots)]
-    same_key = leaf.public_key() == request.key.public_key()
+    same_key = key_of(leaf) == request.key.public_key()
     named = caller_of(leaf) == Caller(reply.fleet, "client", reply.client)
     if not (same_key and named and any(is_issued_by(leaf, root) for root in roots)):
         raise IdentityError(

@@ -12,6 +12,7 @@ import asyncio
 import re
 import socket
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from antiphon.client.daemon.identity import (
 )
 from antiphon.core.channel import secure_channel
 from antiphon.core.identity import (
+    UNREADABLE,
     IdentityError,
     fleet_of,
     is_issued_by,
@@ -116,14 +118,21 @@ def trusted_root(host: str, port: int, ca: str, timeout_s: float = TIMEOUT_S) ->
     pin = ca.strip().lower()
     if _PIN.fullmatch(pin) is None:
         raise IdentityError(f"{ca[:80]!r} is no pin: expected sha256: and 64 hex digits")
-    chain = presented_chain(host, port, timeout_s)
+    return pinned_root(presented_chain(host, port, timeout_s), pin, f"{host}:{port}")
+
+
+def pinned_root(chain: Sequence[x509.Certificate], pin: str, address: str) -> x509.Certificate:
+    """Return the root of a chain that `address` has shown, leaf first: the one that has the pin.
+
+    Raises IdentityError where there is none.
+    """
     for certificate in chain:
         if pin_of(certificate) == pin and is_issued_by(certificate, certificate):
             return certificate
     raise IdentityError(
-        f"{host}:{port} is not the coordinator that the pin names: its root is "
-        f"{pin_of(chain[-1])}, expected {pin}. The token was not sent. Check the address, and that nobody "
-        "is between you and it"
+        f"{address} is not the coordinator that the pin names: its root is {pin_of(chain[-1])}, "
+        f"expected {pin}. The token was not sent. Check the address, and that nobody is between you "
+        "and it"
     )
 
 
@@ -175,7 +184,7 @@ def _chain(connection: ssl.SSLSocket) -> list[bytes]:
 def _root_in(file: Path) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificate(file.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, *UNREADABLE) as error:
         raise IdentityError(
             f"--ca must be sha256:… or a PEM file with the fleet's root, got {str(file)[:80]!r}: {error}"
         ) from None

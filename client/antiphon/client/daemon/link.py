@@ -35,6 +35,14 @@ def _nothing(size: int) -> None:
     pass
 
 
+def sayable(reason: str) -> str:
+    """Return a reason as the coordinator takes it: cut, and without what UTF-8 has no bytes for.
+
+    Such is the name of a file whose bytes are not UTF-8, in an error that speaks of it.
+    """
+    return reason[:MOST_REASON].encode(errors="replace").decode()
+
+
 class Link:
     """The line to one coordinator."""
 
@@ -99,7 +107,7 @@ class Link:
     ) -> None:
         """Say that a task cannot be done."""
         request = pb.ReportFailureRequest(
-            run_id=run_id, round=number, evaluating=evaluating, reason=reason[:MOST_REASON]
+            run_id=run_id, round=number, evaluating=evaluating, reason=sayable(reason)
         )
         await self._unary(
             lambda stub, s: stub.ReportFailure(request, timeout=s, wait_for_ready=True)
@@ -107,12 +115,12 @@ class Link:
 
     async def leave(self, run_id: str, reason: str) -> None:
         """Take no part from now on; without a run: decline the open one."""
-        request = pb.LeaveRequest(run_id=run_id, reason=reason[:MOST_REASON])
+        request = pb.LeaveRequest(run_id=run_id, reason=sayable(reason))
         await self._unary(lambda stub, s: stub.Leave(request, timeout=s, wait_for_ready=True))
 
     async def farewell(self, run_id: str, reason: str, timeout_s: float) -> None:
         """Say goodbye in one attempt, before the process ends. Raises CallFailed."""
-        request = pb.LeaveRequest(run_id=run_id, reason=reason[:MOST_REASON])
+        request = pb.LeaveRequest(run_id=run_id, reason=sayable(reason))
 
         async def attempt(stub: Stub) -> pb.LeaveResponse:
             return await stub.Leave(request, timeout=timeout_s)

@@ -49,7 +49,7 @@ def open_run(hello: pb.HelloResponse) -> OpenRun:
         method = str(config["method"])
         model = str(config["model"]["model_name_or_path"])
         steps = int(config[_STEPS_IN[method]]["max_steps"])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise Declined(
             f"this version does not understand the run's config ({type(error).__name__}: "
             f"{str(error)[:100]}): upgrade antiphon here"

@@ -8,28 +8,31 @@ there. Also kept: how many bytes have left the machine on each day, for the site
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import structlog
 
 from antiphon.core import fault_points
 from antiphon.core.blob import Blob
+from antiphon.core.errors import RunFolderError
 from antiphon.core.files import link_whole, written_whole
 from antiphon.core.home import private_folder
 
 log = structlog.get_logger()
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS entry (
-    run_id TEXT NOT NULL, round INTEGER NOT NULL, message BLOB NOT NULL,
-    sha256 TEXT, bytes INTEGER, encoding TEXT,
-    PRIMARY KEY (run_id, round)
-);
-CREATE TABLE IF NOT EXISTS sent (day TEXT PRIMARY KEY, bytes INTEGER NOT NULL);
-"""
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS entry ("
+    " run_id TEXT NOT NULL, round INTEGER NOT NULL, message BLOB NOT NULL,"
+    " sha256 TEXT, bytes INTEGER, encoding TEXT,"
+    " PRIMARY KEY (run_id, round))",
+    "CREATE TABLE IF NOT EXISTS sent (day TEXT PRIMARY KEY, bytes INTEGER NOT NULL)",
+)
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _COLUMNS = "run_id, round, message, sha256, bytes, encoding"
 _DAYS_KEPT = 31
 
@@ -53,19 +56,24 @@ class Outbox:
         """Open or create it, and remove what a kill has left half done.
 
         max_entries, max_bytes: of what is kept; beyond them the oldest updates of other runs are dropped.
+        Raises RunFolderError, as every method does, where the file is damaged or the disk is full.
         """
         self._blobs = private_folder(private_folder(folder) / "blobs")
         self._max_entries, self._max_bytes = max_entries, max_bytes
+        self._file = folder / "outbox.sqlite"
         self._db = sqlite3.connect(
-            folder / "outbox.sqlite",
+            self._file,
             isolation_level=None,
             check_same_thread=False,  # `add` is called off the event loop; never two calls at once
         )
-        os.chmod(folder / "outbox.sqlite", 0o600)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
-        self._db.executescript(_SCHEMA)
-        self._remove_orphans()
+        try:
+            os.chmod(self._file, 0o600)
+            for statement in ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", *_SCHEMA):
+                self._done(statement)
+            self._remove_orphans()
+        except BaseException:
+            self._db.close()
+            raise
 
     def close(self) -> None:
         """Close the files."""
@@ -75,37 +83,30 @@ class Outbox:
         """Keep an update from now on; it is on the disk when this returns.
 
         content: the file of its blob, which is taken over. An update of the same round is replaced.
-        Raises RunFolderError where the disk is full.
         """
         if entry.blob is not None and content is not None:
             _take_over(content, self.path_of(entry.blob))
         blob = entry.blob or Blob("", 0, "")
         row = (entry.run_id, entry.round, entry.message, blob.sha256, blob.bytes, blob.encoding)
-        self._db.execute(f"INSERT OR REPLACE INTO entry ({_COLUMNS}) VALUES (?,?,?,?,?,?)", row)
+        self._done(f"INSERT OR REPLACE INTO entry ({_COLUMNS}) VALUES (?,?,?,?,?,?)", row)
         fault_points.reached("outbox written")
         self._make_room(entry.run_id)
         self._remove_orphans()
 
     def remove(self, run_id: str, number: int) -> None:
         """Forget an update: it has a final answer."""
-        self._db.execute("DELETE FROM entry WHERE run_id = ? AND round = ?", (run_id, number))
+        self._done("DELETE FROM entry WHERE run_id = ? AND round = ?", (run_id, number))
         fault_points.reached("outbox cleared")
         self._remove_orphans()
 
     def entries(self) -> list[Entry]:
         """Return what waits, the oldest first."""
-        rows = self._db.execute(f"SELECT {_COLUMNS} FROM entry ORDER BY rowid").fetchall()
-        return [
-            Entry(run_id, number, message, Blob(sha256, size, encoding) if sha256 else None)
-            for run_id, number, message, sha256, size, encoding in rows
-        ]
+        return [self._entry(row) for row in self._done(f"SELECT {_COLUMNS} FROM entry ORDER BY rowid")]
 
     def holds(self, run_id: str, number: int) -> bool:
         """Whether an update of this round waits."""
-        found = self._db.execute(
-            "SELECT 1 FROM entry WHERE run_id = ? AND round = ?", (run_id, number)
-        )
-        return found.fetchone() is not None
+        query = "SELECT 1 FROM entry WHERE run_id = ? AND round = ?"
+        return bool(self._done(query, (run_id, number)))
 
     def path_of(self, blob: Blob) -> Path:
         """Return where the content of an entry's blob lies."""
@@ -113,19 +114,20 @@ class Outbox:
 
     def note_sent(self, day: str, size: int) -> None:
         """Add bytes to what has left the machine on a day (YYYY-MM-DD)."""
-        self._db.execute(
+        self._done(
             "INSERT INTO sent VALUES (?, ?) ON CONFLICT (day) DO UPDATE SET bytes = bytes + excluded.bytes",
             (day, size),
         )
-        self._db.execute(
+        self._done(
             "DELETE FROM sent WHERE day NOT IN (SELECT day FROM sent ORDER BY day DESC LIMIT ?)",
             (_DAYS_KEPT,),
         )
 
     def sent_on(self, day: str) -> int:
         """Return the bytes that have left the machine on a day (YYYY-MM-DD)."""
-        row = self._db.execute("SELECT bytes FROM sent WHERE day = ?", (day,)).fetchone()
-        return int(row[0]) if row else 0
+        rows = self._done("SELECT bytes FROM sent WHERE day = ?", (day,))
+        sizes = [row[0] for row in rows if type(row[0]) is int]
+        return sum(sizes)
 
     def _make_room(self, run_id: str) -> None:
         """Drop the oldest updates of other runs while there is too much."""
@@ -139,15 +141,39 @@ class Outbox:
             log.warning(
                 "outbox full: an update is dropped", run=dropped.run_id, round=dropped.round
             )
-            self._db.execute(
+            self._done(
                 "DELETE FROM entry WHERE run_id = ? AND round = ?", (dropped.run_id, dropped.round)
             )
 
     def _remove_orphans(self) -> None:
-        named = {row[0] for row in self._db.execute("SELECT sha256 FROM entry")}
+        named = {row[0] for row in self._done("SELECT sha256 FROM entry")}
         for path in self._blobs.iterdir():
             if path.name not in named:
                 path.unlink()
+
+    def _done(self, statement: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+        """Carry out one statement and return its rows."""
+        try:
+            return self._db.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise RunFolderError(
+                f"cannot use {self._file} ({error}): free some space if the disk is full; if the file "
+                "is damaged, move its folder away (the updates in it are lost) and start again"
+            ) from error
+
+    def _entry(self, row: tuple[Any, ...]) -> Entry:
+        run_id, number, message, sha256, size, encoding = row
+        kinds = [type(each) for each in (run_id, number, message, sha256 or "")]
+        blob = Blob(sha256, size, encoding) if sha256 else None
+        named = blob is None or (
+            _SHA256.fullmatch(blob.sha256) and type(size) is int and type(encoding) is str
+        )
+        if kinds != [str, int, bytes, str] or not named:
+            raise RunFolderError(
+                f"{self._file} is damaged: it holds an update that cannot be. Move its folder away (the "
+                "updates in it are lost) and start again"
+            )
+        return Entry(run_id, number, message, blob)
 
 
 def _size(entry: Entry) -> int:

@@ -1,7 +1,7 @@
 """How many threads numpy's own OpenBLAS uses, for a while.
 
-Several Python threads that each start as many BLAS threads as there are cores wait for each other, spinning:
-a fold of many small matrices takes three to ten times as long.
+Several Python threads that each start as many BLAS threads as there are cores wait for each other,
+spinning: a fold of many small matrices takes three to ten times as long.
 """
 
 from __future__ import annotations

@@ -1,0 +1,239 @@
+"""Decoders of the vocabulary: messages, tensors, journals, configs and what else a run folder holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
+
+import numpy as np
+import yaml
+from tests.fuzz.target import Target, joined, parted, scratch, written
+
+from antiphon.core import config, events
+from antiphon.core.blob import Blob
+from antiphon.core.coefficients import SeedCoefficients
+from antiphon.core.errors import ConfigError, RunFolderError, UpdateError
+from antiphon.core.journal import Journal
+from antiphon.core.run_folder import RunFolder, read_state
+from antiphon.core.section import read_yaml
+from antiphon.core.tensors import LazyTensors, check_against, to_bytes
+from antiphon.core.types import Assignment, LoraUpdate, Params, Scalars, Update
+from antiphon.core.wire import (
+    pack_assignment,
+    pack_model,
+    pack_update,
+    round_of,
+    unpack_assignment,
+    unpack_model,
+    unpack_update,
+    update_blob,
+)
+from antiphon.strategies.seeds import seeds
+from antiphon.strategies.server_opt.optimizers import sgd
+
+RUN = "run"
+FACTORS: Params = {
+    "m.lora_A.weight": np.full((2, 3), 0.5, np.float32),
+    "m.lora_B.weight": np.zeros((4, 2), np.float32),
+}
+SCALARS = Scalars(np.array([3, 0, 15], np.uint32), np.array([0.5, -1, 2], np.float32))
+TASK = Assignment(3, "north", "lora", 6, 12, 60, 1e-3, 2, 7, 100)
+DRAWN = SeedCoefficients(
+    6, np.array([1, 4], np.uint32), np.array([1, 2], np.float32), np.full(6, 1 / 6, np.float32)
+)
+EVENTS = (
+    events.RunStarted(RUN, "0123456789abcdef", 10, 2, 3),
+    events.ClientJoined("north", 120),
+    events.RoundPlanned(1, ("north",), 1, 60.0, "all", {"north": {"method": "lora", "steps": 6}}),
+    events.UpdateReceived("north", 1, "ab" * 32, 900, 120, 6, {"loss": float("nan")}),
+    events.BytesMoved(1, "north", "up", "update", 900),
+    events.Evaluated(1, "north", 30, 0.5, None, 1.6, None),
+    events.ClientDescribed("north", {"device": "cpu", "memory_bytes": 1 << 34, "tokens_per_s": 9.5}),
+    events.RunEnded(True, "done"),
+)
+JSON_WORDS = (
+    b"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[",
+    b'{"a":' * 40,
+    b"NaN",
+    b"-Infinity",
+    b"null",
+    b"true",
+    b"1e999",
+    b"9" * 400,
+    b"9" * 5000,
+    b'"\\ud800"',
+    b"[]",
+    b"{}",
+    b"-1",
+)
+_RULES = seeds(num_seeds=16, optimizer=sgd(), max_scalar=100.0)
+
+
+def _update(content: bytes) -> Update:
+    message, *rest = [*parted(content), b""]
+    update_blob(message)
+    tensors = written("update.safetensors", rest[0]) if rest[0] else None
+    update = unpack_update(message, "north", RUN, tensors)
+    _checked(update)
+    received = events.UpdateReceived(
+        "north",
+        round_of(message),
+        "",
+        len(message),
+        update.examples,
+        update.steps,
+        dict(update.metrics),
+    )
+    events.decode(*events.encode(received))
+    return update
+
+
+def _checked(update: Update) -> None:
+    """Judge it as the methods do, whichever has asked for it."""
+    state = _RULES.init({})
+    with suppress(UpdateError):
+        _RULES.check(state, update, TASK)
+    if isinstance(update.payload, LoraUpdate):
+        check_against(FACTORS, update.payload.delta, max_norm=1e3)
+
+
+def _update_seeds() -> list[bytes]:
+    lora = Update("north", 3, 120, 6, LoraUpdate(FACTORS), {"loss": 0.5, "seconds": 9.0})
+    steps = Update("north", 3, 120, 3, SCALARS, {"loss": 0.5})
+    packed = [pack_update(each, RUN) for each in (lora, steps)]
+    return [joined([each.message, each.content or b""]) for each in packed]
+
+
+def _tensors(content: bytes) -> None:
+    received = LazyTensors(written("delta.safetensors", content))
+    with suppress(UpdateError):
+        check_against(FACTORS, received, max_norm=1e3)
+    check_against({name: received[name] for name in received}, received)
+
+
+def _state(content: bytes) -> object:
+    return read_state(written("state.safetensors", content))
+
+
+def _tensor_seeds() -> list[bytes]:
+    header = {"m": {"dtype": "F32", "shape": [0, 1], "data_offsets": [0, 0]}, "__metadata__": {}}
+    text = json.dumps(header).encode()
+    return [to_bytes(FACTORS), to_bytes({}), len(text).to_bytes(8, "little") + text]
+
+
+def _assignment(content: bytes) -> object:
+    return unpack_assignment(content, "north", RUN)
+
+
+def _assignment_seeds() -> list[bytes]:
+    return [pack_assignment(TASK, Blob("ab" * 32, 1000, "safetensors"), RUN)]
+
+
+def _model(encoding: str, content: bytes) -> object:
+    return unpack_model(written(f"model.{encoding}", content), encoding)
+
+
+def _model_seeds(*models: Params | SeedCoefficients) -> list[bytes]:
+    return [pack_model(each)[0] for each in models]
+
+
+def _event(content: bytes) -> None:
+    kind, _, body = content.decode("utf-8", "surrogateescape").partition(" ")
+    event = events.decode(kind, body)
+    events.encode(event)
+
+
+def _event_seeds() -> list[bytes]:
+    return [" ".join(events.encode(each)).encode() for each in EVENTS]
+
+
+def _journal(content: bytes) -> None:
+    path = written("journal.sqlite", content)
+    with Journal.reading(path) as journal:
+        for entry in journal.read():
+            events.encode(entry.event)
+
+
+def _journal_seeds() -> list[bytes]:
+    path = scratch() / "seed.sqlite"
+    path.unlink(missing_ok=True)
+    with Journal.writing(path) as journal:
+        journal.append_many(EVENTS, 1.0)
+    content = path.read_bytes()
+    return [content]
+
+
+def _run_folder(read: Callable[[RunFolder], object], content: bytes) -> None:
+    written("config.yaml", content)
+    read(RunFolder(scratch()))
+
+
+def _config_of(folder: RunFolder) -> None:
+    folder.config_hash()
+    folder.config_values()
+
+
+def _plain_config() -> dict[str, object]:
+    values = {
+        "name": "one",
+        "rounds": 3,
+        "model": {"model_name_or_path": "tiny"},
+        "data": {"dataset": "d", "format": "alpaca"},
+    }
+    return config.resolved(config.validate(values))
+
+
+def _folder_seeds() -> list[bytes]:
+    return [b"# config hash: 0123456789abcdef\n" + yaml.safe_dump(_plain_config()).encode()]
+
+
+def _yaml(content: bytes) -> None:
+    read = read_yaml(written("run.yaml", content), "a run's YAML file")
+    config.validate(read)
+
+
+def _yaml_seeds() -> list[bytes]:
+    return [yaml.safe_dump(_plain_config()).encode(), b"name: one\nrounds: 1e3\nat: 2026-03-02\n"]
+
+
+YAML_WORDS = (
+    b"&a [*a, *a]",
+    b"!!int ",
+    b"!!float x",
+    b"!!timestamp x",
+    b"!!binary x",
+    b"2026-13-45",
+    b"2026-02-30T25:61:61",
+    b"0x",
+    b"0b",
+    b"1:99",
+    b"? ",
+    b"<<: ",
+    b"---\n",
+    b"[" * 400,
+)
+
+
+def _targets() -> Iterable[tuple[str, Target]]:
+    update_error = (UpdateError,)
+    yield "update", Target(_update, _update_seeds, update_error, JSON_WORDS)
+    yield "tensors", Target(_tensors, _tensor_seeds, update_error, JSON_WORDS)
+    yield "state", Target(_state, _tensor_seeds, (RunFolderError,), JSON_WORDS)
+    yield "assignment", Target(_assignment, _assignment_seeds, update_error)
+    of_tensors = partial(_model_seeds, FACTORS, {})
+    yield (
+        "model, tensors",
+        Target(partial(_model, "safetensors"), of_tensors, update_error, JSON_WORDS),
+    )
+    of_seeds = partial(_model_seeds, DRAWN)
+    yield "model, coefficients", Target(partial(_model, "coefficients"), of_seeds, update_error)
+    yield "event", Target(_event, _event_seeds, (RunFolderError,), JSON_WORDS)
+    yield "journal", Target(_journal, _journal_seeds, (RunFolderError,), JSON_WORDS)
+    read_config = partial(_run_folder, _config_of)
+    yield "run folder", Target(read_config, _folder_seeds, (RunFolderError,), YAML_WORDS)
+    yield "yaml", Target(_yaml, _yaml_seeds, (ConfigError,), YAML_WORDS)
+
+
+CORE_TARGETS: dict[str, Target] = dict(_targets())
