@@ -2,8 +2,8 @@
 
     python -m benchmarks.fold [--turns 3]
 
-Adapters of r = 16 on square modules of 2048, so that 16 modules are 1 M parameters and 305 are 20 M; clients'
-updates are safetensors files, folded by method `lora` with server optimizer `sgd`. `before` is the same
+Adapters of r = 16 on square modules of 2048, so that 16 modules are 1 M parameters and 305 are 20 M; updates
+are safetensors files, folded by method `lora` with server optimizer `sgd`. `before` is the same
 fold as it was: one module after the other, explicit Q factors from QR in float64, and each tensor looked up
 by opening its file anew. Both take turns in one process. Peak memory is that of a process of its own, less
 what it held when the updates lay ready; 64 clients share four files, each read as often as it is folded.
@@ -16,7 +16,8 @@ import math
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ from antiphon.strategies.server_opt.optimizers import sgd
 from benchmarks.timing import in_turns, machine, ratio
 
 R, SIZE, FILES = 16, 2048, 4
-RULES = {"product": product, "factors": factors}
+RULES: dict[str, Callable[[], Aggregation]] = {"product": product, "factors": factors}
 TIMED = (("product", 2, 16), ("factors", 2, 16), ("product", 4, 305), ("factors", 4, 305))
 MEASURED = (("product", 4, 32), ("product", 64, 32), ("factors", 4, 305), ("factors", 64, 305))
 
@@ -50,14 +51,26 @@ Matrix = npt.NDArray[np.float64]
 Term = tuple[float, Factors]
 
 
-class Reopened(dict[str, Path]):
+@dataclass(frozen=True)
+class Reopened(Mapping[str, FloatArray]):
     """Tensors of a file that is opened and mapped for each look-up."""
 
-    def __getitem__(self, name: str) -> FloatArray:  # type: ignore[override]
+    path: Path
+    names: tuple[str, ...]
+
+    def __getitem__(self, name: str) -> FloatArray:
         """Open the file and read one tensor."""
-        with safe_open(super().__getitem__(name), framework="np") as file:
+        with safe_open(self.path, framework="np") as file:
             tensor: FloatArray = file.get_tensor(name)
         return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names."""
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        """Return the number of tensors."""
+        return len(self.names)
 
 
 def stacked(terms: Sequence[Term]) -> tuple[Matrix, Matrix, Matrix, Matrix]:
@@ -131,9 +144,8 @@ def write(folder: Path, count: int) -> None:
 def updates(folder: Path, clients: int, *, reopened: bool = False) -> list[Update]:
     made = []
     for i in range(clients):
-        delta: Params = LazyTensors(folder / f"{i % FILES}.safetensors")
-        if reopened:
-            delta = Reopened(dict.fromkeys(delta, delta.path))
+        lazy = LazyTensors(folder / f"{i % FILES}.safetensors")
+        delta: Params = Reopened(lazy.path, tuple(lazy)) if reopened else lazy
         made.append(Update(f"client-{i:03}", 1, 10 + i, 5, LoraUpdate(delta)))
     return made
 

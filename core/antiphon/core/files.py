@@ -81,6 +81,12 @@ def link_whole(source: Path, path: Path) -> None:
         os.link(source, part)
 
 
+def remove_parts(folder: Path) -> None:
+    """Remove what writers that were killed have left below `folder`; no other may be writing there."""
+    for part in list(folder.rglob(".*.part-*")):
+        _remove(part)
+
+
 def sha256_of(path: Path) -> str:
     """Return the hex SHA-256 of a file's bytes."""
     with path.open("rb") as file:

@@ -35,7 +35,7 @@ from antiphon.core.events import (
     UpdateReceived,
     UpdateRejected,
 )
-from antiphon.core.files import link_whole, sha256_of, write_bytes, write_cache
+from antiphon.core.files import link_whole, remove_parts, sha256_of, write_bytes, write_cache
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder, read_bytes, read_state
 from antiphon.core.tensors import to_bytes
@@ -85,6 +85,9 @@ class Federation:
         self._models: dict[int, Blob] = {}
         self._compared: set[tuple[int, str]] = set()
         shutil.rmtree(folder.models, ignore_errors=True)  # written without a sync: may be torn
+        remove_parts(
+            folder.path
+        )  # of a process that was killed; the journal's lock says it is gone
         self.state: State = self._last_state()
 
     def start(self, min_clients: int) -> tuple[Action, ...]:

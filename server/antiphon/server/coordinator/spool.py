@@ -12,7 +12,7 @@ import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
 from typing import TypeVar
@@ -64,6 +64,14 @@ class _Part:
             left = left[written:]
 
 
+@dataclass(eq=False)
+class _AtWork:
+    """Who works on a client's files; left: set when it has let them go."""
+
+    task: asyncio.Task[object]
+    left: asyncio.Event = field(default_factory=asyncio.Event)
+
+
 class Spool:
     """The uploads of one run. max_bytes: of one upload; floor_bytes: of disk that must stay free."""
 
@@ -71,7 +79,7 @@ class Spool:
         """Nothing is announced; what an earlier coordinator left on the disk is gone on with."""
         self._folder = folder
         self._announced: dict[str, Blob] = {}
-        self._at_work: dict[str, asyncio.Task[object]] = {}
+        self._at_work: dict[str, _AtWork] = {}
         self._superseded: set[asyncio.Task[object]] = set()
         self.max_bytes, self.floor_bytes = max_bytes, floor_bytes
 
@@ -135,10 +143,10 @@ class Spool:
         task = asyncio.current_task()
         assert task is not None
         while (before := self._at_work.get(client)) is not None:
-            self._superseded.add(before)
-            before.cancel()
-            await asyncio.wait([before])
-        self._at_work[client] = task
+            self._superseded.add(before.task)
+            before.task.cancel()
+            await before.left.wait()  # not the whole call: its answer may go to a line that is dead
+        self._at_work[client] = mine = _AtWork(task)
         try:
             yield
         except asyncio.CancelledError:
@@ -149,6 +157,7 @@ class Spool:
         finally:
             self._superseded.discard(task)
             del self._at_work[client]
+            mine.left.set()
 
     def _check_room(self, wanted: int = 0) -> None:
         free = self.free_bytes()

@@ -64,10 +64,9 @@ def spectrum(products: Sequence[Product], r: int) -> Spectrum:
     Each left singular vector's largest entry is positive.
     """
     scale, left, right = _side_by_side(products)
-    root_b, white_b = _whitened(left.T @ left)
-    root_a, white_a = _whitened(right @ right.T)
-    u, sigma, vt = np.linalg.svd((root_b * scale) @ root_a.T, full_matrices=False)
-    u, vt = left @ (white_b @ u[:, :r]), (vt[:r] @ white_a.T) @ right
+    b, a = _whitened(left.T @ left), _whitened(right @ right.T)
+    u, sigma, vt = np.linalg.svd((b.root * scale) @ a.root.T, full_matrices=False)
+    u, vt = left @ b.columns(u[:, :r]), a.columns(vt[:r].T).T @ right
     signs = _signs(u)
     return Spectrum(u * signs, sigma, vt * signs[:, None])
 
@@ -136,18 +135,35 @@ def _scratch(name: str, rows: int, columns: int) -> Matrix:
     return held[: rows * columns].reshape(rows, columns)
 
 
-def _whitened(gram: Matrix) -> tuple[Matrix, Matrix]:
-    """Return `root` (k, R) and `white` (R, k): XᵀX = rootᵀ·root, X = (X·white)·root, columns of
-    X·white orthonormal.
+@dataclass(frozen=True)
+class _Whitening:
+    """Of X (·, R) with the Gram matrix L·VΛVᵀ·L: length (R,) is diag L, v (R, k), sigma (k,) is Λ^½."""
 
-    Columns of X are brought to one length first, so that what is lost of each is small beside itself.
-    """
+    length: Matrix
+    v: Matrix
+    sigma: Matrix
+
+    @property
+    def root(self) -> Matrix:
+        """Q has orthonormal columns in X = Q · root; (k, R)."""
+        root: Matrix = (self.v * self.sigma * self.length[:, None]).T
+        return root
+
+    def columns(self, x: Matrix) -> Matrix:
+        """Return what gives Q·x when X is multiplied with it; x (k, r) → (R, r)."""
+        columns: Matrix = self.v @ (x / self.sigma[:, None]) / self.length[:, None]
+        return columns
+
+
+def _whitened(gram: Matrix) -> _Whitening:
+    # X's columns are brought to one length, so that what is lost of each is small beside itself.
     length = np.sqrt(np.diag(gram))
     length[length == 0] = 1.0
-    eigenvalues, v = np.linalg.eigh(gram / np.outer(length, length))
-    known = eigenvalues > _GRAM_NOISE * eigenvalues[-1]
-    sigma, v = np.sqrt(eigenvalues[known]), v[:, known]
-    return (sigma * v * length[:, None]).T, v / sigma / length[:, None]
+    gram /= length
+    gram /= length[:, None]
+    eigenvalues, v = np.linalg.eigh(gram)  # ascending
+    lost = int(np.count_nonzero(eigenvalues <= _GRAM_NOISE * eigenvalues[-1]))
+    return _Whitening(length, v[:, lost:], np.sqrt(eigenvalues[lost:]))
 
 
 def _outside(rows: Matrix, basis: Matrix) -> Matrix:
