@@ -2,8 +2,8 @@
 
     python -m benchmarks.fold [--turns 3]
 
-Adapters of r = 16 on square modules of 2048, so that 16 modules are 1 M parameters and 305 are 20 M; updates
-are safetensors files, folded by method `lora` with server optimizer `sgd`. `before` is the same
+Adapters of r = 16 on square modules of 2048, so that 16 modules are 1 M parameters and 305 are 20 M;
+updates are safetensors files, folded by method `lora` with server optimizer `sgd`. `before` is the same
 fold as it was: one module after the other, explicit Q factors from QR in float64, and each tensor looked up
 by opening its file anew. Both take turns in one process. Peak memory is that of a process of its own, less
 what it held when the updates lay ready; 64 clients share four files, each read as often as it is folded.
@@ -38,7 +38,7 @@ from antiphon.strategies.aggregation.factors import factors
 from antiphon.strategies.aggregation.low_rank import Spectrum, truncate
 from antiphon.strategies.aggregation.product import product
 from antiphon.strategies.lora import lora
-from antiphon.strategies.method import ServerMethod
+from antiphon.strategies.method import Folded, ServerMethod
 from antiphon.strategies.server_opt.optimizers import sgd
 from benchmarks.timing import in_turns, machine, ratio
 
@@ -162,7 +162,7 @@ def timed(rule: str, clients: int, count: int, turns: int) -> str:
         slow, state = served(before(rule), count)
         fast, _ = served(RULES[rule](), count)
         old, new = updates(Path(name), clients, reopened=True), updates(Path(name), clients)
-        actions = {
+        actions: dict[str, Callable[[], Folded]] = {
             "before": lambda: slow.fold(state, old, 0.0),
             "after": lambda: fast.fold(state, new, 0.0),
         }

@@ -1,27 +1,32 @@
-"""Fuzzing one decoder for a while, in a process of its own, and what came of it."""
+"""Fuzzing decoders for a while, in processes of their own, and what came of it."""
 
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
 import tempfile
-import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.fuzz.target import memory_folder
 
 ROOT = Path(__file__).parents[2]
 ENGINE = "guided" if importlib.util.find_spec("atheris") else "mutation"
 """`guided`: by coverage, with atheris; `mutation`: where that cannot be installed."""
 
-_END_S = 60  # to load, and to say goodbye
-_SHOWN_BYTES = 4000
+_SHOWN_BYTES = 16_384
+_SHOWN_CHARACTERS = 3000
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a fuzzing. crash: the input that showed a defect; said: the end of the output."""
+    """What came of a fuzzing. crash: the input that showed a defect, empty where the process died for
+    another reason; peak_rss: bytes; said: the end of the output.
+    """
 
     target: str
     executions: int
@@ -34,47 +39,50 @@ class Outcome:
     def explained(self) -> str:
         """The defect with its input, for whoever must mend it."""
         crash = self.crash or b""
-        return f"{self.target}: {len(crash)} bytes, hex {crash[:_SHOWN_BYTES].hex()}\n{self.said}"
+        shown = crash[:_SHOWN_BYTES].hex()
+        return f"{self.said}\n{self.target}: an input of {len(crash)} bytes, hex {shown}"
 
 
-def fuzz(target: str, seconds: int, engine: str = ENGINE, corpus: Path | None = None) -> Outcome:
-    """Fuzz a decoder. corpus: a folder in which inputs that reach new code are kept."""
-    with tempfile.TemporaryDirectory(prefix="antiphon-fuzz-") as scratch:
+def fuzz(
+    targets: Sequence[str], seconds: int, engine: str = ENGINE, corpora: Path | None = None
+) -> list[Outcome]:
+    """Fuzz decoders, one after the other, `seconds` each.
+
+    corpora: a folder in which the inputs that have reached new code are kept, and found again.
+    """
+    with tempfile.TemporaryDirectory(prefix="antiphon-fuzz-", dir=memory_folder()) as scratch:
         folder = Path(scratch)
-        if corpus is not None:
-            corpus.mkdir(parents=True, exist_ok=True)
-            (folder / "corpus").symlink_to(corpus.resolve())
-        return _fuzz(target, seconds, engine, folder)
+        for name in targets if corpora is not None else ():
+            _linked(folder / name, Path(corpora or "") / name.replace(" ", "-"))
+        command = [sys.executable, "-m", "tests.fuzz.child", *targets]
+        command += ["--engine", engine, "--seconds", str(seconds), "--folder", str(folder)]
+        # Files of the decoders go where they vanish with the folder, however the process ends.
+        environment = {**os.environ, "ANTIPHON_FUZZ_SCRATCH": str(folder)}
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"the fuzzing did not begin: {done.stderr[-_SHOWN_CHARACTERS:]}")
+        return [_outcome(name, folder / name) for name in targets]
 
 
-def _fuzz(target: str, seconds: int, engine: str, folder: Path) -> Outcome:
-    command = [sys.executable, "-m", "tests.fuzz.child", target]
-    command += ["--engine", engine, "--seconds", str(seconds), "--folder", str(folder)]
-    output = folder / "output"
-    # Files of the decoders go where they vanish with the folder, however the process ends.
-    environment = {**os.environ, "TMPDIR": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
-    start = time.monotonic()
-    with output.open("wb") as out:
-        child = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=out)
-        code, peak = _waited(child, seconds + _END_S)
-    took = time.monotonic() - start
-    said = output.read_text(errors="replace")[-_SHOWN_BYTES:]
-    found = sorted([*folder.glob("crash-*"), *folder.glob("timeout-*")])
-    crash = found[0].read_bytes() if found else b"" if code else None
+def _linked(folder: Path, corpus: Path) -> None:
+    folder.mkdir()
+    corpus.mkdir(parents=True, exist_ok=True)
+    (folder / "corpus").symlink_to(corpus.resolve())
+
+
+def _outcome(name: str, folder: Path) -> Outcome:
+    ended = json.loads((folder / "ended").read_text())
+    tried = [each for kind in ("crash-*", "timeout-*", "oom-*") for each in folder.glob(kind)]
+    tried += folder.glob("trying")
+    crash = None
+    if ended["code"] != 0:
+        crash = tried[0].read_bytes() if tried else b""
     counted = folder / "executions"
-    executions = int.from_bytes(counted.read_bytes(), "little") if counted.exists() else 0
-    return Outcome(target, executions, took, peak, crash, said)
-
-
-def _waited(child: subprocess.Popen[bytes], timeout_s: float) -> tuple[int, int]:
-    """Wait for a process; return its exit code and its peak memory, bytes."""
-    until = time.monotonic() + timeout_s
-    while True:
-        ended, status, usage = os.wait4(child.pid, os.WNOHANG)
-        if ended:
-            child.returncode = os.waitstatus_to_exitcode(status)
-            return child.returncode, usage.ru_maxrss * 1024
-        if time.monotonic() > until:
-            child.kill()
-            until = float("inf")
-        time.sleep(0.05)
+    return Outcome(
+        target=name,
+        executions=int.from_bytes(counted.read_bytes(), "little") if counted.exists() else 0,
+        seconds=ended["seconds"],
+        peak_rss=ended["peak_rss"],
+        crash=crash,
+        said=(folder / "output").read_text(errors="replace")[-_SHOWN_CHARACTERS:],
+    )

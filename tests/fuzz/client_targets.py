@@ -11,7 +11,7 @@ from datetime import datetime
 import grpc
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
-from tests.fuzz.core_targets import JSON_WORDS, RUN, TASK, YAML_WORDS
+from tests.fuzz.core_targets import JSON_WORDS, MOST_YAML, RUN, TASK, YAML_WORDS
 from tests.fuzz.server_targets import certificate_of, certificate_seeds, fleet, request_of
 from tests.fuzz.target import Target, joined, message, parted, scratch, written
 
@@ -30,7 +30,7 @@ from antiphon.core.errors import ConfigError, ProtocolError, RunFolderError
 from antiphon.core.identity import IdentityError, pin_of, read_certificate
 from antiphon.core.wire import pack_assignment
 from antiphon.v1 import coordinator_pb2 as pb
-from antiphon.v1 import enrolment_pb2
+from antiphon.v1 import enrolment_pb2, update_pb2
 
 NOON = datetime(2026, 3, 2, 12, 0)
 _CONFIG = {
@@ -77,7 +77,7 @@ def _task(content: bytes) -> None:
         return
     task = tasks.in_hand(_OPEN, response, 1.0)
     if not task.evaluating:
-        tasks._checked(tasks.update_pb2.Assignment.FromString(task.message), _OPEN)
+        tasks._checked(update_pb2.Assignment.FromString(task.message), _OPEN)
 
 
 def _task_seeds() -> list[bytes]:
@@ -95,11 +95,9 @@ def _answer(line: bytes) -> None:
     answer = protocol.decode_answer(line)
     match answer:
         case protocol.Prepared():
-            pb.JoinRequest(
-                examples=answer.examples, evaluation_examples=answer.evaluation_examples
-            )
+            pb.JoinRequest(examples=answer.examples, evaluation_examples=answer.evaluation_examples)
         case protocol.Stepped():
-            pb.NextTaskRequest(steps_done=answer.step)
+            pb.NextTaskRequest(steps_done=min(answer.step, (1 << 32) - 1))
         case protocol.Failed():
             pb.ReportFailureRequest(reason=sayable(answer.reason))
         case protocol.Evaluated():
@@ -140,7 +138,7 @@ def _request_seeds() -> list[bytes]:
 @functools.cache
 def _client() -> tuple[Request, Identity, bytes]:
     """Return a request under way, the identity that it leads to, and the answer to it."""
-    authority, registrar = fleet()
+    authority, _ = fleet()
     key = ec.generate_private_key(ec.SECP256R1())
     asked = Request(request_of(key), key)
     reply = enrolment_pb2.Certificate(
@@ -207,7 +205,9 @@ def _outbox_seeds() -> list[bytes]:
     shutil.rmtree(folder, ignore_errors=True)
     outbox = Outbox(folder)
     outbox.add(Entry(RUN, 3, b"\x10\x03", None), None)
-    outbox.add(Entry(RUN, 4, b"\x10\x04", Blob("cd" * 32, 3, "safetensors")), written("blob", b"abc"))
+    outbox.add(
+        Entry(RUN, 4, b"\x10\x04", Blob("cd" * 32, 3, "safetensors")), written("blob", b"abc")
+    )
     outbox.note_sent("2026-03-02", 7)
     outbox.close()
     return [(folder / "outbox.sqlite").read_bytes()]
@@ -224,7 +224,7 @@ def _hint(content: bytes) -> None:
 
 
 def _settings(content: bytes) -> None:
-    load_settings(written("client.yaml", content))
+    load_settings(written("client.yaml", content[:MOST_YAML]))
 
 
 def _settings_seeds() -> list[bytes]:

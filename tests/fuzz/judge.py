@@ -32,13 +32,15 @@ def judge(target: Target, content: bytes) -> None:
 
 
 def judge_traced(target: Target, content: bytes) -> None:
-    """Decode, and measure what Python and numpy allocate. Raises TooMuchMemory; tracemalloc must run."""
-    tracemalloc.reset_peak()
-    before, _ = tracemalloc.get_traced_memory()
-    judge(target, content)
-    _, peak = tracemalloc.get_traced_memory()
-    if peak - before > allowed_bytes(len(content)):
-        raise TooMuchMemory(f"{(peak - before) / 1e6:.0f} MB for {len(content)} bytes")
+    """Decode, and measure what Python and numpy allocate. Raises TooMuchMemory."""
+    tracemalloc.start()
+    try:
+        judge(target, content)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    if peak > allowed_bytes(len(content)):
+        raise TooMuchMemory(f"{peak / 1e6:.0f} MB for {len(content)} bytes")
 
 
 @contextmanager

@@ -6,11 +6,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import strategies as st
-
 from tests.fuzz.target import Target
 
 _MOST_EDITS = 4
-_TELLING = (b"\0", b"\xff", b"\x7f", b"\x80", b"\xff" * 8, b"\0" * 8, b"\xff" * 9 + b"\x01", b'"', b"{")
+_TELLING = (
+    b"\0",
+    b"\xff",
+    b"\x7f",
+    b"\x80",
+    b"\xff" * 8,
+    b"\0" * 8,
+    b"\xff" * 9 + b"\x01",
+    b'"',
+    b"{",
+)
 
 
 def mutated(target: Target) -> st.SearchStrategy[bytes]:
@@ -26,9 +35,7 @@ def _edited(draw: st.DrawFn, seeds: Sequence[bytes], words: Sequence[bytes]) -> 
     return content
 
 
-def _edit(
-    draw: st.DrawFn, content: bytes, seeds: Sequence[bytes], words: Sequence[bytes]
-) -> bytes:
+def _edit(draw: st.DrawFn, content: bytes, seeds: Sequence[bytes], words: Sequence[bytes]) -> bytes:
     """Replace a span by something: nothing, a few bytes, a word, a span of a valid input."""
     start, end = _span(draw, content)
     other = draw(st.sampled_from(seeds))

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-
 from tests.fuzz.campaign import ENGINE, Outcome, fuzz
 from tests.fuzz.targets import TARGETS
 
@@ -22,13 +21,11 @@ def main() -> None:
     arguments = parser.parse_args()
     names = arguments.only or list(TARGETS)
     each_s = max(1, arguments.seconds // len(names))
-    console, outcomes = Console(width=120), []
-    for name in names:
-        corpus = arguments.corpus / name.replace(" ", "-") if arguments.corpus else None
-        outcomes.append(fuzz(name, each_s, corpus=corpus))
-        if outcomes[-1].crash is not None:
-            console.print(outcomes[-1].explained, markup=False, highlight=False)
-    console.print(_table(outcomes))
+    outcomes = fuzz(names, each_s, corpora=arguments.corpus)
+    for each in outcomes:
+        if each.crash is not None:
+            print(each.explained)
+    Console(width=120).print(_table(outcomes))
     raise SystemExit(any(each.crash is not None for each in outcomes))
 
 

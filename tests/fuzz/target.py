@@ -28,12 +28,18 @@ class Target(NamedTuple):
     words: tuple[bytes, ...] = ()
 
 
+def memory_folder() -> str | None:
+    """Return a folder in memory, where there is one: much of what is fuzzed waits for the disk else."""
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+
+
 @functools.cache
 def scratch() -> Path:
     """Return a folder of this process, for decoders that read files."""
-    # In memory where that can be: much of what is fuzzed waits for the disk otherwise.
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    folder = Path(tempfile.mkdtemp(prefix="antiphon-fuzz-", dir=memory))
+    given = os.environ.get(
+        "ANTIPHON_FUZZ_SCRATCH"
+    )  # of whoever removes it, should this process die
+    folder = Path(tempfile.mkdtemp(prefix="antiphon-fuzz-", dir=given or memory_folder()))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import tracemalloc
-from collections.abc import Iterator
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.fuzz.campaign import ENGINE, fuzz
+from tests.fuzz.campaign import ENGINE, Outcome, fuzz
+from tests.fuzz.found import FOUND
 from tests.fuzz.judge import TooMuchMemory, judge, judge_traced
 from tests.fuzz.mutation import mutated
 from tests.fuzz.target import Target
@@ -19,26 +17,25 @@ from tests.fuzz.toy import TOY
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 QUICKLY = settings(
-    max_examples=40,
+    max_examples=25,
     deadline=2000,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-SECONDS = 2
-
-
-@pytest.fixture(autouse=True)
-def traced() -> Iterator[None]:
-    """Allocations are counted during each test."""
-    tracemalloc.start()
-    yield
-    tracemalloc.stop()
+SECONDS = 1
 
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_valid_inputs_keep_to_the_property(name: str) -> None:
     """What a fuzzing begins with is judged like all that follows."""
     for content in TARGETS[name].seeds():
+        judge_traced(TARGETS[name], content)
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_what_once_broke_a_decoder_does_so_no_more(name: str) -> None:
+    """Every input that has shown a defect is kept."""
+    for content in FOUND[name]:
         judge_traced(TARGETS[name], content)
 
 
@@ -66,11 +63,17 @@ def test_a_changed_input_gives_a_value_or_a_documented_error(name: str) -> None:
     judged()
 
 
+@pytest.fixture(scope="module")
+def outcomes() -> dict[str, Outcome]:
+    """What came of fuzzing each decoder for a moment."""
+    return {each.target: each for each in fuzz(list(TARGETS), SECONDS)}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
-def test_fuzzing_finds_no_defect(name: str) -> None:
-    """Two seconds for each decoder: no undocumented error, no crash, no hang, bounded memory."""
-    outcome = fuzz(name, SECONDS)
+def test_fuzzing_finds_no_defect(name: str, outcomes: dict[str, Outcome]) -> None:
+    """No undocumented error, no crash, no hang, bounded memory, for a second or two."""
+    outcome = outcomes[name]
 
     assert outcome.crash is None, outcome.explained
     assert outcome.executions > len(TARGETS[name].seeds())
@@ -80,10 +83,11 @@ def test_fuzzing_finds_no_defect(name: str) -> None:
 @pytest.mark.parametrize("engine", sorted({ENGINE, "mutation"}))
 def test_a_planted_defect_is_found_within_seconds(engine: str) -> None:
     """A decoder that believes the length it reads meets an IndexError; the input is handed over."""
-    outcome = fuzz("toy", 10, engine)
+    (outcome,) = fuzz(["toy"], 10, engine)
 
     assert outcome.crash is not None
     assert "IndexError" in outcome.said
+    assert outcome.crash.hex() in outcome.explained
     with pytest.raises(IndexError):
         judge(TOY, outcome.crash)
 

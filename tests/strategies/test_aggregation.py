@@ -1,18 +1,37 @@
 """Aggregation of LoRA factors: exact or nearest, whatever the order."""
 
+import ctypes
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from antiphon.core.errors import UpdateError
+from antiphon.strategies.aggregation.blas_threads import blas_threads
 from antiphon.strategies.aggregation.contribution import Contribution
+from antiphon.strategies.aggregation.each_module import for_each_module
 from antiphon.strategies.aggregation.factors import factors
 from antiphon.strategies.aggregation.product import product
 from antiphon.strategies.aggregation.restrict import restrict
 
 A, B = "m.lora_A.weight", "m.lora_B.weight"
 RULES = [product(), factors()]
+DIGEST = """
+import hashlib
+import numpy as np
+from antiphon.strategies.aggregation.contribution import Contribution
+from antiphon.strategies.aggregation.product import product
+rng = np.random.default_rng(0)
+shapes = {"m.lora_A.weight": (16, 1024), "m.lora_B.weight": (1024, 16)}
+made = [{n: rng.normal(size=s).astype(np.float32) for n, s in shapes.items()} for _ in range(9)]
+cohort = [Contribution(str(i), 1.0, made[0], delta, 2.0) for i, delta in enumerate(made[1:])]
+got = product().aggregate(made[0], 2.0, cohort).params
+print(hashlib.sha256(b"".join(got[name].tobytes() for name in shapes)).hexdigest())
+"""
 
 
 def adapter(seed, r=4, d_out=24, d_in=16, size=1.0):
@@ -51,6 +70,35 @@ def mean_product(start, contributions, scale):
         each.weight / total * each.scale * (dense(local(each)) - dense(each.start))
         for each in contributions
     )
+
+
+def repeated(params):
+    """Thirty modules with the same factors."""
+    return {f"{i}.{name}": tensor for i in range(30) for name, tensor in params.items()}
+
+
+def openblas_threads():
+    """How many threads numpy's OpenBLAS has; None where numpy uses another library."""
+    library = ctypes.CDLL(np.linalg._umath_linalg.__file__)
+    count = getattr(library, "scipy_openblas_get_num_threads64_", None)
+    return count() if count else None
+
+
+def difficult(kind):
+    """A start and six clients whose factors are nearly alike, dependent, or far apart in size."""
+    start, rng = adapter(0), np.random.default_rng(1)
+    contributions = cohort(start, [4] * 6)
+    sizes = 10.0 ** rng.uniform(-8, 8, size=4)
+    for each in contributions:
+        a, b = each.delta[A], each.delta[B]
+        if kind in ("close", "closer"):
+            a *= 1e-4 if kind == "close" else 1e-7
+            b *= 1e-4 if kind == "close" else 1e-7
+        elif kind == "dependent":
+            a[2:], b[:] = 0, b[:, :1]
+        elif kind == "badly scaled":
+            a[:], b[:] = a * sizes[:, None], b / sizes
+    return start, contributions
 
 
 def best(matrix, r):
@@ -100,6 +148,102 @@ def test_product_is_the_dense_truncated_svd(ranks):
     np.testing.assert_allclose(dense(got.params, 2.0), nearest, atol=1e-4)
     wrong = np.linalg.norm(nearest - target) / np.linalg.norm(target)
     assert got.error == pytest.approx(wrong, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["close", "closer", "dependent", "badly scaled"])
+def test_gram_matrices_are_accurate_enough(kind):
+    """A millionth of the whole at the most lies between the small core and the dense SVD."""
+    start, contributions = difficult(kind)
+    target = mean_product(start, contributions, 2.0)
+
+    got = product().aggregate(start, 2.0, contributions)
+
+    apart = np.linalg.norm(dense(got.params, 2.0) - best(target, 4))
+    assert apart < 1e-6 * np.linalg.norm(target)
+
+
+def test_close_clients_have_an_error_known_to_its_digits():
+    """The cross terms of deltas of 1e-4 are no rounding of the whole: they are computed apart."""
+    start, contributions = difficult("close")
+    target = mean_product(start, contributions, 2.0)
+    mean = {
+        name: sum(each.weight * local(each)[name] for each in contributions)
+        / sum(each.weight for each in contributions)
+        for name in start
+    }
+
+    got = factors().aggregate(start, 2.0, contributions)
+
+    wrong = np.linalg.norm(2.0 * mean[B] @ mean[A] - target) / np.linalg.norm(target)
+    assert got.error == pytest.approx(wrong, rel=1e-4)
+
+
+def test_a_sum_that_cancels_is_not_called_exact():
+    """Mean factors whose product dwarfs the mean product: the reported error is large, not 0."""
+    start = adapter(0, size=0.0)
+    contributions = cohort(start, [4] * 4)
+    for i, each in enumerate(contributions):
+        each.delta[A][:] *= 10.0 ** (8 * (-1) ** i)
+        each.delta[B][:] /= 10.0 ** (8 * (-1) ** i)
+
+    got = factors().aggregate(start, 2.0, contributions)
+
+    assert got.error > 1e6
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_modules_do_not_know_of_each_other(rule):
+    """Thirty modules on all cores give the bits that each gives alone."""
+    start = adapter(0)
+    contributions = cohort(start, [4] * 3)
+    alone = rule.aggregate(start, 2.0, contributions).params
+    many = [
+        Contribution(
+            each.client, each.weight, repeated(each.start), repeated(each.delta), each.scale
+        )
+        for each in contributions
+    ]
+
+    got = rule.aggregate(repeated(start), 2.0, many).params
+
+    for i in range(30):
+        np.testing.assert_array_equal(got[f"{i}.{A}"], alone[A])
+        np.testing.assert_array_equal(got[f"{i}.{B}"], alone[B])
+
+
+@pytest.mark.slow
+def test_blas_threads_change_no_bit():
+    """A process with one BLAS thread and one with two end with the same factors."""
+    digests = {
+        count: subprocess.run(
+            [sys.executable, "-c", DIGEST],
+            env=os.environ | {"OPENBLAS_NUM_THREADS": count},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for count in ("1", "2")
+    }
+
+    assert digests["1"] == digests["2"] != b""
+
+
+def test_blas_gets_its_threads_back():
+    """A fold lends OpenBLAS a number of threads and restores the one before."""
+    with blas_threads(3):
+        with blas_threads(1):
+            inside = openblas_threads()
+        after = openblas_threads()
+
+    assert (inside, after) in ((1, 3), (None, None))
+
+
+def test_results_are_in_the_order_of_modules():
+    """Whichever thread is done first."""
+    start = repeated(adapter(0))
+
+    got = for_each_module(start, [], lambda module: module)
+
+    assert got == sorted(f"{i}.m" for i in range(30))
 
 
 def test_factors_reports_the_error_of_its_cross_terms():

@@ -21,7 +21,7 @@ Any program that keeps to this page can train, in any language.
 Requests are answered one after the other. A request that fails leaves the program usable:
 {"failed": "train", "reason": "…", "fatal": false}; `fatal` says that asking again cannot help. A program
 that dies instead is started again. At the end of its stdin it ends at once, whatever it is doing.
-Whole numbers lie between 0 and 2³² − 1; numbers that are not finite are written NaN, Infinity and
+Whole numbers lie between 0 and 2⁶³ − 1; numbers that are not finite are written NaN, Infinity and
 -Infinity.
 """
 
@@ -136,7 +136,7 @@ _REQUESTS: dict[str, type[Request]] = {
     "cancel": Cancel,
 }
 _DONE: dict[str, type[Answer]] = {"prepare": Prepared, "train": Trained, "evaluate": Evaluated}
-_MOST = (1 << 32) - 1
+_MOST = (1 << 63) - 1
 _OTHERS: dict[str, type[Answer]] = {"step": Stepped, "cancelled": Cancelled, "failed": Failed}
 
 

@@ -26,6 +26,11 @@ VERSION = 1
 """Of the schema; a journal of a newer one is refused."""
 
 _APPLICATION_ID = 0x416E7470  # "Antp": tells a journal from any other SQLite file
+_DAMAGE = (
+    sqlite3.DatabaseError,
+    sqlite3.OperationalError,
+    UnicodeDecodeError,  # of SQLite's own message, which quotes the file
+)
 _PAGE = 1000  # rows read at a time: a reader holds no long transaction and no whole journal
 
 _SCHEMA = (
@@ -245,8 +250,8 @@ def _told(path: Path) -> Iterator[None]:
     try:
         with full_disk_is_said(path), _full_is_no_room():
             yield
-    except sqlite3.DatabaseError as error:
-        if type(error) not in (sqlite3.DatabaseError, sqlite3.OperationalError):
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        if type(error) not in _DAMAGE:
             raise
         raise RunFolderError(
             f"cannot use {path} as a journal ({error}): it is damaged, of another kind or not "
@@ -259,6 +264,7 @@ def _full_is_no_room() -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+        # Python raises some itself, for text that is not UTF-8, and those have no code.
+        if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_FULL:
             raise
         raise OSError(errno.ENOSPC, str(error)) from error

@@ -24,7 +24,6 @@ from pydantic.fields import FieldInfo
 
 from antiphon.core.errors import ConfigError
 
-
 YAML_ERRORS = (
     yaml.YAMLError,
     ValueError,  # 2026-02-30

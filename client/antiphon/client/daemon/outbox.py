@@ -32,7 +32,7 @@ _SCHEMA = (
     " PRIMARY KEY (run_id, round))",
     "CREATE TABLE IF NOT EXISTS sent (day TEXT PRIMARY KEY, bytes INTEGER NOT NULL)",
 )
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+_SHA256 = re.compile(r"([0-9a-f]{64})?")
 _COLUMNS = "run_id, round, message, sha256, bytes, encoding"
 _DAYS_KEPT = 31
 
@@ -101,7 +101,9 @@ class Outbox:
 
     def entries(self) -> list[Entry]:
         """Return what waits, the oldest first."""
-        return [self._entry(row) for row in self._done(f"SELECT {_COLUMNS} FROM entry ORDER BY rowid")]
+        return [
+            self._entry(row) for row in self._done(f"SELECT {_COLUMNS} FROM entry ORDER BY rowid")
+        ]
 
     def holds(self, run_id: str, number: int) -> bool:
         """Whether an update of this round waits."""
@@ -155,7 +157,7 @@ class Outbox:
         """Carry out one statement and return its rows."""
         try:
             return self._db.execute(statement, values).fetchall()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # its own message may be broken text
             raise RunFolderError(
                 f"cannot use {self._file} ({error}): free some space if the disk is full; if the file "
                 "is damaged, move its folder away (the updates in it are lost) and start again"
@@ -163,17 +165,13 @@ class Outbox:
 
     def _entry(self, row: tuple[Any, ...]) -> Entry:
         run_id, number, message, sha256, size, encoding = row
-        kinds = [type(each) for each in (run_id, number, message, sha256 or "")]
-        blob = Blob(sha256, size, encoding) if sha256 else None
-        named = blob is None or (
-            _SHA256.fullmatch(blob.sha256) and type(size) is int and type(encoding) is str
-        )
-        if kinds != [str, int, bytes, str] or not named:
+        kinds = [type(each) for each in row]
+        if kinds != [str, int, bytes, str, int, str] or not _SHA256.fullmatch(sha256):
             raise RunFolderError(
                 f"{self._file} is damaged: it holds an update that cannot be. Move its folder away (the "
                 "updates in it are lost) and start again"
             )
-        return Entry(run_id, number, message, blob)
+        return Entry(run_id, number, message, Blob(sha256, size, encoding) if sha256 else None)
 
 
 def _size(entry: Entry) -> int:

@@ -34,6 +34,7 @@ _CAUTION = 1.5  # an upload may take as many times what the measured rate promis
 _UPLINK_SHARE = 0.25  # of the downlink, where no upload has been measured yet
 _MOST_FOR_UPLOAD = 0.5  # of the time left
 _SCALAR_BYTES = 16
+_MOST_STEPS = (1 << 32) - 1  # that a message can say
 
 
 class TaskFailed(AntiphonError):
@@ -141,7 +142,7 @@ class Workbench:
         seconds = self._seconds(task, blob.bytes)
 
         def stepped(step: Stepped) -> None:
-            task.steps_done = step.step
+            task.steps_done = min(step.step, _MOST_STEPS)
             log.debug("step", round=task.round, step=step.step, of=step.of, loss=step.loss)
 
         start = asyncio.get_running_loop().time()

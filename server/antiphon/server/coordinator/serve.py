@@ -34,6 +34,7 @@ from antiphon.core.run_folder import RunFolder
 from antiphon.server import report
 from antiphon.server.actions import Finish
 from antiphon.server.coordinator.admission import Admission
+from antiphon.server.coordinator.allocator import return_memory_at_once
 from antiphon.server.coordinator.engine import Engine
 from antiphon.server.coordinator.leases import Leases
 from antiphon.server.coordinator.metrics import CoordinatorMetrics, HttpPages
@@ -112,6 +113,7 @@ class Coordinator:
         be listened on.
         """
         _raise_file_limit()
+        return_memory_at_once()
         async with AsyncExitStack() as stack:
             stack.callback(self._thread.shutdown)
             where = await self._listen(stack)

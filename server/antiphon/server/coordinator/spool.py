@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import os
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from io import FileIO
@@ -23,7 +23,8 @@ from antiphon.core.errors import AntiphonError, UpdateError
 from antiphon.core.files import full_disk_is_said
 from antiphon.core.run_folder import RunFolder
 
-_BATCH_BYTES = 1 << 20  # one trip to a thread costs as much as writing a tenth of this
+# A trip to a thread costs as much as writing a tenth of the largest batch. All of them fit the sum.
+_LARGEST_BATCH, _SMALLEST_BATCH, _ALL_BATCHES = 1 << 20, 64 << 10, 16 << 20
 _READ_BYTES = 1 << 20
 
 T = TypeVar("T")
@@ -55,7 +56,12 @@ class _Part:
             self.hash.update(content)
             self.size += len(content)
 
-    def write(self, content: bytes) -> None:
+    def write_all(self, contents: Sequence[bytes]) -> None:
+        """Write pieces, one behind the other."""
+        for content in contents:
+            self._write(content)
+
+    def _write(self, content: bytes) -> None:
         left = memoryview(content)
         while left:  # a disk that becomes full takes a part of a write without an error
             written = self.file.write(left)
@@ -169,12 +175,17 @@ class Spool:
             part = _opened(self._part_file(client, blob))
             try:
                 await _whole(asyncio.to_thread(part.take_in))
-                await _write_all(part, chunks, blob.bytes, self._check_room)
+                await _write_all(part, chunks, blob.bytes, self._check_room, self._batch_bytes)
             finally:
                 part.file.close()
             if part.size == blob.bytes:
                 await _whole(asyncio.to_thread(self._finish, client, blob, part))
         return part.size
+
+    def _batch_bytes(self) -> int:
+        """How much of one upload is held in memory before it is written: less, the more there are."""
+        share = _ALL_BATCHES // max(1, len(self._at_work))
+        return max(_SMALLEST_BATCH, min(_LARGEST_BATCH, share))
 
     async def _arrived(self, client: str, blob: Blob) -> int:
         here = await self._settled(client, blob)
@@ -222,7 +233,11 @@ class Spool:
 
 
 async def _write_all(
-    part: _Part, chunks: AsyncIterator[bytes], size: int, check_room: Callable[[], None]
+    part: _Part,
+    chunks: AsyncIterator[bytes],
+    size: int,
+    check_room: Callable[[], None],
+    batch_bytes: Callable[[], int],
 ) -> None:
     """Write what arrives, each batch while the next one arrives; nothing that has arrived is lost."""
     writing: asyncio.Future[None] | None = None
@@ -239,15 +254,15 @@ async def _write_all(
             check_room()
             pending.append(chunk)
             held += len(chunk)
-            if held >= _BATCH_BYTES:
+            if held >= batch_bytes():
                 if writing is not None:
                     await _whole(writing)
-                writing = loop.run_in_executor(None, part.write, b"".join(pending))
+                writing = loop.run_in_executor(None, part.write_all, pending)
                 pending, held = [], 0
     finally:
         if writing is not None:
             await _whole(writing)
-        part.write(b"".join(pending))
+        part.write_all(pending)
 
 
 async def _whole(work: Awaitable[T]) -> T:

@@ -27,9 +27,9 @@ def for_each_module(
     cohort whose matrices are large has fewer modules in work at once: memory does not grow with it.
     """
     names = modules(start)
-    largest = max((_working_bytes(start, each, contributions) for each in names), default=1)
+    largest = max((_working_bytes(start, each, contributions) for each in names), default=0)
     cores = _cores()
-    threads = max(1, min(cores, _WORKING_BYTES // largest))
+    threads = max(1, min(cores, _WORKING_BYTES // max(1, largest)))
     with blas_threads(max(1, cores // threads)), ThreadPoolExecutor(threads) as pool:
         return list(pool.map(fold, names))
 
