@@ -16,6 +16,13 @@ SCRIPTS = (
     "rebuild",
     "seeds_memory",
     "quickstart_vs_plain_loop",
+    "fold",
+    "idle_daemon",
+    "network_round",
+    "transfer",
+    "coordinator_memory",
+    "parked_clients",
+    "bad_network",
 )
 
 

@@ -2,9 +2,9 @@
 
     python -m benchmarks.transfer [--mb 256] [--turns 5]
 
-Ours: the daemon's transfers from and to files, the coordinator's spool; hashed on both sides, written to the
-disk, synced, resumable. Bare: chunks of 256 KiB from memory to a handler that drops them, and back. Each in
-its own server process; the client is one process, and the four take turns.
+Ours: the daemon's transfers from and to files, the coordinator's spool; hashed on both sides, written to
+the disk, synced, resumable. Bare: chunks of 256 KiB from memory to a handler that drops them, and back.
+Each in its own server process; the client is one process, and the four take turns.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
 """Aggregation of LoRA factors: exact or nearest, whatever the order."""
 
-import ctypes
 import os
 import subprocess
 import sys
@@ -11,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from antiphon.core.errors import UpdateError
-from antiphon.strategies.aggregation.blas_threads import blas_threads
 from antiphon.strategies.aggregation.contribution import Contribution
 from antiphon.strategies.aggregation.each_module import for_each_module
 from antiphon.strategies.aggregation.factors import factors
@@ -75,13 +73,6 @@ def mean_product(start, contributions, scale):
 def repeated(params):
     """Thirty modules with the same factors."""
     return {f"{i}.{name}": tensor for i in range(30) for name, tensor in params.items()}
-
-
-def openblas_threads():
-    """How many threads numpy's OpenBLAS has; None where numpy uses another library."""
-    library = ctypes.CDLL(np.linalg._umath_linalg.__file__)
-    count = getattr(library, "scipy_openblas_get_num_threads64_", None)
-    return count() if count else None
 
 
 def difficult(kind):
@@ -225,16 +216,6 @@ def test_blas_threads_change_no_bit():
     }
 
     assert digests["1"] == digests["2"] != b""
-
-
-def test_blas_gets_its_threads_back():
-    """A fold lends OpenBLAS a number of threads and restores the one before."""
-    with blas_threads(3):
-        with blas_threads(1):
-            inside = openblas_threads()
-        after = openblas_threads()
-
-    assert (inside, after) in ((1, 3), (None, None))
 
 
 def test_results_are_in_the_order_of_modules():

@@ -11,7 +11,7 @@ def rate(kind: str, peak: float, step: int, total: int, warmup: int = 0) -> floa
     kind: `constant`, `linear` (to zero at the end) or `cosine` (half a period, to zero).
     """
     if step < warmup:
-        return peak * (step + 1) / warmup
+        return peak * ((step + 1) / warmup)  # a share of the peak: never above it by a rounding
     done = (step - warmup) / max(1, total - warmup)
     if kind == "linear":
         return peak * (1 - done)

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from threadpoolctl import threadpool_limits
+
 from antiphon.core.types import Params
 from antiphon.strategies.aggregation.adapter import A_SUFFIX, B_SUFFIX, modules
-from antiphon.strategies.aggregation.blas_threads import blas_threads
 from antiphon.strategies.aggregation.contribution import Contribution
 
 Result = TypeVar("Result")
@@ -30,7 +31,11 @@ def for_each_module(
     largest = max((_working_bytes(start, each, contributions) for each in names), default=0)
     cores = _cores()
     threads = max(1, min(cores, _WORKING_BYTES // max(1, largest)))
-    with blas_threads(max(1, cores // threads)), ThreadPoolExecutor(threads) as pool:
+    # Threads that each start as many BLAS threads as there are cores wait for each other, spinning.
+    with (
+        threadpool_limits(max(1, cores // threads), user_api="blas"),
+        ThreadPoolExecutor(threads) as pool,
+    ):
         return list(pool.map(fold, names))
 
 
