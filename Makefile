@@ -4,7 +4,7 @@ BIN := .venv/bin
 ROOTS := cli client core dashboard protos server simulation strategies
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check protos nemesis benchmarks clean
+.PHONY: help setup demo test check protos fuzz nemesis benchmarks clean
 
 help:  ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -45,6 +45,9 @@ check: lint system-tools  ## format, lint, types, imports and the fast tests (un
 
 protos: setup  ## regenerate the protobuf stubs beside their .proto files
 	$(BIN)/python protos/generate.py protos
+
+fuzz: setup  ## fuzz every decoder for an hour
+	$(BIN)/python -m tests.fuzz.run --seconds 3600
 
 nemesis: setup  ## kill every process two hundred times, and lose nothing (about half an hour)
 	$(BIN)/python -m benchmarks.nemesis --kills 200

@@ -228,6 +228,14 @@ def test_too_many_metrics_are_refused():
         unpack_update(pack_update(many, "run").message, "north", "run")
 
 
+def test_a_metric_with_a_giant_name_is_refused():
+    """Nor with their names."""
+    long = replace(STEPS, metrics={"x" * 65: 0.0})
+
+    with pytest.raises(UpdateError, match="longer than 64"):
+        unpack_update(pack_update(long, "run").message, "north", "run")
+
+
 def test_two_hundred_steps_take_less_than_two_kilobytes():
     """FedKSeed's round: 200 steps of 4,096 seeds."""
     rng = np.random.default_rng(0)

@@ -55,6 +55,7 @@ FOUND: dict[str, list[bytes]] = {
         b'{"failed": "train", "reason": "\\udcff", "fatal": false}',
         b'{"done": "train", "update": "\\u0000", "blob": null, "steps": 1}',
         b'{"done": "evaluate", "examples": 1, "metrics": {"loss": ' + b"9" * 400 + b"}}",
+        b'{"done": "evaluate", "examples": 1, "metrics": {"\\ud800": 0.5}}',
     ],
     "identity file": [
         _DEEP,

@@ -215,6 +215,7 @@ def _typed(hint: Any, value: Any) -> Any:
     if origin is types.UnionType:
         return None if value is None else _typed(arguments[0], value)
     if origin is Mapping and isinstance(value, dict):
+        "".join(value).encode()  # names go into messages, which hold UTF-8 only
         return {key: _typed(arguments[1], each) for key, each in value.items()}
     if hint is bytes and isinstance(value, str):
         return base64.b64decode(value, validate=True)

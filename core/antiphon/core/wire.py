@@ -25,6 +25,7 @@ from antiphon.core.types import Assignment, FloatArray, LoraUpdate, Params, Payl
 from antiphon.v1 import update_pb2
 
 MAX_METRICS = 64
+MAX_METRIC_NAME = 64
 MAX_MESSAGE_BYTES = 4 << 20
 _SHA256_BYTES = 32
 
@@ -86,6 +87,8 @@ def unpack_update(message: bytes, client: str, run_id: str, tensors: Path | None
     _check_run(parsed.run_id, run_id)
     if len(parsed.metrics) > MAX_METRICS:
         raise UpdateError(f"{len(parsed.metrics)} metrics, expected {MAX_METRICS} at most")
+    if any(len(name) > MAX_METRIC_NAME for name in parsed.metrics):
+        raise UpdateError(f"a metric's name is longer than {MAX_METRIC_NAME} characters")
     return Update(
         client=client,
         round=parsed.round,

@@ -45,7 +45,12 @@ class SeedsTraining:
 
     def load(self, download: Download) -> None:
         """Put w₀ + Σ C_k z_k in place; where those are the weights of the last call, restore them."""
-        coefficients = _coefficients(download).dense()
+        sent = _coefficients(download)
+        if sent.num_seeds != self._seeds.num_seeds:
+            raise UpdateError(
+                f"the model has {sent.num_seeds} seeds, the run's config {self._seeds.num_seeds}"
+            )
+        coefficients = sent.dense()
         if not np.array_equal(coefficients, self._loaded):
             self._base.restore()
             directions = self._seeds.directions
