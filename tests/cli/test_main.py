@@ -62,7 +62,14 @@ def test_ctrl_c_ends_cleanly_and_resume_goes_on(tiny_file, tmp_path):
     """SIGINT in the middle exits with 130 and says how to go on; --resume completes the run."""
     slow = ["training.max_steps=40", "rounds=3"]
     command = [*ANTIPHON, "simulate", str(tiny_file), *slow]
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background job ignores Ctrl-C, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
         for line in process.stderr:
             if "round 1:" in line:
                 os.kill(process.pid, signal.SIGINT)
