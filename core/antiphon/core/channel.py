@@ -17,6 +17,9 @@ CHUNK_BYTES = 256 << 10
 MAX_MESSAGE_BYTES = 4 << 20
 MAX_METADATA_BYTES = 8 << 10
 
+RETRY_AFTER = "antiphon-retry-after-ms"
+"""Trailing metadata of a call that was refused for now: when to try again, milliseconds."""
+
 Option = tuple[str, int | str]
 
 _IDENTITY_ONLY = 1  # of the bit set of compression algorithms

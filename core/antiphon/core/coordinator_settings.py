@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
+from antiphon.core import section
 from antiphon.core.section import Section, read_yaml, validated
 
 Address = Annotated[str, Field(pattern=r"^.+:\d{1,5}$")]
@@ -80,8 +81,4 @@ def reloaded(
     running: CoordinatorSettings, wanted: CoordinatorSettings
 ) -> tuple[CoordinatorSettings, tuple[str, ...]]:
     """Return `running` with what may change taken from `wanted`, and the keys that need a restart."""
-    differs = [
-        key for key in type(wanted).model_fields if getattr(running, key) != getattr(wanted, key)
-    ]
-    change = {key: getattr(wanted, key) for key in differs if key in RELOADABLE}
-    return running.model_copy(update=change), tuple(k for k in differs if k not in RELOADABLE)
+    return section.reloaded(running, wanted, RELOADABLE)

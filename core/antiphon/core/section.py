@@ -94,6 +94,17 @@ def validated(model: type[Model], raw: Mapping[str, Any], source: str) -> Model:
         raise ConfigError(f"{source}:\n  " + "\n  ".join(lines)) from None
 
 
+def reloaded(
+    running: Model, wanted: Model, reloadable: frozenset[str]
+) -> tuple[Model, tuple[str, ...]]:
+    """Return `running` with what may change taken from `wanted`, and the keys that need a restart."""
+    differs = [
+        key for key in type(wanted).model_fields if getattr(running, key) != getattr(wanted, key)
+    ]
+    change = {key: getattr(wanted, key) for key in differs if key in reloadable}
+    return running.model_copy(update=change), tuple(k for k in differs if k not in reloadable)
+
+
 def override(model: type[Section], raw: Mapping[str, Any], text: str) -> dict[str, Any]:
     """Return plain values with one override `key.sub=value` applied; the value is read as YAML.
 

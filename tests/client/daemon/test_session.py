@@ -446,7 +446,9 @@ def test_no_run_is_waited_for(stage: Stage) -> None:
         await stage.script.until(lambda: len(stage.script.seen("Hello")) >= 3)
         stage.script.run_id = RUN
         stage.script.give(over())
-        await running
+        finished = await running
+
+        assert finished.run_id == RUN
 
     stage.play(body)
 

@@ -6,10 +6,10 @@ import grpc
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from antiphon.core.channel import secure_channel
+from antiphon.core.channel import RETRY_AFTER, secure_channel
 from antiphon.core.errors import UserError
 from antiphon.server.enrolment.failure_limit import FailureLimit
-from antiphon.server.enrolment.service import RETRY_AFTER, EnrolmentService, serve_enrolment
+from antiphon.server.enrolment.service import EnrolmentService, serve_enrolment
 from antiphon.v1 import coordinator_pb2, coordinator_pb2_grpc, enrolment_pb2, enrolment_pb2_grpc
 
 

@@ -17,15 +17,13 @@ import structlog
 
 from antiphon.client.daemon.backoff import Backoff
 from antiphon.client.daemon.metrics import Metrics
+from antiphon.core.channel import RETRY_AFTER
 from antiphon.core.errors import AntiphonError
 from antiphon.v1 import coordinator_pb2_grpc
 
 log = structlog.get_logger()
 T = TypeVar("T")
 Stub = coordinator_pb2_grpc.CoordinatorStub
-
-RETRY_AFTER = "antiphon-retry-after-ms"
-"""Trailing metadata with which a coordinator says when to try again, milliseconds."""
 
 _SAY_SO_EVERY_S = 60.0
 _MOST_DIGITS = 12  # of a hint; Python refuses to read thousands

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 
 from antiphon.client.daemon.policy import Policy
+from antiphon.core import section
 from antiphon.core.section import Choice, Section, read_yaml, validated
 
 Address = Annotated[str, Field(pattern=r"^.+:\d{1,5}$")]
@@ -97,11 +98,7 @@ def reloaded(
     running: ClientSettings, wanted: ClientSettings
 ) -> tuple[ClientSettings, tuple[str, ...]]:
     """Return `running` with what may change taken from `wanted`, and the keys that need a restart."""
-    differs = [
-        key for key in type(wanted).model_fields if getattr(running, key) != getattr(wanted, key)
-    ]
-    change = {key: getattr(wanted, key) for key in differs if key in RELOADABLE}
-    return running.model_copy(update=change), tuple(k for k in differs if k not in RELOADABLE)
+    return section.reloaded(running, wanted, RELOADABLE)
 
 
 def _beside(raw: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import structlog
 
@@ -112,8 +112,8 @@ def _space(report: pb.SpaceReport, base_model: str) -> Space:
     return Space(factors, weights, base_model, report.model_parameters, report.model_digest.hex())
 
 
-def _shapes(matrices: object) -> dict[str, Shape]:
-    listed: list[pb.MatrixShape] = list(matrices)  # type: ignore[call-overload]
+def _shapes(matrices: Iterable[pb.MatrixShape]) -> dict[str, Shape]:
+    listed = list(matrices)
     if len(listed) > _MAX_MATRICES:
         raise Refused(f"{len(listed)} matrices, expected {_MAX_MATRICES} at most")
     for each in listed:

@@ -254,10 +254,7 @@ class Engine:
     def moved(self, client: str, direction: str, purpose: str, size: int) -> None:
         """Note bytes that a client's transfer has moved."""
         number = self.federation.machine.round
-        way: Callable[[], Event] = lambda: BytesMoved(  # noqa: E731
-            number, client, "up" if direction == "up" else "down", purpose, size
-        )
-        self._note(way)
+        self.note(BytesMoved(number, client, "up" if direction == "up" else "down", purpose, size))
 
     def _answer(self, client: str, in_hand: InHand | None) -> Answer:
         if self.over is not None:

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 
+from antiphon.core.channel import RETRY_AFTER
 from antiphon.core.errors import AntiphonError, RunFolderError, UpdateError
 from antiphon.server.coordinator.spool import NoRoom, NotAnnounced, Superseded
 from antiphon.server.coordinator.submissions import Ended
-
-RETRY_AFTER = "antiphon-retry-after-ms"
-"""Trailing metadata beside RESOURCE_EXHAUSTED: when to try again, milliseconds."""
 
 _BUSY_RETRY_MS = 5_000
 

@@ -32,7 +32,7 @@ from antiphon.server.coordinator.spool import Spool
 from antiphon.server.coordinator.submissions import Ended
 from antiphon.server.planning import fewest_folded
 from antiphon.v1 import coordinator_pb2 as pb
-from antiphon.v1 import coordinator_pb2_grpc, enrolment_pb2
+from antiphon.v1 import coordinator_pb2_grpc, enrolment_pb2, update_pb2
 
 _MAX_REASON = 500
 _CHUNK_TIMEOUT_S = 60.0
@@ -341,9 +341,9 @@ async def _read_ahead(stream: BinaryIO) -> AsyncIterator[bytes]:
         await asyncio.wait([reading])
 
 
-async def _blob(message: object, context: Context) -> Blob:
+async def _blob(message: update_pb2.Blob, context: Context) -> Blob:
     try:
-        return unpack_blob(message)  # type: ignore[arg-type]
+        return unpack_blob(message)
     except UpdateError as error:
         await abort(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
 

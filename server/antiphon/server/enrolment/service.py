@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import grpc
 import structlog
 
-from antiphon.core.channel import SERVER_OPTIONS, Option
+from antiphon.core.channel import RETRY_AFTER, SERVER_OPTIONS, Option
 from antiphon.core.errors import AntiphonError, UserError
 from antiphon.server.enrolment.failure_limit import FailureLimit
 from antiphon.server.enrolment.ledger import ClientRefused, TokenRefused
@@ -21,9 +21,6 @@ from antiphon.server.enrolment.registrar import NotProven, Registrar
 from antiphon.server.enrolment.requests import BadRequest
 from antiphon.server.enrolment.server_certificate import ServerCertificate
 from antiphon.v1 import enrolment_pb2, enrolment_pb2_grpc
-
-RETRY_AFTER = "antiphon-retry-after-ms"
-"""Trailing metadata of a call that was refused for now: when to try again, milliseconds."""
 
 _MAX_MESSAGE_BYTES = 64 << 10
 _MOST_CALLS = 64
