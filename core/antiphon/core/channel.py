@@ -34,7 +34,7 @@ SERVER_OPTIONS: Sequence[Option] = (
     ("grpc.max_concurrent_streams", 8),
     # What a stream may send ahead of its reader; by itself the window grows to megabytes for each client.
     ("grpc.http2.bdp_probe", 0),
-    ("grpc.http2.lookahead_bytes", CHUNK_BYTES),
+    ("grpc.http2.lookahead_bytes", 2 * CHUNK_BYTES),  # one on its way while one is taken in
     ("grpc.server_handshake_timeout_ms", 8_000),
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),

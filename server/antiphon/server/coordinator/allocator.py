@@ -10,7 +10,9 @@ import ctypes
 
 # Of malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
-_LARGE_BYTES = 128 << 10
+# Below the smallest matrix worth giving back; above a part of a transfer, whose pages would be mapped anew
+# each time: that halves the throughput.
+_LARGE_BYTES = 4 << 20
 
 
 def return_memory_at_once() -> bool:
