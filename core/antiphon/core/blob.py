@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Literal
-
-Encoding = Literal["safetensors", "coefficients"]
-"""How a blob is read: float32 tensors, or the coefficients of a seeds run."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +15,6 @@ class Blob:
     encoding: str
 
 
-def blob_of(content: bytes, encoding: Encoding) -> Blob:
-    """Return the description of `content`."""
+def blob_of(content: bytes, encoding: str) -> Blob:
+    """Return the description of `content`. encoding: how it is read, see update.proto."""
     return Blob(hashlib.sha256(content).hexdigest(), len(content), encoding)

@@ -24,6 +24,7 @@ from pydantic import (
 
 from antiphon.core import registry, section
 from antiphon.core.section import Choice, Section, read_yaml, validated
+from antiphon.core.types import DENSE
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -166,7 +167,44 @@ class CohortConfig(Section):
     max_tokens: PositiveInt | None = Field(
         None, description="A client stops its round after this many tokens; none: after its steps."
     )
+    over_selection: Annotated[float, Field(ge=1)] = Field(
+        1.0,
+        description="Ask this many times cohort.size clients; the first cohort.size updates close "
+        "the round.",
+    )
+    asynchronous: AsynchronousConfig | None = Field(
+        None, description="Buffered asynchronous rounds; none: synchronous ones."
+    )
     scheduler: Choice = Field(Choice(kind="all"), description="How the cohort is chosen.")
+
+
+class CompressionConfig(Section):
+    """How tensors are packed on their way. Seed-scalars and their coefficients travel as they are."""
+
+    uplink: Choice = Field(
+        Choice(kind=DENSE), description="Codec of what clients send (method lora)."
+    )
+    downlink: Choice = Field(
+        Choice(kind=DENSE), description="Codec of the adapter that clients receive."
+    )
+    error_feedback: bool = Field(
+        True,
+        description="A sender adds what a biased codec left out to what it sends next; both ways.",
+    )
+    residual_decay: Fraction = Field(
+        1.0, description="Of a client's residual, for each round that it has missed."
+    )
+
+
+class AsynchronousConfig(Section):
+    """Buffered asynchronous rounds (FedBuff): a round folds the first updates that arrive."""
+
+    buffer: PositiveInt | None = Field(
+        None, description="Updates that close a round; none: half of the cohort, rounded up."
+    )
+    max_staleness: NonNegativeInt = Field(
+        10, description="An update that started more rounds ago than this is refused."
+    )
 
 
 class EvaluationConfig(Section):
@@ -229,6 +267,12 @@ class RunConfig(Section):
         default_factory=SeedsConfig, description="Zeroth-order local training."
     )
     cohort: CohortConfig = Field(default_factory=CohortConfig, description="Who, and how long.")
+    policy: Choice = Field(
+        Choice(kind="fixed"), description="What decides codec, cohort and work, round by round."
+    )
+    compression: CompressionConfig = Field(
+        default_factory=CompressionConfig, description="How tensors are packed."
+    )
     aggregation: Choice = Field(
         Choice(kind="product"), description="How LoRA updates become one (method lora)."
     )
@@ -333,7 +377,10 @@ def _choices(config: RunConfig) -> list[tuple[str, Choice]]:
     return [
         ("aggregation", config.aggregation),
         ("server_opt", config.server_opt),
+        ("codec", config.compression.uplink),
+        ("codec", config.compression.downlink),
         ("scheduler", config.cohort.scheduler),
+        ("policy", config.policy),
         ("format", config.data.format),
         ("partition", config.data.partition),
     ]

@@ -22,9 +22,7 @@ from numbers import Integral, Real
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from antiphon.core.errors import RunFolderError
-
-Plain = str | int | float | bool | None
-"""What a plan may say of one thing: no nesting, so that it reads as one row of a table."""
+from antiphon.core.types import Plain
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,10 @@ class RoundPlanned:
     """The policy's decision for one round, with its reason.
 
     quorum: updates that the round needs; deadline_s: seconds from this event until it closes;
-    plan: per client what it is asked to do, as plain values (method, steps, r, …).
+    plan: per client what it is asked to do, as plain values (method, steps, r, …); enough: it closes
+    as soon as it has so many updates (0: when nobody is at work any more); max_staleness: it is an
+    asynchronous round, which leaves whoever is still at work to a later one, up to this many rounds
+    on (none: it cancels them); telemetry: what the policy saw, per client and of the run (`run`).
     """
 
     round: int
@@ -72,6 +73,9 @@ class RoundPlanned:
     deadline_s: float
     reason: str = ""
     plan: Mapping[str, Mapping[str, Plain]] = field(default_factory=dict)
+    enough: int = 0
+    max_staleness: int | None = None
+    telemetry: Mapping[str, Mapping[str, Plain]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

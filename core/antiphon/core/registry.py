@@ -16,7 +16,7 @@ from pydantic import ConfigDict, ValidationError, validate_call
 
 from antiphon.core.errors import ConfigError
 
-KINDS = ("aggregation", "server_opt", "scheduler", "format", "partition")
+KINDS = ("aggregation", "server_opt", "codec", "scheduler", "policy", "format", "partition")
 
 
 def members(kind: str) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -60,6 +61,21 @@ class Update:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 
+Plain = str | int | float | bool | None
+"""What a plan may say of one thing: no nesting, so that it reads as one row of a table."""
+
+DENSE: Final = "float32"
+"""The codec that leaves tensors as they are."""
+
+
+@dataclass(frozen=True)
+class CodecChoice:
+    """How a client packs its tensors: the name of an installed codec and its arguments."""
+
+    kind: str = DENSE
+    arguments: Mapping[str, Plain] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Assignment:
     """What one client is asked to do in one round. The plan names it, the client carries it out.
@@ -67,7 +83,9 @@ class Assignment:
     method: `lora` or `seeds`; steps: local steps to take; learning_rate: of the whole round for
     `seeds`, ignored by `lora` (which follows its schedule from `first_step` of `total_steps`);
     r: rank of the client's adapter; seed: of the client's own shuffling and seed choice; max_tokens:
-    the client stops after the step in which it has seen as many (0: no limit).
+    the client stops after the step in which it has seen as many (0: no limit); codec: of the tensors
+    that it sends; folded_round: the last round whose fold has an update of this client in it (0: none),
+    up to which its error feedback is settled.
     """
 
     round: int
@@ -80,3 +98,5 @@ class Assignment:
     r: int
     seed: int
     max_tokens: int = 0
+    codec: CodecChoice = field(default_factory=CodecChoice)
+    folded_round: int = 0

@@ -9,7 +9,8 @@ most.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -17,11 +18,22 @@ from typing import TypeVar
 import numpy as np
 from google.protobuf.message import DecodeError, Message
 
-from antiphon.core.blob import Blob, Encoding, blob_of
+from antiphon.core.blob import Blob, blob_of
 from antiphon.core.coefficients import SeedCoefficients
 from antiphon.core.errors import UpdateError
 from antiphon.core.tensors import LazyTensors, from_bytes, to_bytes
-from antiphon.core.types import Assignment, FloatArray, LoraUpdate, Params, Payload, Scalars, Update
+from antiphon.core.types import (
+    DENSE,
+    Assignment,
+    CodecChoice,
+    FloatArray,
+    LoraUpdate,
+    Params,
+    Payload,
+    Plain,
+    Scalars,
+    Update,
+)
 from antiphon.v1 import update_pb2
 
 MAX_METRICS = 64
@@ -45,8 +57,20 @@ class Packed:
         return len(self.message) + len(self.content or b"")
 
 
-def pack_update(update: Update, run_id: str) -> Packed:
-    """Pack an update; the same update always gives the same bytes. Its client is left out."""
+Pack = Callable[[Params], tuple[bytes, str]]
+"""Tensors → their bytes, and the encoding under which a blob names them."""
+
+
+def as_safetensors(tensors: Params) -> tuple[bytes, str]:
+    """Pack tensors as they are."""
+    return to_bytes(tensors), "safetensors"
+
+
+def pack_update(update: Update, run_id: str, pack: Pack = as_safetensors) -> Packed:
+    """Pack an update; its client is left out. pack: of its tensors, where it has any.
+
+    The same update always gives the same bytes, if `pack` does that too.
+    """
     message = update_pb2.Update(
         run_id=run_id,
         round=update.round,
@@ -60,8 +84,8 @@ def pack_update(update: Update, run_id: str) -> Packed:
         message.scalars.value.extend(update.payload.value.tolist())
         message.scalars.SetInParent()
     else:
-        content = to_bytes(update.payload.delta)
-        message.tensors.CopyFrom(pack_blob(blob_of(content, "safetensors")))
+        content, encoding = pack(update.payload.delta)
+        message.tensors.CopyFrom(pack_blob(blob_of(content, encoding)))
     return Packed(message.SerializeToString(deterministic=True), content)
 
 
@@ -79,9 +103,9 @@ def round_of(message: bytes) -> int:
 def unpack_update(message: bytes, client: str, run_id: str, tensors: Path | None = None) -> Update:
     """Unpack what `client` (the name in its certificate) sent for the run `run_id`.
 
-    tensors: the file of the blob that the message names; its hash has been compared. They stay there:
-    the delta reads one at a time. Raises UpdateError for anything that is not a well-formed update of
-    this run.
+    tensors: a safetensors file with what the blob holds that the message names: the blob itself, its
+    hash compared, or what its codec has made of it. They stay there: the delta reads one at a time.
+    Raises UpdateError for anything that is not a well-formed update of this run.
     """
     parsed = _parsed(update_pb2.Update, message)
     _check_run(parsed.run_id, run_id)
@@ -113,6 +137,8 @@ def pack_assignment(assignment: Assignment, model: Blob, run_id: str) -> bytes:
         seed=assignment.seed,
         model=pack_blob(model),
         max_tokens=assignment.max_tokens,
+        codec=_pack_codec(assignment.codec),
+        folded_round=assignment.folded_round,
     )
     return message.SerializeToString(deterministic=True)
 
@@ -135,11 +161,31 @@ def unpack_assignment(message: bytes, client: str, run_id: str) -> tuple[Assignm
         r=parsed.r,
         seed=parsed.seed,
         max_tokens=parsed.max_tokens,
+        codec=_unpack_codec(parsed.codec),
+        folded_round=parsed.folded_round,
     )
     return assignment, unpack_blob(parsed.model)
 
 
-def pack_model(download: Params | SeedCoefficients) -> tuple[bytes, Encoding]:
+def _pack_codec(choice: CodecChoice) -> update_pb2.Codec:
+    arguments = json.dumps(dict(choice.arguments), sort_keys=True) if choice.arguments else ""
+    return update_pb2.Codec(kind=choice.kind, arguments=arguments)
+
+
+def _unpack_codec(message: update_pb2.Codec) -> CodecChoice:
+    try:
+        arguments = json.loads(message.arguments or "{}")
+    except (ValueError, RecursionError) as error:
+        raise UpdateError(f"a codec whose arguments are no JSON: {error}") from None
+    plain = isinstance(arguments, dict) and all(
+        isinstance(value, Plain) for value in arguments.values()
+    )
+    if not plain:
+        raise UpdateError("a codec whose arguments are not plain values by name")
+    return CodecChoice(message.kind or DENSE, arguments)
+
+
+def pack_model(download: Params | SeedCoefficients) -> tuple[bytes, str]:
     """Pack a model as a client receives it; the same model always gives the same bytes."""
     if isinstance(download, SeedCoefficients):
         return _pack_coefficients(download).SerializeToString(deterministic=True), "coefficients"
@@ -192,10 +238,10 @@ def _check_run(got: str, expected: str) -> None:
 def _payload(message: update_pb2.Update, tensors: Path | None) -> Payload:
     sent = message.WhichOneof("payload")
     if sent == "tensors":
-        if tensors is None or message.tensors.encoding != "safetensors":
+        if tensors is None:
             raise UpdateError(
                 f"an update whose tensors ({message.tensors.encoding[:64]!r}) are not here: upload the "
-                "blob first, as safetensors"
+                "blob first"
             )
         return LoraUpdate(LazyTensors(tensors))
     if sent == "scalars":

@@ -60,8 +60,16 @@ class SeedCoefficients(_message.Message):
     probability: _containers.RepeatedScalarFieldContainer[float]
     def __init__(self, num_seeds: _Optional[int] = ..., index_gap: _Optional[_Iterable[int]] = ..., value: _Optional[_Iterable[float]] = ..., probability: _Optional[_Iterable[float]] = ...) -> None: ...
 
+class Codec(_message.Message):
+    __slots__ = ("kind", "arguments")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    ARGUMENTS_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    arguments: str
+    def __init__(self, kind: _Optional[str] = ..., arguments: _Optional[str] = ...) -> None: ...
+
 class Assignment(_message.Message):
-    __slots__ = ("run_id", "round", "method", "steps", "first_step", "total_steps", "learning_rate", "r", "seed", "model", "max_tokens")
+    __slots__ = ("run_id", "round", "method", "steps", "first_step", "total_steps", "learning_rate", "r", "seed", "model", "max_tokens", "codec", "folded_round")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
@@ -73,6 +81,8 @@ class Assignment(_message.Message):
     SEED_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    CODEC_FIELD_NUMBER: _ClassVar[int]
+    FOLDED_ROUND_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     round: int
     method: str
@@ -84,4 +94,6 @@ class Assignment(_message.Message):
     seed: int
     model: Blob
     max_tokens: int
-    def __init__(self, run_id: _Optional[str] = ..., round: _Optional[int] = ..., method: _Optional[str] = ..., steps: _Optional[int] = ..., first_step: _Optional[int] = ..., total_steps: _Optional[int] = ..., learning_rate: _Optional[float] = ..., r: _Optional[int] = ..., seed: _Optional[int] = ..., model: _Optional[_Union[Blob, _Mapping]] = ..., max_tokens: _Optional[int] = ...) -> None: ...
+    codec: Codec
+    folded_round: int
+    def __init__(self, run_id: _Optional[str] = ..., round: _Optional[int] = ..., method: _Optional[str] = ..., steps: _Optional[int] = ..., first_step: _Optional[int] = ..., total_steps: _Optional[int] = ..., learning_rate: _Optional[float] = ..., r: _Optional[int] = ..., seed: _Optional[int] = ..., model: _Optional[_Union[Blob, _Mapping]] = ..., max_tokens: _Optional[int] = ..., codec: _Optional[_Union[Codec, _Mapping]] = ..., folded_round: _Optional[int] = ...) -> None: ...

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from antiphon.core import registry
 from antiphon.core.config import RunConfig
 from antiphon.core.errors import ConfigError
-from antiphon.core.events import Plain, RoundPlanned
+from antiphon.core.events import RoundPlanned
 from antiphon.core.section import Choice
-from antiphon.core.types import Assignment
+from antiphon.core.types import DENSE, Assignment, CodecChoice, Plain
 from antiphon.strategies.learning_rate import rate
 from antiphon.strategies.scheduling.scheduler import Scheduler
 
@@ -39,8 +39,10 @@ def plan_round(
     )
 
 
-def assignment_of(config: RunConfig, plan: RoundPlanned, client: str) -> Assignment:
-    """Return what the plan asks of one client."""
+def assignment_of(
+    config: RunConfig, plan: RoundPlanned, client: str, folded_round: int = 0
+) -> Assignment:
+    """Return what the plan asks of one client. folded_round: see Assignment."""
     task = plan.plan[client]
     steps = int(task["steps"] or 0)
     return Assignment(
@@ -54,7 +56,22 @@ def assignment_of(config: RunConfig, plan: RoundPlanned, client: str) -> Assignm
         r=int(task["r"] or 0),
         seed=client_seed(config.seed, client),
         max_tokens=int(task.get("max_tokens") or 0),
+        codec=_codec(task),
+        folded_round=folded_round,
     )
+
+
+_ARGUMENT = "codec."
+
+
+def codec_row(choice: Choice) -> dict[str, Plain]:
+    """Return what a plan's row says of a codec: `codec`, and `codec.<argument>` for each argument."""
+    return {"codec": choice.kind} | {_ARGUMENT + k: v for k, v in choice.arguments.items()}
+
+
+def _codec(task: Mapping[str, Plain]) -> CodecChoice:
+    arguments = {k.removeprefix(_ARGUMENT): v for k, v in task.items() if k.startswith(_ARGUMENT)}
+    return CodecChoice(str(task.get("codec") or DENSE), arguments)
 
 
 def client_seed(run_seed: int, client: str) -> int:
@@ -112,6 +129,7 @@ def _task(config: RunConfig, client: str, learning_rate: float) -> dict[str, Pla
         "learning_rate": learning_rate,
         "r": config.lora.client_ranks.get(client, config.lora.r),
         "max_tokens": config.cohort.max_tokens,
+        **codec_row(config.compression.uplink),
     }
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Literal, TypedDict
 
-from antiphon.core.events import Plain
+from antiphon.core.types import Plain
 from antiphon.server.run_state import Ending
 
 Outcome = Ending | Literal["open"]

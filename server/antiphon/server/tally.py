@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from typing import Literal, cast
 
 from antiphon.core import events
-from antiphon.core.events import Plain
 from antiphon.core.journal import Entry
+from antiphon.core.types import Plain
 from antiphon.server.report_types import Outcome, Problem
 from antiphon.server.round import is_settled
 from antiphon.server.run_state import MAY_DELIVER, Status

@@ -15,7 +15,8 @@ import structlog
 from antiphon.core import golden
 from antiphon.core.config import RunConfig, config_hash, resolved
 from antiphon.core.errors import AntiphonError
-from antiphon.core.events import ClientDescribed, Plain
+from antiphon.core.events import ClientDescribed
+from antiphon.core.types import Plain
 from antiphon.server.coordinator.engine import Engine
 from antiphon.server.space import Shape, Space
 from antiphon.v1 import coordinator_pb2 as pb

@@ -1,0 +1,22 @@
+"""A cohort drawn uniformly without replacement, as in FedAvg (McMahan et al. 2017)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from antiphon.strategies.scheduling.scheduler import Scheduler
+
+
+def oort() -> Scheduler:
+    """Choose `size` clients with equal chances; all of them where there are no more than that."""
+    return Scheduler(_choose)
+
+
+def _choose(clients: Sequence[str], size: int, rng: np.random.Generator) -> tuple[str, ...]:
+    names = sorted(clients)
+    if size >= len(names):
+        return tuple(names)
+    picked = rng.choice(len(names), size=size, replace=False)
+    return tuple(names[i] for i in sorted(picked))
