@@ -116,7 +116,7 @@ def measure(case: Case, size: int, seed: int) -> None:
             if mixed
             else factors().aggregate(start, SCALE, contributions)
         ),
-        "product (QR core)": lambda: product().aggregate(start, SCALE, contributions),
+        "product": lambda: product().aggregate(start, SCALE, contributions),
         "dense SVD": lambda: dense_svd(start, contributions),
     }
     for name, rule in rules.items():

@@ -182,7 +182,8 @@ def test_stop_without_a_coordinator_is_quick(on_site: Callable[..., Script]) -> 
 
     async def body(script: Script, place: Site, proxy: Proxy) -> None:
         process = await place.start()
-        await script.until(lambda: script.seen("NextTask"))  # a call that begins later waits in silence
+        # A call that begins after the line is gone waits in silence.
+        await script.until(lambda: script.seen("NextTask"))
         await proxy.close()
         await place.hears("does not answer")
 
