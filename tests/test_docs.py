@@ -20,7 +20,9 @@ from antiphon.client.data.rows import Rows
 from antiphon.core import events, registry
 from antiphon.core.config import RunConfig, validate
 from antiphon.core.section import Choice
+from antiphon.simulation.run import load_split, simulate
 from antiphon.strategies.aggregation.contribution import Contribution
+from antiphon.strategies.scheduling.telemetry import ClientTelemetry, RunTelemetry
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -102,8 +104,8 @@ def commands_in(page: str) -> set[str]:
 
 @pytest.mark.parametrize(("kind", "name"), MEMBERS, ids=lambda each: str(each))
 def test_every_member_has_a_heading_with_its_exact_arguments(kind: str, name: str) -> None:
-    """A member of ours stands in methods.md or data.md as `name(argument=default)`."""
-    page = text_of("docs/methods.md", "docs/data.md")
+    """A member of ours stands on one of the pages of members as `name(argument=default)`."""
+    page = text_of("docs/methods.md", "docs/data.md", "docs/codecs.md", "docs/scheduling.md")
 
     heading = f"\n### `{signature(kind, name)}`\n"
 
@@ -292,11 +294,37 @@ def test_extending_server_optimizer_bounds_the_step(extras: dict[str, Any]) -> N
     assert np.linalg.norm(after["w"]) == pytest.approx(0.5)
 
 
+def test_extending_codec_sends_one_bit(extras: dict[str, Any]) -> None:
+    """The page's `signs` gives back the signs in an eighth of a byte for each number."""
+    codec = registry.build("codec", "signs", {})
+    tensors = {"w": np.random.default_rng(0).normal(size=(40, 100)).astype(np.float32)}
+
+    content = codec.encode(tensors, np.random.default_rng(0))
+
+    assert 8 * len(content) <= codec.bits(4000) * 4000 < 1.1 * 4000
+    assert (np.sign(codec.decode(content, {"w": (40, 100)})["w"]) == np.sign(tensors["w"])).all()
+
+
+def test_extending_policy_runs(extras: dict[str, Any], tmp_path: Path) -> None:
+    """A run with the page's `tapering` asks for fewer steps in its second round, and says so."""
+    values = yaml.safe_load((ROOT / "examples" / "tiny.yaml").read_text())
+    values |= {"rounds": 2, "policy": {"kind": "tapering", "factor": 0.5}}
+    values |= {"output": {"runs_dir": str(tmp_path / "runs")}, "compression": {"uplink": "signs"}}
+    config = validate(values)
+
+    report = json.loads(simulate(config, load_split(config)).report_json.read_text())
+
+    first, second = report["rounds"]
+    assert first["plan"]["meadow"]["steps"] == 2 * second["plan"]["meadow"]["steps"]
+    assert "5 of 10 steps" in second["reason"]
+
+
 def test_extending_scheduler_leaves_clients_out(extras: dict[str, Any]) -> None:
     """The page's `without` never chooses a client that it names."""
     scheduler = registry.build("scheduler", "without", {"clients": ["b"]})
+    here = [ClientTelemetry(name) for name in "abc"]
 
-    cohort = scheduler.choose(["a", "b", "c"], 3, np.random.default_rng(0))
+    cohort = scheduler.choose(here, 3, RunTelemetry(), np.random.default_rng(0))
 
     assert cohort == ("a", "c")
 

@@ -29,7 +29,7 @@ from antiphon.core.blob import blob_of
 from antiphon.core.coefficients import SeedCoefficients
 from antiphon.core.config import resolved
 from antiphon.core.errors import ModelError
-from antiphon.core.tensors import write_tensors
+from antiphon.core.tensors import LazyTensors, write_tensors
 from antiphon.core.types import Assignment
 from antiphon.core.wire import pack_assignment, pack_model, pack_update, unpack_update
 from antiphon.strategies.initial_factors import initial_factors
@@ -65,7 +65,7 @@ class Task:
         return Prepare("meadow", resolved(self.config), data, "cpu", None)
 
     def train(self, seconds=None):
-        files = [str(self.folder / name) for name in ("assignment", "model", "out")]
+        files = [str(self.folder / name) for name in ("assignment", "model", "out", "keep")]
         return Train(*files, seconds)
 
     def evaluate(self):
@@ -111,9 +111,9 @@ def test_the_child_trains_as_this_process_does(work, tmp_path):
     trained, evaluated = use(ask)
     expected, measured = work.in_process()
 
-    blob = tmp_path / "out" / "update-1.safetensors" if trained.blob else None
+    blob = tmp_path / "out" / "update-1.blob" if trained.blob else None
     message = (tmp_path / "out" / "update-1.binpb").read_bytes()
-    update = unpack_update(message, "meadow", RUN, blob)
+    update = unpack_update(message, "meadow", RUN, LazyTensors(blob) if blob else None)
     ours, theirs = pack_update(expected, RUN), pack_update(update, RUN)
     assert (ours.content, update.steps) == (theirs.content, 3)
     assert blob is not None or np.array_equal(update.payload.value, expected.payload.value)
@@ -158,7 +158,7 @@ def test_errors_are_answers(tiny_config, tmp_path):
             )
         assert failure.value.fatal
         await trainer.prepare(work.prepare())
-        with pytest.raises(TrainerFailed, match="expected safetensors or coefficients"):
+        with pytest.raises(TrainerFailed, match="expected safetensors, packed or coefficients"):
             await trainer.evaluate(Evaluate(str(tmp_path / "model"), "gguf"))
         stepped = asyncio.Event()
         training = asyncio.create_task(trainer.train(work.train(), lambda step: stepped.set()))

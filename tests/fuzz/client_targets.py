@@ -128,7 +128,7 @@ def _request(line: bytes) -> None:
 def _request_seeds() -> list[bytes]:
     requests: list[protocol.Request] = [
         protocol.Prepare("north", _CONFIG, {"dataset": "d"}, "cpu", 2),
-        protocol.Train("assignment", "model", "out", 59.5),
+        protocol.Train("assignment", "model", "out", "keep", 59.5),
         protocol.Evaluate("model", "safetensors"),
         protocol.Cancel(),
     ]

@@ -94,7 +94,7 @@ _RULES = seeds(num_seeds=16, optimizer=sgd(), max_scalar=100.0)
 def _update(content: bytes) -> Update:
     message, tensors_file = [*parted(content), b"", b""][:2]
     update_blob(message)
-    tensors = written("update.safetensors", tensors_file) if tensors_file else None
+    tensors = LazyTensors(written("update.safetensors", tensors_file)) if tensors_file else None
     update = unpack_update(message, "north", RUN, tensors)
     _checked(update)
     received = events.UpdateReceived(

@@ -146,7 +146,7 @@ def _folds(entries: Sequence[Entry], folder: RunFolder) -> Iterator[str]:
             if getattr(action, "verdict", "") == "accepted":
                 accepted[action.client, action.round] += 1  # type: ignore[union-attr]
             if isinstance(action, Fold) and any(
-                accepted[c, action.round] != 1 for c in action.clients
+                accepted[c, state.receipts[c].round] != 1 for c in action.clients
             ):
                 yield f"fold: round {action.round} counts clients not once: {action.clients}"
         if isinstance(entry.event, RoundFolded):

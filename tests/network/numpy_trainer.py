@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from antiphon.client.sender import Sender
 from antiphon.client.trainer_protocol import (
     Evaluate,
     Evaluated,
@@ -31,9 +32,10 @@ from antiphon.client.trainer_protocol import (
 from antiphon.client.worker_process import Answers, OnStep, Requests, claim_streams, serve
 from antiphon.core import golden
 from antiphon.core.coefficients import SeedCoefficients
+from antiphon.core.config import CompressionConfig
 from antiphon.core.files import write_bytes
 from antiphon.core.types import Assignment, LoraUpdate, Params, Payload, Scalars, Update
-from antiphon.core.wire import pack_update, unpack_assignment, unpack_model
+from antiphon.core.wire import unpack_assignment, unpack_model
 from antiphon.v1 import coordinator_pb2, update_pb2
 
 
@@ -43,6 +45,7 @@ class NumpySession:
     def prepare(self, request: Prepare) -> Prepared:
         """Read the shapes; take part as a machine that draws the golden directions."""
         self._client = request.client
+        self._compression = CompressionConfig(**request.config.get("compression", {}))
         self._data: Mapping[str, Any] = json.loads(Path(request.data["dataset"]).read_text())
         shapes = {
             kind: [
@@ -76,12 +79,12 @@ class NumpySession:
             self._payload(assignment, model),
             {"loss": 1.0},
         )
-        packed = pack_update(update, run_id)
+        packed = Sender(Path(request.keep), self._compression).pack(update, assignment, run_id)
         out = Path(request.out)
         write_bytes(out / f"update-{assignment.round}.binpb", packed.message)
         content = None
         if packed.content is not None:
-            content = out / f"update-{assignment.round}.safetensors"
+            content = out / f"update-{assignment.round}.blob"
             write_bytes(content, packed.content)
         name = str(content) if content else None
         return Trained(str(out / f"update-{assignment.round}.binpb"), name, assignment.steps)

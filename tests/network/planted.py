@@ -72,7 +72,7 @@ def ack_before_commit() -> None:
 def no_idempotency_key() -> None:
     """Let the coordinator count an update that is handed in again as another one."""
     from antiphon.core.wire import round_of
-    from antiphon.server import round as machine
+    from antiphon.server import hearing as machine
     from antiphon.server.coordinator.engine import Engine
     from antiphon.server.federation import Federation
 
@@ -81,7 +81,7 @@ def no_idempotency_key() -> None:
     def forgetful(state: RunState, event: UpdateReceived) -> tuple[Verdict, str]:
         cohort = {name: slot for name, slot in state.cohort.items() if name != event.client}
         if event.client in state.cohort:
-            cohort[event.client] = Slot("assigned")
+            cohort[event.client] = Slot("assigned", state.round)
         return judge(replace(state, receipts={}, cohort=cohort), event)
 
     def waits_for(engine: Engine, client: str, message: bytes) -> bool:

@@ -414,13 +414,15 @@ HAPPENING: st.SearchStrategy[Event | float] = st.one_of(
     st.sampled_from([Ticked(), RunResumed(), RunStopped("enough")]),
     st.floats(0.0, 40.0),
 )
-ENGINE = st.sampled_from(["at once", "at once", "later", "undoes"])
+ENGINE = st.sampled_from(["at once", "at once", "later", "undoes", "buffers"])
 SCRIPT = st.lists(st.tuples(HAPPENING, ENGINE), max_size=60)
 
 
 def answer(action: Action, engine: str) -> Event | None:
     """Return what an engine says when it has done what the machine asked for."""
     match action:
+        case PlanRound(number, clients) if engine == "buffers":
+            return RoundPlanned(number, clients, 1, 60.0, enough=1, max_staleness=1)
         case PlanRound(number, clients):
             return RoundPlanned(number, clients, 2, 60.0)
         case Fold(number, _):

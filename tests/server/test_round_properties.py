@@ -29,9 +29,18 @@ from antiphon.core.events import (
     decode,
     encode,
 )
-from antiphon.server.actions import Action, Assign, Evaluate, Finish, Fold, PlanRound, Reply
+from antiphon.server.actions import (
+    Action,
+    Assign,
+    CancelAssignment,
+    Evaluate,
+    Finish,
+    Fold,
+    PlanRound,
+    Reply,
+)
 from antiphon.server.round import next_deadline, pending_actions, replay, step
-from antiphon.server.run_state import RunState, having, present
+from antiphon.server.run_state import RunState, busy, having, idle, present, slots
 from antiphon.server.waiting import why_waiting
 
 CLIENTS = ("anna", "bela", "carl", "dora", "emil")
@@ -53,6 +62,7 @@ class Run(RuleBasedStateMachine):
         self.counted: list[tuple[str, int]] = []
         self.last: dict[str, UpdateReceived] = {}
         self.assigned: set[tuple[str, int]] = set()
+        self.folded: list[tuple[str, int]] = []
 
     def feed(self, event: Event) -> tuple[Action, ...]:
         before = self.state
@@ -61,11 +71,17 @@ class Run(RuleBasedStateMachine):
             self.journal.append((*encode(event), self.now))
         for action in actions:
             self.look_at(action, event)
+        gone, new = at_work(before) - at_work(self.state), at_work(self.state) - at_work(before)
+        called_off = {(a.client, a.round) for a in actions if isinstance(a, CancelAssignment)}
+        assert {each for each in gone if each[0] != getattr(event, "client", "")} <= called_off
+        assert not called_off & at_work(self.state)
+        assert new <= {(a.client, a.round) for a in actions if isinstance(a, Assign)}
         return actions
 
     def look_at(self, action: Action, event: Event) -> None:
         if isinstance(action, Assign):
             assert action.deadline > self.now
+            assert self.state.clients[action.client].present
             self.assigned.add((action.client, action.round))
         if isinstance(action, Reply) and action.verdict == "accepted":
             assert (action.client, action.round) in self.assigned
@@ -75,7 +91,17 @@ class Run(RuleBasedStateMachine):
         if isinstance(action, Fold):
             assert action.clients == tuple(sorted(action.clients))
             assert len(action.clients) >= self.state.quorum
-            assert {(each, action.round) for each in action.clients} <= set(self.counted)
+            began = [(each, self.state.receipts[each].round) for each in action.clients]
+            assert set(began) <= set(self.counted)
+            most = self.state.max_staleness or 0
+            assert all(0 <= action.round - base <= most for _, base in began)
+            self.fold(began)
+
+    def fold(self, began: list[tuple[str, int]]) -> None:
+        """Note what a fold takes; a crash may have it done again."""
+        if self.folded[-len(began) :] != began:
+            assert not set(self.folded) & set(began)
+            self.folded += began
 
     @initialize(rounds=st.integers(1, 4), min_clients=st.integers(1, 3), failures=st.integers(1, 3))
     def start(self, rounds: int, min_clients: int, failures: int) -> None:
@@ -92,11 +118,11 @@ class Run(RuleBasedStateMachine):
     def leave(self, client: str) -> None:
         self.feed(ClientLeft(client, "lease ran out"))
 
-    @precondition(lambda self: self.state.phase == "collecting")
+    @precondition(lambda self: bool(slots(self.state)))
     @rule(data=st.data(), digest=digests)
     def deliver(self, data: Any, digest: str) -> None:
-        client = data.draw(st.sampled_from(sorted(self.state.cohort)))
-        self.feed(UpdateReceived(client, self.state.round, digest, 9, 10, 6))
+        client = data.draw(st.sampled_from(sorted(slots(self.state))))
+        self.feed(UpdateReceived(client, slots(self.state)[client].base, digest, 9, 10, 6))
 
     @rule(client=clients, offset=offsets, digest=digests)
     def deliver_out_of_turn(self, client: str, offset: int, digest: str) -> None:
@@ -158,6 +184,17 @@ class Run(RuleBasedStateMachine):
         assert "\n" not in sentence
 
     @invariant()
+    def everybody_present_is_idle_or_busy(self) -> None:
+        assert set(idle(self.state)) == set(present(self.state)) - set(busy(self.state))
+
+    @invariant()
+    def nothing_grows_too_stale(self) -> None:
+        number = self.state.round + (self.state.phase in ("folding", "evaluating"))
+        most = self.state.max_staleness or 0
+        assert all(0 <= number - slot.base <= most for slot in slots(self.state).values())
+        assert self.state.phase not in ENDS or not self.state.carried
+
+    @invariant()
     def rounds_end_once_and_in_order(self) -> None:
         ended = [outcome.round for outcome in self.state.outcomes]
         assert ended == list(range(1, len(ended) + 1))
@@ -183,6 +220,12 @@ class Run(RuleBasedStateMachine):
         assert replayed(self.journal) == self.state
 
 
+def at_work(state: RunState) -> set[tuple[str, int]]:
+    """Return who is to do something, each with the round in which it began."""
+    found = slots(state).items()
+    return {(name, slot.base) for name, slot in found if slot.status == "assigned"}
+
+
 def replayed(journal: Sequence[tuple[str, str, float]]) -> RunState:
     """Return the state that a journal's rows tell of."""
     return replay((decode(kind, body), at_s) for kind, body, at_s in journal)
@@ -192,10 +235,14 @@ def answer_to(action: Action, data: Any) -> Event | None:
     """Return what an engine might report when it has carried an action out."""
     match action:
         case PlanRound():
-            choice = st.sampled_from(action.clients or CLIENTS[:1])
-            cohort = data.draw(st.lists(choice, unique=True) | st.just(list(action.clients)))
+            choice = st.sampled_from(action.clients) if action.clients else st.nothing()
+            cohort = data.draw(st.just(list(action.clients)) | st.lists(choice, unique=True))
             quorum, deadline_s = data.draw(st.integers(1, 4)), data.draw(st.floats(1, 50))
-            return RoundPlanned(action.round, tuple(cohort), quorum, deadline_s)
+            enough = data.draw(st.just(0) | st.integers(quorum, 4))
+            most = data.draw(st.sampled_from([2, 2, 1, 0, None]))
+            return RoundPlanned(
+                action.round, tuple(cohort), quorum, deadline_s, enough=enough, max_staleness=most
+            )
         case Fold() | Evaluate() if action.round and data.draw(st.integers(0, 4)) == 0:
             return RoundUndone(action.round, "the loss exploded")
     return dull_answer_to(action)

@@ -37,7 +37,15 @@ _NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EIS
 ca_app = typer.Typer(help="The fleet's root of trust.", no_args_is_help=True)
 token_app = typer.Typer(help="Tokens that let machines join the fleet.", no_args_is_help=True)
 clients_app = typer.Typer(help="The clients of the fleet.", no_args_is_help=True)
-for _name, _group in (("ca", ca_app), ("token", token_app), ("clients", clients_app)):
+fleet_app = typer.Typer(help="Fleets of simulated clients.", no_args_is_help=True)
+flower_app = typer.Typer(help="Runs on Flower.", no_args_is_help=True)
+for _name, _group in (
+    ("ca", ca_app),
+    ("token", token_app),
+    ("clients", clients_app),
+    ("fleet", fleet_app),
+    ("flower", flower_app),
+):
     app.add_typer(_group, name=_name)
 
 Home = Annotated[
@@ -182,6 +190,43 @@ def clients_revoke(
     revoke_client(name, home, _err)
 
 
+@fleet_app.command("new")
+def fleet_new(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="hospitals or phones.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.yaml", help="File to write.")],
+    clients: Annotated[int, typer.Option("--clients", min=1, help="How many there are.")],
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed, another fleet.")] = 0,
+) -> None:
+    """Draw a fleet for engine.fleet."""
+    from antiphon.cli.fleet import new_fleet
+
+    new_fleet(kind, clients, seed, out, _err)
+
+
+@fleet_app.command("show")
+def fleet_show(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A fleet file.")],
+) -> None:
+    """Tabulate a fleet file."""
+    from antiphon.cli.fleet import show_fleet
+
+    show_fleet(file, Console())
+
+
+@flower_app.command("new")
+def flower_new(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder; it must not exist.")],
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", help="The run's config; default: a run of the tiny model."),
+    ] = None,
+) -> None:
+    """Write a run as an app that `flwr run` takes to a SuperLink."""
+    from antiphon.cli.flower import new_app
+
+    new_app(folder, config, _err)
+
+
 @app.command()
 def serve(
     run: RunFile,
@@ -281,6 +326,21 @@ def status(
     from antiphon.cli.status import show_status
 
     show_status(run, Console(), as_json=as_json)
+
+
+@app.command()
+def dashboard(
+    runs: Annotated[Path, typer.Option("--runs", help="The folder of run folders.")] = Path("runs"),
+    port: Annotated[int, typer.Option("--port", min=1, max=65_535, help="Where to listen.")] = 8501,
+    host: Annotated[
+        str, typer.Option("--host", help="Where to listen; there is no password.")
+    ] = "127.0.0.1",
+    home: Home = None,
+) -> None:
+    """Show the runs of a folder in the browser, live."""
+    from antiphon.cli.dashboard import show_dashboard
+
+    show_dashboard(runs, home, host, port, _err)
 
 
 def main() -> None:

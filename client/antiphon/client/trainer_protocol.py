@@ -8,9 +8,10 @@ Any program that keeps to this page can train, in any language.
         name a `dataset`; `device` and `threads` replace the config's where they are not null.
         -> {"done": "prepare", "examples", "evaluation_examples", "capabilities", "space"}
            the last two: serialised antiphon.v1.Capabilities and SpaceReport, in base64
-    {"do": "train", "assignment", "model", "out", "seconds"}
-        files of a serialised Assignment and of its model's blob, the folder to write to, and the time
-        that it may take (null: no limit). At least one step is taken.
+    {"do": "train", "assignment", "model", "out", "keep", "seconds"}
+        files of a serialised Assignment and of its model's blob, the folder to write to, a folder that
+        lasts as long as the run (for what error feedback keeps), and the time that it may take (null: no
+        limit). At least one step is taken. The tensors are packed by the assignment's codec.
         -> {"step", "of", "loss"} after each step, then {"done": "train", "update", "blob", "steps"}
            files of a serialised Update and of the blob that it names (null: it names none)
     {"do": "evaluate", "model", "encoding"}
@@ -53,11 +54,16 @@ class Prepare:
 
 @dataclass(frozen=True)
 class Train:
-    """Carry out an assignment. assignment, model: files; out: a folder; seconds: the time it may take."""
+    """Carry out an assignment.
+
+    assignment, model: files; out: a folder for what is sent; keep: a folder that lasts as long as the
+    run, for what is not; seconds: the time it may take.
+    """
 
     assignment: str
     model: str
     out: str
+    keep: str
     seconds: float | None = None
 
 

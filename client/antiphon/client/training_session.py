@@ -18,6 +18,7 @@ from antiphon.client.capabilities import describe
 from antiphon.client.data.clients import ClientData, encode_client
 from antiphon.client.data.local import load_local
 from antiphon.client.model_digest import model_digest
+from antiphon.client.sender import Sender
 from antiphon.client.shapes import space_report, trained_shapes
 from antiphon.client.trainer_protocol import (
     Evaluate,
@@ -35,7 +36,7 @@ from antiphon.core.config import RunConfig
 from antiphon.core.errors import ConfigError, ProtocolError, UpdateError
 from antiphon.core.files import write_bytes
 from antiphon.core.types import Assignment
-from antiphon.core.wire import pack_update, unpack_assignment, unpack_model
+from antiphon.core.wire import unpack_assignment, unpack_model
 from antiphon.v1 import update_pb2
 
 
@@ -98,10 +99,11 @@ class TrainingSession:
                 lambda done, loss: on_step(Stepped(done, assignment.steps, loss)),
                 Budget(request.seconds, self._now),
             )
-        packed = pack_update(update, run_id)
+        sender = Sender(Path(request.keep), loaded.config.compression)
+        packed = sender.pack(update, assignment, run_id)
         out, blob = Path(request.out), None
         if packed.content is not None:
-            blob = out / f"update-{assignment.round}.safetensors"
+            blob = out / f"update-{assignment.round}.blob"
             write_bytes(blob, packed.content)
         message = out / f"update-{assignment.round}.binpb"
         write_bytes(message, packed.message)
@@ -149,10 +151,10 @@ def _read_assignment(file: Path, loaded: _Loaded) -> tuple[str, Assignment, Blob
     except DecodeError as error:
         raise UpdateError(f"{file.name} is no serialised Assignment: {error}") from None
     assignment, model = unpack_assignment(content, loaded.client, run_id)
-    if assignment.method != loaded.config.method or assignment.steps < 1:
+    if assignment.method not in loaded.config.methods or assignment.steps < 1:
         raise UpdateError(
             f"an assignment of {assignment.steps} steps of method {assignment.method[:64]!r}, expected "
-            f"at least one of method {loaded.config.method}"
+            f"at least one of method {' or '.join(loaded.config.methods)}"
         )
     return run_id, assignment, model
 

@@ -19,7 +19,8 @@ from antiphon.client.golden import TorchDraws
 from antiphon.client.language_model import load
 from antiphon.client.methods.lora import LoraTraining
 from antiphon.client.methods.method import ClientMethod, Download, OnStep
-from antiphon.client.methods.seeds import SeedsTraining
+from antiphon.client.methods.mixed import MixedTraining
+from antiphon.client.methods.seeds import SeedsTraining, SeedsWalk
 from antiphon.core import golden
 from antiphon.core.config import RunConfig
 from antiphon.core.directions import run_key
@@ -48,7 +49,7 @@ class Worker:
 
     def _make_method(self, config: RunConfig) -> ClientMethod:
         key = run_key(config.seed)
-        if config.method == "seeds":
+        if "seeds" in config.methods:
             golden.check(TorchDraws(self.model.device), f"torch on {self.model.device}")
         if config.trains_weights:
             linears = target_linears(self.model, config.seeds.target_modules)
@@ -68,7 +69,10 @@ class Worker:
             initial = initial_factors(shapes, config.seed)
             adapter.write(initial, config.lora.lora_alpha / config.lora.r)
             return SeedsTraining(self.model, adapter.linears, config.seeds, key)
-        return LoraTraining(self.model, adapter, config.lora.lora_alpha, config.training)
+        lora = LoraTraining(self.model, adapter, config.lora.lora_alpha, config.training)
+        if config.method == "mixed":
+            return MixedTraining(lora, SeedsWalk(self.model, adapter.linears, config.seeds, key))
+        return lora
 
     def train(
         self,
@@ -111,7 +115,7 @@ def peak_memory_bytes() -> int:
 
 
 def _precision(config: RunConfig) -> str:
-    if config.method != "seeds":
+    if "seeds" not in config.methods:
         return config.model.precision
     # The two losses of a zeroth-order step differ in the fourth digit: bfloat16 has two.
     if config.trains_weights and config.model.precision == "bfloat16":

@@ -153,6 +153,18 @@ class SeedsConfig(Section):
     )
 
 
+class MixedConfig(Section):
+    """Which clients of a mixed run send seed-scalars; all the others send LoRA deltas."""
+
+    seeds: list[str] = Field(default_factory=list, description="These clients.")
+    seeds_below_gb: PositiveFloat | None = Field(
+        None, description="And those whose training device has less memory than this, gigabytes."
+    )
+    seeds_devices: list[Literal["cpu", "cuda", "mps"]] = Field(
+        default_factory=list, description="And those that train on a device of this kind."
+    )
+
+
 class CohortConfig(Section):
     """Who takes part in a round and how long it waits."""
 
@@ -176,6 +188,11 @@ class CohortConfig(Section):
         None, description="Buffered asynchronous rounds; none: synchronous ones."
     )
     scheduler: Choice = Field(Choice(kind="all"), description="How the cohort is chosen.")
+    work: Literal["equal", "balanced"] = Field(
+        "equal",
+        description="equal: max_steps for everybody; balanced: slow clients take fewer, so that the "
+        "cohort finishes together.",
+    )
 
 
 class CompressionConfig(Section):
@@ -239,10 +256,18 @@ class OutputConfig(Section):
 class EngineConfig(Section):
     """Where the run runs."""
 
-    kind: Literal["simulation"] = Field("simulation", description="One process, a virtual clock.")
+    kind: Literal["simulation", "flower"] = Field(
+        "simulation",
+        description="simulation: one process, a virtual clock; flower: Flower's simulation on Ray.",
+    )
     threads: PositiveInt | None = Field(None, description="CPU threads of torch; none: all cores.")
     step_s: PositiveFloat = Field(
         1.0, description="Virtual seconds of a local step; deadlines are held against them."
+    )
+    fleet: str | None = Field(
+        None,
+        description="File that says how fast, how far away and how reliable each simulated client is; "
+        "step_s is not used then.",
     )
 
 
@@ -258,13 +283,18 @@ class RunConfig(Section):
     rounds: PositiveInt = Field(description="Rounds to run.")
     model: ModelConfig = Field(description="The base model.")
     data: DataConfig = Field(description="The data and its split.")
-    method: Literal["lora", "seeds"] = Field("lora", description="What clients do and send.")
+    method: Literal["lora", "seeds", "mixed"] = Field(
+        "lora", description="What clients do and send; mixed: some of them one, some the other."
+    )
     lora: LoraConfig = Field(default_factory=LoraConfig, description="Shape of the adapter.")
     training: TrainingConfig = Field(
         default_factory=TrainingConfig, description="First-order local training."
     )
     seeds: SeedsConfig = Field(
         default_factory=SeedsConfig, description="Zeroth-order local training."
+    )
+    mixed: MixedConfig = Field(
+        default_factory=MixedConfig, description="Who sends what (method mixed)."
     )
     cohort: CohortConfig = Field(default_factory=CohortConfig, description="Who, and how long.")
     policy: Choice = Field(
@@ -298,18 +328,26 @@ class RunConfig(Section):
                 f"cohort.size is {size} but cohort.scheduler is all, which takes everybody: choose "
                 "cohort.scheduler: random, or leave the size out"
             )
+        stages = self.policy.arguments.get("stages")
+        sized = isinstance(stages, list) and any("size" in each for each in stages if each)
+        if sized and self.cohort.scheduler.kind == "all":
+            raise ValueError(
+                "a stage of the policy sets a cohort size, but cohort.scheduler is all, which takes "
+                "everybody: choose cohort.scheduler: random, or leave the size out"
+            )
         if self.method == "seeds" and self.server_opt.kind in ("adam", "yogi"):
             raise ValueError(
                 f"server_opt {self.server_opt.kind} is not linear, so it cannot act on seed-scalars: "
                 "use sgd, momentum or nesterov with method seeds"
             )
-        if self.lora.client_ranks and self.method == "lora" and self.aggregation.kind == "factors":
+        if self.lora.client_ranks and self.method != "seeds" and self.aggregation.kind == "factors":
             raise ValueError(
                 "aggregation factors averages A and B of equal rank, but lora.client_ranks gives some "
                 "clients another: use aggregation: product, or leave the ranks out"
             )
-        steps = self.training.max_steps if self.method == "lora" else self.seeds.max_steps
-        if self.engine.step_s * steps >= self.cohort.deadline_s:
+        steps = max(self.steps_of(method) for method in self.methods)
+        alike = self.engine.fleet is None
+        if alike and self.engine.step_s * steps >= self.cohort.deadline_s:
             raise ValueError(
                 f"{steps} steps of engine.step_s {self.engine.step_s:g} take until or past "
                 f"cohort.deadline_s ({self.cohort.deadline_s:g}): no update could ever arrive. Raise the "
@@ -322,6 +360,40 @@ class RunConfig(Section):
                 "adapter: raise lora.r"
             )
         return self
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        packed = self.compression.downlink.kind != DENSE or self.compression.uplink.kind != DENSE
+        if self.method == "seeds" and packed:
+            raise ValueError(
+                "compression packs tensors, but method seeds sends a few scalars: leave it out"
+            )
+        if self.compression.downlink.kind != DENSE and self.lora.client_ranks:
+            raise ValueError(
+                "compression.downlink packs one adapter for all, but lora.client_ranks gives some clients "
+                "another: leave one of them out"
+            )
+        if self.method == "mixed" and self.seeds.space != "adapter":
+            raise ValueError(
+                "method mixed needs one space for both: set seeds.space: adapter, so that the seeds move "
+                "the factors that the others train"
+            )
+        named = self.mixed.seeds or self.mixed.seeds_below_gb or self.mixed.seeds_devices
+        if self.method == "mixed" and not named:
+            raise ValueError(
+                "method mixed does not say who sends seed-scalars: set mixed.seeds, "
+                "mixed.seeds_below_gb or mixed.seeds_devices"
+            )
+        return self
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """What the clients of the run do, one method or both."""
+        return ("lora", "seeds") if self.method == "mixed" else (self.method,)
+
+    def steps_of(self, method: str) -> int:
+        """Return the local steps of a client and round that does `method`."""
+        return self.training.max_steps if method == "lora" else self.seeds.max_steps
 
     @property
     def trains_weights(self) -> bool:

@@ -151,7 +151,12 @@ class RoundEvaluated:
 
 @dataclass(frozen=True)
 class RunResumed:
-    """An engine took the run up again after the one before it had ended or crashed."""
+    """An engine took the run up again after the one before it had ended or crashed.
+
+    clock_stood: its clock has stood still meanwhile, so that a deadline is where it was.
+    """
+
+    clock_stood: bool = False
 
 
 @dataclass(frozen=True)

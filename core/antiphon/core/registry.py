@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
+from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -24,6 +25,7 @@ def members(kind: str) -> list[str]:
     return sorted({point.name for point in entry_points(group=f"antiphon.{kind}")})
 
 
+@cache  # an entry point costs milliseconds to find, and a round asks for a codec hundreds of times
 def factory(kind: str, name: str) -> Callable[..., Any]:
     """Load the factory called `name`. Raises ConfigError, listing what is installed."""
     for point in entry_points(group=f"antiphon.{kind}"):

@@ -104,6 +104,10 @@ class RunFolder:
         """Return the file of the tensors that this update names."""
         return self.round_dir(number) / "updates" / f"{file_name_of(client)}.safetensors"
 
+    def update_decoded_file(self, number: int, client: str) -> Path:
+        """Return the file of what a codec has made of these tensors; it can be made again."""
+        return self.round_dir(number) / "updates" / f"{file_name_of(client)}.decoded"
+
     @property
     def space_file(self) -> Path:
         """What the run trains, as shapes."""
@@ -126,6 +130,10 @@ class RunFolder:
     def uploads(self, client: str) -> Path:
         """Return the folder of what a client has uploaded and not yet handed in."""
         return self.path / "uploads" / file_name_of(client)
+
+    def residuals(self, client: str) -> Path:
+        """Return the folder in which a simulation keeps what a client's codec has left out."""
+        return self.path / "residuals" / file_name_of(client)
 
     def upload_file(self, client: str, sha256: str) -> Path:
         """Return the file of one whole upload. sha256: hex."""

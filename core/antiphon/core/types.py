@@ -49,8 +49,10 @@ Payload = LoraUpdate | Scalars
 class Update:
     """One client's contribution to one round.
 
-    examples: training examples it holds (its weight in the mean); steps: local steps really taken;
-    metrics: what it measured, by name (`loss`: mean training loss).
+    round: the one in which it began; examples: training examples it holds (its weight in the mean);
+    steps: local steps really taken; metrics: what it measured, by name (`loss`: mean training loss).
+    The last two are the coordinator's, for the fold: how many rounds before it the update began, and
+    the learning rate of its assignment (none: that of the round which folds it).
     """
 
     client: str
@@ -59,6 +61,8 @@ class Update:
     steps: int
     payload: Payload
     metrics: Mapping[str, float] = field(default_factory=dict)
+    staleness: int = 0
+    learning_rate: float | None = None
 
 
 Plain = str | int | float | bool | None
@@ -85,7 +89,7 @@ class Assignment:
     r: rank of the client's adapter; seed: of the client's own shuffling and seed choice; max_tokens:
     the client stops after the step in which it has seen as many (0: no limit); codec: of the tensors
     that it sends; folded_round: the last round whose fold has an update of this client in it (0: none),
-    up to which its error feedback is settled.
+    up to which its error feedback is settled; upload_bytes: about how many the update will have.
     """
 
     round: int
@@ -100,3 +104,4 @@ class Assignment:
     max_tokens: int = 0
     codec: CodecChoice = field(default_factory=CodecChoice)
     folded_round: int = 0
+    upload_bytes: int = 0

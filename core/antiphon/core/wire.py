@@ -10,6 +10,7 @@ most.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +19,11 @@ from typing import TypeVar
 import numpy as np
 from google.protobuf.message import DecodeError, Message
 
+from antiphon.core import registry
 from antiphon.core.blob import Blob, blob_of
 from antiphon.core.coefficients import SeedCoefficients
-from antiphon.core.errors import UpdateError
-from antiphon.core.tensors import LazyTensors, from_bytes, to_bytes
+from antiphon.core.errors import ConfigError, UpdateError
+from antiphon.core.tensors import from_bytes, to_bytes
 from antiphon.core.types import (
     DENSE,
     Assignment,
@@ -39,9 +41,19 @@ from antiphon.v1 import update_pb2
 MAX_METRICS = 64
 MAX_METRIC_NAME = 64
 MAX_MESSAGE_BYTES = 4 << 20
+MAX_PACKED_PARAMETERS = 1 << 31
 _SHA256_BYTES = 32
 
 Proto = TypeVar("Proto", bound=Message)
+
+
+@dataclass(frozen=True)
+class CodedModel:
+    """An adapter that a codec has packed. content: the codec's bytes; shapes: of its tensors."""
+
+    codec: CodecChoice
+    shapes: Mapping[str, tuple[int, ...]]
+    content: bytes
 
 
 @dataclass(frozen=True)
@@ -100,12 +112,13 @@ def round_of(message: bytes) -> int:
     return int(_parsed(update_pb2.Update, message).round)
 
 
-def unpack_update(message: bytes, client: str, run_id: str, tensors: Path | None = None) -> Update:
+def unpack_update(
+    message: bytes, client: str, run_id: str, tensors: Params | None = None
+) -> Update:
     """Unpack what `client` (the name in its certificate) sent for the run `run_id`.
 
-    tensors: a safetensors file with what the blob holds that the message names: the blob itself, its
-    hash compared, or what its codec has made of it. They stay there: the delta reads one at a time.
-    Raises UpdateError for anything that is not a well-formed update of this run.
+    tensors: what the blob holds that the message names, unpacked; none: nobody needs them yet, and the
+    delta is empty. Raises UpdateError for anything that is not a well-formed update of this run.
     """
     parsed = _parsed(update_pb2.Update, message)
     _check_run(parsed.run_id, run_id)
@@ -139,6 +152,7 @@ def pack_assignment(assignment: Assignment, model: Blob, run_id: str) -> bytes:
         max_tokens=assignment.max_tokens,
         codec=_pack_codec(assignment.codec),
         folded_round=assignment.folded_round,
+        upload_bytes=assignment.upload_bytes,
     )
     return message.SerializeToString(deterministic=True)
 
@@ -163,6 +177,7 @@ def unpack_assignment(message: bytes, client: str, run_id: str) -> tuple[Assignm
         max_tokens=parsed.max_tokens,
         codec=_unpack_codec(parsed.codec),
         folded_round=parsed.folded_round,
+        upload_bytes=parsed.upload_bytes,
     )
     return assignment, unpack_blob(parsed.model)
 
@@ -185,24 +200,50 @@ def _unpack_codec(message: update_pb2.Codec) -> CodecChoice:
     return CodecChoice(message.kind or DENSE, arguments)
 
 
-def pack_model(download: Params | SeedCoefficients) -> tuple[bytes, str]:
+def pack_model(download: Params | SeedCoefficients | CodedModel) -> tuple[bytes, str]:
     """Pack a model as a client receives it; the same model always gives the same bytes."""
-    if isinstance(download, SeedCoefficients):
-        return _pack_coefficients(download).SerializeToString(deterministic=True), "coefficients"
+    match download:
+        case SeedCoefficients():
+            message: Message = _pack_coefficients(download)
+            return message.SerializeToString(deterministic=True), "coefficients"
+        case CodedModel():
+            shapes = [
+                update_pb2.TensorShape(name=name, side=shape)
+                for name, shape in sorted(download.shapes.items())
+            ]
+            message = update_pb2.PackedModel(
+                codec=_pack_codec(download.codec), shapes=shapes, content=download.content
+            )
+            return message.SerializeToString(deterministic=True), "packed"
     return to_bytes(download), "safetensors"
 
 
 def unpack_model(file: Path, encoding: str) -> Params | SeedCoefficients:
     """Unpack the model that a task named. Raises UpdateError."""
     content = file.read_bytes()
+    if encoding == "packed":
+        return _unpack_coded(_parsed(update_pb2.PackedModel, content, len(content)))
     if encoding == "safetensors":
         return _float32_tensors(content)
     if encoding == "coefficients":
         return _unpack_coefficients(_parsed(update_pb2.SeedCoefficients, content, len(content)))
     raise UpdateError(
-        f"a model encoded as {encoding[:64]!r}, expected safetensors or coefficients: the coordinator "
-        "is newer than this client; upgrade Antiphon here"
+        f"a model encoded as {encoding[:64]!r}, expected safetensors, packed or "
+        "coefficients: the coordinator is newer than this client; upgrade Antiphon here"
     )
+
+
+def _unpack_coded(message: update_pb2.PackedModel) -> Params:
+    choice = _unpack_codec(message.codec)
+    shapes = {each.name: tuple(each.side) for each in message.shapes}
+    if sum(math.prod(shape) for shape in shapes.values()) > MAX_PACKED_PARAMETERS:
+        raise UpdateError(f"a packed model of more than {MAX_PACKED_PARAMETERS} numbers")
+    try:
+        codec = registry.build("codec", choice.kind, choice.arguments)
+    except ConfigError as error:
+        raise UpdateError(f"a model of a codec that is not here: {error}") from None
+    unpacked: Params = codec.decode(message.content, shapes)
+    return unpacked
 
 
 def pack_blob(blob: Blob) -> update_pb2.Blob:
@@ -235,15 +276,10 @@ def _check_run(got: str, expected: str) -> None:
         raise UpdateError(f"a message of run {got[:64]!r}, expected one of run {expected!r}")
 
 
-def _payload(message: update_pb2.Update, tensors: Path | None) -> Payload:
+def _payload(message: update_pb2.Update, tensors: Params | None) -> Payload:
     sent = message.WhichOneof("payload")
     if sent == "tensors":
-        if tensors is None:
-            raise UpdateError(
-                f"an update whose tensors ({message.tensors.encoding[:64]!r}) are not here: upload the "
-                "blob first"
-            )
-        return LoraUpdate(LazyTensors(tensors))
+        return LoraUpdate(tensors or {})
     if sent == "scalars":
         index = np.array(message.scalars.index, dtype=np.uint32)
         value = np.array(message.scalars.value, dtype=np.float32)

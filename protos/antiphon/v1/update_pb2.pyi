@@ -68,8 +68,26 @@ class Codec(_message.Message):
     arguments: str
     def __init__(self, kind: _Optional[str] = ..., arguments: _Optional[str] = ...) -> None: ...
 
+class TensorShape(_message.Message):
+    __slots__ = ("name", "side")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SIDE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    side: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, name: _Optional[str] = ..., side: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class PackedModel(_message.Message):
+    __slots__ = ("codec", "shapes", "content")
+    CODEC_FIELD_NUMBER: _ClassVar[int]
+    SHAPES_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    codec: Codec
+    shapes: _containers.RepeatedCompositeFieldContainer[TensorShape]
+    content: bytes
+    def __init__(self, codec: _Optional[_Union[Codec, _Mapping]] = ..., shapes: _Optional[_Iterable[_Union[TensorShape, _Mapping]]] = ..., content: _Optional[bytes] = ...) -> None: ...
+
 class Assignment(_message.Message):
-    __slots__ = ("run_id", "round", "method", "steps", "first_step", "total_steps", "learning_rate", "r", "seed", "model", "max_tokens", "codec", "folded_round")
+    __slots__ = ("run_id", "round", "method", "steps", "first_step", "total_steps", "learning_rate", "r", "seed", "model", "max_tokens", "codec", "folded_round", "upload_bytes")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
@@ -83,6 +101,7 @@ class Assignment(_message.Message):
     MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
     CODEC_FIELD_NUMBER: _ClassVar[int]
     FOLDED_ROUND_FIELD_NUMBER: _ClassVar[int]
+    UPLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     round: int
     method: str
@@ -96,4 +115,5 @@ class Assignment(_message.Message):
     max_tokens: int
     codec: Codec
     folded_round: int
-    def __init__(self, run_id: _Optional[str] = ..., round: _Optional[int] = ..., method: _Optional[str] = ..., steps: _Optional[int] = ..., first_step: _Optional[int] = ..., total_steps: _Optional[int] = ..., learning_rate: _Optional[float] = ..., r: _Optional[int] = ..., seed: _Optional[int] = ..., model: _Optional[_Union[Blob, _Mapping]] = ..., max_tokens: _Optional[int] = ..., codec: _Optional[_Union[Codec, _Mapping]] = ..., folded_round: _Optional[int] = ...) -> None: ...
+    upload_bytes: int
+    def __init__(self, run_id: _Optional[str] = ..., round: _Optional[int] = ..., method: _Optional[str] = ..., steps: _Optional[int] = ..., first_step: _Optional[int] = ..., total_steps: _Optional[int] = ..., learning_rate: _Optional[float] = ..., r: _Optional[int] = ..., seed: _Optional[int] = ..., model: _Optional[_Union[Blob, _Mapping]] = ..., max_tokens: _Optional[int] = ..., codec: _Optional[_Union[Codec, _Mapping]] = ..., folded_round: _Optional[int] = ..., upload_bytes: _Optional[int] = ...) -> None: ...

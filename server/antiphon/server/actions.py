@@ -9,15 +9,24 @@ from antiphon.server.verdict import Verdict
 
 @dataclass(frozen=True)
 class PlanRound:
-    """Ask the policy for a plan over these clients (sorted); answer with RoundPlanned."""
+    """Ask the policy for a plan over these clients (sorted); answer with RoundPlanned.
+
+    busy: who has a part of the round already, and is not to be planned with: clients at work since an
+    earlier, asynchronous round, or whose update came since then.
+    """
 
     round: int
     clients: tuple[str, ...]
+    busy: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Assign:
-    """Give a client its part of the round. deadline: absolute seconds on the engine's clock."""
+    """Give a client its part of the round; of an earlier one, if it is still to finish that.
+
+    deadline: absolute seconds on the engine's clock; infinite in asynchronous rounds, whose deadline
+    calls nobody off.
+    """
 
     client: str
     round: int
@@ -36,7 +45,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class CancelAssignment:
-    """Tell a client that its round has closed: what it still computes is not wanted."""
+    """Tell a client that what it still computes for this round is not wanted any more."""
 
     client: str
     round: int
@@ -44,7 +53,10 @@ class CancelAssignment:
 
 @dataclass(frozen=True)
 class Fold:
-    """Fold the updates of these clients, in this order (sorted); answer with RoundFolded/Undone."""
+    """Fold the updates of these clients, in this order (sorted); answer with RoundFolded/Undone.
+
+    The receipt of each tells in which round its update began.
+    """
 
     round: int
     clients: tuple[str, ...]

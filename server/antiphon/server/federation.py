@@ -14,12 +14,13 @@ import math
 import shutil
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from antiphon.core import fault_points
-from antiphon.core.blob import Blob, blob_of
+from antiphon.core import fault_points, registry
+from antiphon.core.blob import Blob
 from antiphon.core.clock import Clock
+from antiphon.core.coefficients import SeedCoefficients
 from antiphon.core.config import RunConfig, config_hash
 from antiphon.core.errors import RunFolderError, UpdateError
 from antiphon.core.events import (
@@ -32,25 +33,31 @@ from antiphon.core.events import (
     RoundUndone,
     RunResumed,
     RunStarted,
+    RunStopped,
     UpdateReceived,
     UpdateRejected,
 )
 from antiphon.core.files import link_whole, remove_parts, sha256_of, write_bytes, write_cache
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder, read_bytes, read_state
-from antiphon.core.tensors import to_bytes
-from antiphon.core.types import Assignment, State, Update
-from antiphon.core.wire import pack_assignment, pack_model, unpack_update, update_blob
+from antiphon.core.tensors import LazyTensors, to_bytes
+from antiphon.core.types import DENSE, Assignment, CodecChoice, Params, State, Update
+from antiphon.core.wire import CodedModel, pack_assignment, pack_model, unpack_update, update_blob
 from antiphon.server.actions import Action
 from antiphon.server.methods import server_method
+from antiphon.server.model_shelf import ModelShelf
 from antiphon.server.planning import assignment_of, plan_round
 from antiphon.server.round import replay, step
-from antiphon.server.run_state import RunState
+from antiphon.server.run_state import RunState, slot_of, slots
 from antiphon.server.space import Space, write_adapter
+from antiphon.server.telemetry import Accumulator
+from antiphon.strategies.compression.codec import Codec
+from antiphon.strategies.compression.downlink import code
 from antiphon.strategies.guard import learning_rate_scale, undo
 from antiphon.strategies.method import Download, Folded
 
 MAX_FAILED_ROUNDS = 3
+_SCALAR_BYTES = 16  # at most, of an index and a scalar
 METRICS = ("loss", "perplexity", "accuracy", "rouge_l")
 """What an evaluation measures."""
 
@@ -79,22 +86,25 @@ class Federation:
         self._plans: dict[int, RoundPlanned] = {}
         self._best_held_out_loss = math.inf
         self._measured: dict[int, dict[str, Evaluated]] = {}
+        self._telemetry = Accumulator()
         for entry in entries:
-            self._remember(entry.event)
+            self._remember(entry.event, entry.at_s)
         self._downloads: dict[int, Download] = {}
-        self._models: dict[int, Blob] = {}
+        self._models = ModelShelf(folder)
+        self._version = self._last_version()
         self._compared: set[tuple[int, str]] = set()
+        self._decoded: set[tuple[int, str, str]] = set()
         shutil.rmtree(folder.models, ignore_errors=True)  # written without a sync: may be torn
         remove_parts(
             folder.path
         )  # of a process that was killed; the journal's lock says it is gone
         self.state: State = self._last_state()
 
-    def start(self, min_clients: int) -> tuple[Action, ...]:
-        """Begin the run, or resume it; return the first actions."""
+    def start(self, min_clients: int, *, clock_stood: bool = False) -> tuple[Action, ...]:
+        """Begin the run, or resume it; return the first actions. clock_stood: see RunResumed."""
         if self.machine.phase != "new":
-            return self.submit(RunResumed())
-        self._write(self.folder.state_file(0), to_bytes(self.state), self.state)
+            return self.submit(RunResumed(clock_stood))
+        self._write(0, self.folder.state_file(0), to_bytes(self.state), self.state)
         return self.submit(
             RunStarted(
                 run_id=self.run_id,
@@ -134,9 +144,9 @@ class Federation:
             self.machine = before
             raise
         for event in taken:
-            self._remember(event)
+            self._remember(event, now)
             if isinstance(event, RoundEvaluated | RoundUndone):
-                self._discard_updates(event.round)
+                self._discard_folded(event.round)
         fault_points.reached("events committed")
         return answers
 
@@ -144,24 +154,39 @@ class Federation:
         """Journal measurements."""
         self.submit_many(observations)
 
-    def plan(self, number: int, clients: tuple[str, ...]) -> RoundPlanned:
-        """Decide one round."""
-        return plan_round(self.config, number, clients, learning_rate_scale(self.state))
+    def plan(
+        self, number: int, clients: tuple[str, ...], busy: tuple[str, ...] = ()
+    ) -> RoundPlanned | RunStopped:
+        """Decide one round, or that the run ends before it; the event goes to `submit`."""
+        telemetry = self._telemetry.telemetry(number, self._clock.now())
+        scale = learning_rate_scale(self.state)
+        return plan_round(self.config, number, clients, scale, telemetry, busy, self.space)
 
     def assignment(self, client: str) -> Assignment:
-        """Return what the open round asks of a client."""
-        return assignment_of(self.config, self._plans[self.machine.round], client)
+        """Return what a client is to do: in the open round, or still in the one in which it began."""
+        slot = slot_of(self.machine, client)
+        return self._assignment(slot.base if slot else self.machine.round, client)
+
+    def _assignment(self, base: int, client: str) -> Assignment:
+        folded = self.machine.folded.get(client, 0)
+        asked = assignment_of(self.config, self._plans[base], client, folded)
+        return replace(asked, upload_bytes=self._upload_bytes(asked))
+
+    def _upload_bytes(self, asked: Assignment) -> int:
+        if asked.method == "seeds":
+            return _SCALAR_BYTES * asked.steps
+        parameters = self.space.parameters * asked.r // self.config.lora.r
+        return int(_built(asked.codec).bits(parameters) * parameters / 8)
 
     def is_assigned(self, client: str, number: int) -> bool:
-        """Whether round `number` is open and waits for this client."""
-        slot = self.machine.cohort.get(client)
-        open_ = self.machine.phase == "collecting" and self.machine.round == number
-        return open_ and slot is not None and slot.status == "assigned"
+        """Whether this client is waited for, with what it was given in round `number`."""
+        slot = slot_of(self.machine, client)
+        return slot is not None and slot.base == number and slot.status == "assigned"
 
     def packed_assignment(self, client: str) -> tuple[bytes, Blob]:
         """Return the message that goes to a client, and the model that it names."""
         assignment = self.assignment(client)
-        model = self.model(assignment.r)
+        model = self._model_before(assignment.round, assignment.r)
         return pack_assignment(assignment, model, self.run_id), model
 
     def download(self, r: int | None = None) -> Download:
@@ -174,14 +199,31 @@ class Federation:
     def model(self, r: int | None = None) -> Blob:
         """Return the global model as a blob, whose file is `folder.model_blob`; r as in `download`."""
         rank = self.config.lora.r if r is None else r
-        if rank not in self._models:
-            content, encoding = pack_model(self.download(rank))
-            blob = blob_of(content, encoding)
-            file = self.folder.model_blob(blob.sha256)
-            if not file.exists():
-                write_cache(file, content)
-            self._models[rank] = blob
-        return self._models[rank]
+
+        def pack() -> tuple[bytes, str]:
+            return pack_model(self._coded(rank, self.state) or self.download(rank))
+
+        return self._models.get(self._version, rank, pack)
+
+    def _model_before(self, base: int, r: int) -> Blob:
+        """Return the model from which the assignments of round `base` start."""
+        version = self._version_before(base)
+        if version == self._version:
+            return self.model(r)
+
+        def pack() -> tuple[bytes, str]:
+            state = read_state(self.folder.model_file(version))
+            return pack_model(self._coded(r, state) or self._method.download(state, r))
+
+        return self._models.get(version, r, pack)
+
+    def _coded(self, rank: int, state: State) -> CodedModel | None:
+        """Return the adapter as the downlink's codec has packed it; none: it travels as it is."""
+        choice = self.config.compression.downlink
+        if choice.kind == DENSE or rank != self.config.lora.r:
+            return None
+        shapes = {name: tuple(shape) for name, shape in self.space.factors.items()}
+        return CodedModel(CodecChoice(choice.kind, choice.arguments), shapes, code(state))
 
     def was_accepted(self, client: str, message: bytes) -> bool:
         """Whether this very update is the last one that was accepted from the client."""
@@ -194,19 +236,21 @@ class Federation:
         The blob that the message names is in `folder.upload_file`, its hash compared; once the event is
         journalled, that file has done its duty.
         """
-        number = self.machine.round
+        slot = slot_of(self.machine, client)
+        number = slot.base if slot else self.machine.round
         try:
             blob = update_blob(message)
             tensors = self.folder.upload_file(client, blob.sha256) if blob else None
             if tensors is not None and not tensors.is_file():
                 raise UpdateError("its tensors have not been uploaded: upload them first")
-            update = unpack_update(message, client, self.run_id, tensors)
+            update = unpack_update(message, client, self.run_id)
             wanted = self._is_wanted(update)
             if wanted:
-                self._check(update)
+                unpacked = self._unpacked(number, client, blob, tensors) if blob else None
+                self._check(unpack_update(message, client, self.run_id, unpacked))
         except UpdateError as error:
             return UpdateRejected(client, number, str(error))
-        if wanted and not self._has_accepted(client):
+        if wanted and not self._has_accepted(client, number):
             if tensors is not None:
                 link_whole(tensors, self.folder.update_tensors_file(number, client))
                 self._compared.add((number, client))
@@ -228,8 +272,7 @@ class Federation:
 
     def fold_updates(self, number: int, clients: tuple[str, ...]) -> Folding:
         """Compute a fold and change nothing: the long half of `fold`, for a thread of its own."""
-        plan = self._plans[number]
-        learning_rate = self.assignment(clients[0]).learning_rate if plan.plan else 0.0
+        learning_rate = self._learning_rate(clients[0])
         folded = self._method.fold(self.state, self._updates(number, clients), learning_rate)
         fault_points.reached("during fold")
         return Folding(number, folded, to_bytes(folded.state))
@@ -238,11 +281,11 @@ class Federation:
         """Write the new state and make it the model; the event goes to `submit`."""
         number, folded = folding.round, folding.folded
         if folded.undone:
-            self._write(self.folder.undone_file(number), folding.content, folded.state)
+            self._write(number, self.folder.undone_file(number), folding.content, folded.state)
             return RoundUndone(
                 number, "the clients' losses exploded after the fold before this one"
             )
-        self._write(self.folder.state_file(number), folding.content, folded.state)
+        self._write(number, self.folder.state_file(number), folding.content, folded.state)
         digest = hashlib.sha256(folding.content).hexdigest()
         return RoundFolded(number, digest, folded.report)
 
@@ -276,7 +319,7 @@ class Federation:
         if self.config.method != "seeds" or (math.isfinite(loss) and loss <= limit):
             return None
         state = undo(self.state)
-        self._write(self.folder.undone_file(number), to_bytes(state), state)
+        self._write(number, self.folder.undone_file(number), to_bytes(state), state)
         return RoundUndone(number, f"the held-out loss rose to {loss:.3g} nats per token")
 
     def save_adapter(self, number: int) -> None:
@@ -294,7 +337,11 @@ class Federation:
 
     def tidy(self) -> None:
         """Remove what only a run that goes on needs: models to download, uploads, updates."""
-        for folder in (self.folder.models, self.folder.path / "uploads"):
+        for folder in (
+            self.folder.models,
+            self.folder.path / "uploads",
+            self.folder.path / "residuals",
+        ):
             shutil.rmtree(folder, ignore_errors=True)
         for outcome in self.machine.outcomes:
             self._discard_updates(outcome.round)
@@ -306,7 +353,8 @@ class Federation:
             every = self.config.rounds if self.config.trains_weights else 1
         return number == self.config.rounds or (number > 0 and number % every == 0)
 
-    def _remember(self, event: Event) -> None:
+    def _remember(self, event: Event, at_s: float) -> None:
+        self._telemetry.hear(event, at_s)
         if isinstance(event, RoundPlanned):
             self._plans[event.round] = event
         elif isinstance(event, RoundEvaluated):
@@ -319,15 +367,24 @@ class Federation:
         elif isinstance(event, RoundFolded):
             self._measured.clear()
 
+    def _discard_folded(self, number: int) -> None:
+        """Remove what the round has folded that is over now: the model has it, and it is theirs."""
+        folded = self.machine.outcomes[-1].accepted if number else ()
+        began = {number, *(self.machine.receipts[each].round for each in folded)}
+        for base in began - {slot.base for slot in slots(self.machine).values()}:
+            self._discard_updates(base)
+
     def _discard_updates(self, number: int) -> None:
-        """Remove what clients sent in a round that is over: the model has it, and it is theirs."""
+        """Remove what clients sent that began in this round."""
         self._compared = {each for each in self._compared if each[0] != number}
+        self._decoded = {each for each in self._decoded if each[0] != number}
         if not self.config.output.keep_updates:
             shutil.rmtree(self.folder.round_dir(number) / "updates", ignore_errors=True)
 
     def _is_wanted(self, update: Update) -> bool:
-        plan = self._plans.get(self.machine.round)
-        return plan is not None and update.client in plan.plan and update.round == plan.round
+        slot = slot_of(self.machine, update.client)
+        known = slot is not None and update.client in self._plans[slot.base].plan
+        return known and slot is not None and slot.base == update.round
 
     def _check(self, update: Update) -> None:
         held = self.machine.clients[update.client].examples
@@ -338,35 +395,84 @@ class Federation:
             )
         self._method.check(self.state, update, self.assignment(update.client))
 
-    def _has_accepted(self, client: str) -> bool:
+    def _has_accepted(self, client: str, base: int) -> bool:
         receipt = self.machine.receipts.get(client)
-        return receipt is not None and receipt.round == self.machine.round
+        return receipt is not None and receipt.round == base
+
+    def _learning_rate(self, client: str) -> float:
+        """Return the rate of the assignment whose update was accepted last from a client."""
+        task = self._plans[self.machine.receipts[client].round].plan.get(client, {})
+        return float(task.get("learning_rate") or 0.0)
 
     def _updates(self, number: int, clients: tuple[str, ...]) -> Iterator[Update]:
         """Yield the accepted updates; tensors stay on disk, so memory does not grow with the clients."""
         for client in clients:
-            file = self.folder.update_file(number, client)
+            base = self.machine.receipts[client].round
+            file = self.folder.update_file(base, client)
             message = read_bytes(file)
             if hashlib.sha256(message).hexdigest() != self.machine.receipts[client].digest:
                 raise _changed(file)
             blob = update_blob(message)
-            tensors = self.folder.update_tensors_file(number, client) if blob else None
-            if blob and tensors and not self._is_unchanged(number, client, tensors, blob):
+            tensors = self.folder.update_tensors_file(base, client) if blob else None
+            if blob and tensors and not self._is_unchanged(base, client, tensors, blob):
                 raise _changed(tensors)
-            yield unpack_update(message, client, self.run_id, tensors)
+            unpacked = self._unpacked(base, client, blob, tensors) if blob else None
+            update = unpack_update(message, client, self.run_id, unpacked)
+            rate = self._learning_rate(client)
+            yield replace(update, staleness=number - base, learning_rate=rate)
+
+    def _unpacked(self, number: int, client: str, blob: Blob, file: Path | None) -> Params:
+        """Return an update's tensors, which stay on disk: the fold reads one at a time.
+
+        file: of the blob, as it was sent. Raises UpdateError where it is not what the round asked for.
+        """
+        assert file is not None
+        asked = self._assignment(number, client)
+        choice = asked.codec
+        wanted = "safetensors" if choice.kind == DENSE else choice.kind
+        if blob.encoding != wanted:
+            raise UpdateError(
+                f"tensors packed as {blob.encoding[:64]!r}, the round asked for {wanted}"
+            )
+        if choice.kind == DENSE:
+            return LazyTensors(file)
+        decoded = self.folder.update_decoded_file(number, client)
+        if (number, client, blob.sha256) not in self._decoded:
+            codec = _built(choice)
+            shapes = {k: v.shape for k, v in self._factors(asked.r).items()}
+            write_cache(decoded, to_bytes(codec.decode(file.read_bytes(), shapes)))
+            self._decoded.add((number, client, blob.sha256))
+        return LazyTensors(decoded)
+
+    def _factors(self, r: int) -> Params:
+        download = self.download(r)
+        if isinstance(download, SeedCoefficients):
+            raise UpdateError("tensors, but the round asked for seed-scalars")
+        return download
 
     def _is_unchanged(self, number: int, client: str, tensors: Path, blob: Blob) -> bool:
         # What this process has received was hashed on its way in; what an earlier one has is looked at.
         known = (number, client) in self._compared
         return tensors.is_file() and (known or sha256_of(tensors) == blob.sha256)
 
-    def _write(self, file: Path, content: bytes, state: State) -> None:
+    def _write(self, number: int, file: Path, content: bytes, state: State) -> None:
         write_bytes(file, content)
         fault_points.reached("state written")
-        self.state = state
+        self.state, self._version = state, number
         self._downloads.clear()
-        self._models.clear()
-        shutil.rmtree(self.folder.models, ignore_errors=True)
+        begun = slots(self.machine).values()
+        self._models.keep({self._version_before(slot.base) for slot in begun})
+
+    def _version_before(self, number: int) -> int:
+        """Return the last round before this one that has left another model; 0: none has."""
+        for outcome in reversed(self.machine.outcomes):
+            if outcome.round < number and outcome.ending in ("folded", "undone"):
+                return outcome.round
+        return 0
+
+    def _last_version(self) -> int:
+        evaluating = self.machine.phase == "evaluating"
+        return self.machine.round if evaluating else self._version_before(self.machine.round + 1)
 
     def _last_state(self) -> State:
         """Return the state that the journal says is the newest."""
@@ -377,6 +483,11 @@ class Federation:
             if outcome.ending in ("folded", "undone"):
                 return read_state(self.folder.model_file(outcome.round))
         return self._method.init(self.space.initial(self.config.seed))
+
+
+def _built(choice: CodecChoice) -> Codec:
+    codec: Codec = registry.build("codec", choice.kind, choice.arguments)
+    return codec
 
 
 def _median_loss(measured: Sequence[Evaluated]) -> float | None:

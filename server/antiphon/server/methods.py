@@ -6,9 +6,14 @@ import math
 
 from antiphon.core import registry
 from antiphon.core.config import RunConfig
+from antiphon.core.directions import run_key
+from antiphon.core.types import DENSE
+from antiphon.strategies.compression.downlink import packed_downlink
 from antiphon.strategies.guard import Guard
 from antiphon.strategies.lora import lora
 from antiphon.strategies.method import ServerMethod
+from antiphon.strategies.mixed import mixed
+from antiphon.strategies.seed_space import Directions
 from antiphon.strategies.seeds import seeds
 
 
@@ -23,8 +28,8 @@ def server_method(config: RunConfig) -> ServerMethod:
             sampling=config.seeds.sampling,
             guard=Guard(_guard_factor(config)),
         )
-    aggregation = config.aggregation
-    return lora(
+    aggregation, compression = config.aggregation, config.compression
+    method = lora(
         aggregation=registry.build("aggregation", aggregation.kind, aggregation.arguments),
         optimizer=optimizer,
         lora_alpha=config.lora.lora_alpha,
@@ -32,9 +37,28 @@ def server_method(config: RunConfig) -> ServerMethod:
         client_ranks=config.lora.client_ranks,
         max_norm=config.training.max_update_norm,
     )
+    if config.method == "mixed":
+        method = mixed(
+            method,
+            r=config.lora.r,
+            num_seeds=config.seeds.num_seeds,
+            max_scalar=config.seeds.max_scalar,
+            along=directions_of(config),
+        )
+    if compression.downlink.kind == DENSE:
+        return method
+    codec = registry.build("codec", compression.downlink.kind, compression.downlink.arguments)
+    return packed_downlink(method, codec, config.seed, feedback=compression.error_feedback)
+
+
+def directions_of(config: RunConfig) -> Directions:
+    """Return the directions along which a run's seeds move."""
+    directions = config.seeds.directions
+    return Directions(directions.kind, directions.rank, run_key(config.seed))
 
 
 def _guard_factor(config: RunConfig) -> float:
     # Cohorts that change have losses that differ for no fault of the model: then only a loss that is not
     # finite counts, and what the held-out evaluation says.
-    return math.inf if config.cohort.size else config.seeds.guard_loss_factor
+    changes = config.cohort.size or config.cohort.asynchronous
+    return math.inf if changes else config.seeds.guard_loss_factor

@@ -3,55 +3,171 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from antiphon.core import registry
 from antiphon.core.config import RunConfig
 from antiphon.core.errors import ConfigError
-from antiphon.core.events import RoundPlanned
+from antiphon.core.events import RoundPlanned, RunStopped
 from antiphon.core.section import Choice
 from antiphon.core.types import DENSE, Assignment, CodecChoice, Plain
+from antiphon.server.costs import costs_of
+from antiphon.server.members import member
+from antiphon.server.roles import method_of
+from antiphon.server.space import Space
 from antiphon.strategies.learning_rate import rate
+from antiphon.strategies.policy.policy import Decision, Draft, Policy, Stop
 from antiphon.strategies.scheduling.scheduler import Scheduler
+from antiphon.strategies.scheduling.telemetry import ClientTelemetry, Telemetry, used_values
+from antiphon.strategies.scheduling.work import Worker, balanced, equal
+
+_NOTHING = Telemetry()
+_NO_SPACE = Space({}, {}, "", 0)
+_BALANCED_USES = ("step_s", "uplink_bytes_per_s", "downlink_bytes_per_s")
 
 
 def plan_round(
-    config: RunConfig, number: int, clients: Sequence[str], learning_rate_scale: float
-) -> RoundPlanned:
-    """Return the plan of round `number` over the clients that are here.
+    config: RunConfig,
+    number: int,
+    clients: Sequence[str],
+    learning_rate_scale: float,
+    telemetry: Telemetry = _NOTHING,
+    busy: Sequence[str] = (),
+    space: Space = _NO_SPACE,
+) -> RoundPlanned | RunStopped:
+    """Return the plan of round `number`, or that the policy ends the run before it.
 
+    clients: who is here and idle; busy: who has a part of the round already, of an earlier assignment;
     learning_rate_scale: what the stability guard leaves of the configured rate, in (0, 1].
     """
-    size = min(config.cohort.size or len(clients), len(clients))
-    scheduler = _scheduler(config.cohort.scheduler)
-    rng = np.random.Generator(np.random.Philox(key=[config.seed, number]))
-    cohort = scheduler.choose(clients, size, rng)
-    rounds_rate = learning_rate_scale * round_learning_rate(config, number)
+    cohort = _Cohort(config, number, clients, busy, telemetry, space)
+    policy: Policy = member("policy", config.policy.kind, config.policy.arguments)
+    # Another stream than the scheduler's, which is drawn from afresh for each size.
+    rng = np.random.Generator(np.random.Philox(key=[config.seed, number], counter=1 << 128))
+    decision = policy.decide(telemetry, cohort.draft(), rng)
+    if isinstance(decision, Stop):
+        return RunStopped(decision.reason)
+    members = tuple(sorted(decision.steps))
+    enough = cohort.enough(decision.size, len(members))
+    scale, asynchronous = learning_rate_scale, config.cohort.asynchronous
+    uses = (*cohort.uses, *policy.uses)
     return RoundPlanned(
         round=number,
-        cohort=cohort,
-        quorum=min(config.cohort.quorum or size, len(cohort)),
-        deadline_s=config.cohort.deadline_s,
-        reason=_reason(config, cohort, clients, learning_rate_scale),
-        plan={client: _task(config, client, rounds_rate) for client in cohort},
+        cohort=members,
+        quorum=cohort.quorum(decision.size, len(members)),
+        deadline_s=decision.deadline_s,
+        reason=_reason(config, members, clients, decision.reason, scale),
+        plan={each: _task(config, number, telemetry.of(each), decision, scale) for each in members},
+        enough=enough,
+        max_staleness=None if asynchronous is None else asynchronous.max_staleness,
+        telemetry=_telemetry(telemetry, members, uses, decision.seen),
     )
+
+
+class _Cohort:
+    """What the config and the scheduler say of one round's cohort."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        number: int,
+        clients: Sequence[str],
+        busy: Sequence[str],
+        telemetry: Telemetry,
+        space: Space,
+    ) -> None:
+        self._config, self._number, self._telemetry = config, number, telemetry
+        self._candidates = [telemetry.of(each) for each in sorted(clients)]
+        self._busy, here = len(busy), len(clients) + len(busy)
+        self._wanted = min(config.cohort.size or here, here)
+        self._scheduler: Scheduler = member(
+            "scheduler", config.cohort.scheduler.kind, config.cohort.scheduler.arguments
+        )
+        known = sorted({*telemetry.clients, *clients, *busy})
+        simulated = telemetry.run.simulated
+        self._costs = costs_of(config, space, number, known, simulated=simulated)
+
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """Fields of ClientTelemetry that the choice and the work rest on."""
+        balanced = self._config.cohort.work == "balanced"
+        return (*self._scheduler.uses, *(_BALANCED_USES if balanced else ()))
+
+    def draft(self) -> Draft:
+        """Return what the policy may change."""
+        config = self._config
+        size = max(0, min(self._wanted - self._busy, len(self._candidates)))
+        uplink = config.compression.uplink
+        fewest = min(size, max(1, self.quorum(size, size) - self._busy))
+        return Draft(
+            round=self._number,
+            rounds=config.rounds,
+            size=size,
+            smallest=size if self._scheduler.whole else fewest,
+            max_steps=max(config.steps_of(method) for method in config.methods),
+            deadline_s=config.cohort.deadline_s,
+            codec=CodecChoice(uplink.kind, uplink.arguments) if "lora" in config.methods else None,
+            costs=self._costs,
+            cohort=self._choose,
+            work=self._work,
+        )
+
+    def quorum(self, size: int, members: int) -> int:
+        """Return the updates that a round of this size needs."""
+        most = self._buffer if self._config.cohort.asynchronous else min(size, members)
+        most = min(most, members + self._busy)
+        return max(1, min(self._config.cohort.quorum or most, most))
+
+    def enough(self, size: int, members: int) -> int:
+        """Return the updates that close the round at once; 0: it waits for all."""
+        cohort = self._config.cohort
+        if cohort.asynchronous:
+            return max(1, min(self._buffer, members + self._busy))
+        return min(size, members) if cohort.over_selection > 1 else 0
+
+    @property
+    def _buffer(self) -> int:
+        asynchronous = self._config.cohort.asynchronous
+        return (asynchronous and asynchronous.buffer) or math.ceil(self._wanted / 2)
+
+    def _choose(self, size: int) -> tuple[str, ...]:
+        asked = math.ceil(size * self._config.cohort.over_selection)
+        rng = np.random.Generator(np.random.Philox(key=[self._config.seed, self._number]))
+        run = replace(self._telemetry.run, round=self._number)
+        at_most = min(asked, len(self._candidates))
+        return self._scheduler.choose(self._candidates, at_most, run, rng)
+
+    def _work(self, cohort: Sequence[str], codec: CodecChoice | None, most: int) -> dict[str, int]:
+        workers = [self._worker(client, codec, most) for client in cohort]
+        return balanced(workers) if self._config.cohort.work == "balanced" else equal(workers)
+
+    def _worker(self, client: str, codec: CodecChoice | None, most: int) -> Worker:
+        known = self._telemetry.of(client)
+        steps = min(most, self._config.steps_of(_method(self._config, known)))
+        return self._costs.worker(known, codec, steps)
 
 
 def assignment_of(
     config: RunConfig, plan: RoundPlanned, client: str, folded_round: int = 0
 ) -> Assignment:
-    """Return what the plan asks of one client. folded_round: see Assignment."""
+    """Return what the plan asks of one client. folded_round: see Assignment.
+
+    The learning-rate schedule is of the config's steps: whoever takes fewer in a round begins the next
+    one where the others do.
+    """
     task = plan.plan[client]
-    steps = int(task["steps"] or 0)
+    method = str(task["method"])
+    usual = config.steps_of(method)
     return Assignment(
         round=plan.round,
         client=client,
-        method=str(task["method"]),
-        steps=steps,
-        first_step=(plan.round - 1) * steps,
-        total_steps=config.rounds * steps,
+        method=method,
+        steps=int(task["steps"] or 0),
+        first_step=(plan.round - 1) * usual,
+        total_steps=config.rounds * usual,
         learning_rate=float(task["learning_rate"] or 0.0),
         r=int(task["r"] or 0),
         seed=client_seed(config.seed, client),
@@ -64,7 +180,7 @@ def assignment_of(
 _ARGUMENT = "codec."
 
 
-def codec_row(choice: Choice) -> dict[str, Plain]:
+def codec_row(choice: Choice | CodecChoice) -> dict[str, Plain]:
     """Return what a plan's row says of a codec: `codec`, and `codec.<argument>` for each argument."""
     return {"codec": choice.kind} | {_ARGUMENT + k: v for k, v in choice.arguments.items()}
 
@@ -80,9 +196,9 @@ def client_seed(run_seed: int, client: str) -> int:
     return int.from_bytes(digest[:8], "little") >> 1
 
 
-def round_learning_rate(config: RunConfig, number: int) -> float:
+def round_learning_rate(config: RunConfig, number: int, method: str) -> float:
     """Return the rate of a `seeds` round (constant within it); for `lora`, the peak of its schedule."""
-    if config.method == "lora":
+    if method == "lora":
         return config.training.learning_rate
     seeds = config.seeds
     return rate(seeds.lr_scheduler_type, seeds.learning_rate, number - 1, config.rounds)
@@ -98,6 +214,13 @@ def fewest_folded(config: RunConfig) -> int:
     """Return the least number of updates that a round folds together, whoever drops out."""
     needed = clients_needed(config)
     smallest_cohort = min(config.cohort.size or needed, needed)
+    policy: Policy = member("policy", config.policy.kind, config.policy.arguments)
+    if policy.smallest is not None:
+        smallest_cohort = min(smallest_cohort, policy.smallest)
+    if asynchronous := config.cohort.asynchronous:
+        smallest_cohort = min(
+            asynchronous.buffer or math.ceil(smallest_cohort / 2), smallest_cohort
+        )
     return min(config.cohort.quorum or smallest_cohort, smallest_cohort)
 
 
@@ -116,24 +239,42 @@ def check_cohort(config: RunConfig, clients: Sequence[str]) -> None:
         )
 
 
-def _scheduler(choice: Choice) -> Scheduler:
-    scheduler: Scheduler = registry.build("scheduler", choice.kind, choice.arguments)
-    return scheduler
+def _method(config: RunConfig, client: ClientTelemetry) -> str:
+    facts: dict[str, Plain] = {"memory_bytes": client.memory_bytes, "device": client.device}
+    return method_of(config, client.client, facts)
 
 
-def _task(config: RunConfig, client: str, learning_rate: float) -> dict[str, Plain]:
-    steps = config.training.max_steps if config.method == "lora" else config.seeds.max_steps
+def _task(
+    config: RunConfig, number: int, client: ClientTelemetry, decision: Decision, scale: float
+) -> dict[str, Plain]:
+    method, codec = _method(config, client), decision.codec
+    packs = method == "lora" and codec is not None
     return {
-        "method": config.method,
-        "steps": steps,
-        "learning_rate": learning_rate,
-        "r": config.lora.client_ranks.get(client, config.lora.r),
+        "method": method,
+        "steps": decision.steps[client.client],
+        "learning_rate": scale * round_learning_rate(config, number, method),
+        "r": config.lora.client_ranks.get(client.client, config.lora.r),
         "max_tokens": config.cohort.max_tokens,
-        **codec_row(config.compression.uplink),
+        **(codec_row(codec) if packs and codec else {}),
     }
 
 
-def _reason(config: RunConfig, cohort: Sequence[str], clients: Sequence[str], scale: float) -> str:
+def _reason(
+    config: RunConfig, cohort: Sequence[str], clients: Sequence[str], why: str, scale: float
+) -> str:
     chosen = f"{config.cohort.scheduler.kind}: {len(cohort)} of {len(clients)} clients"
     guarded = f"; the stability guard left {scale:g} of the learning rate" if scale < 1 else ""
-    return f"{chosen}, as the config fixes it{guarded}"
+    return f"{chosen}, {why}{guarded}"
+
+
+def _telemetry(
+    telemetry: Telemetry,
+    cohort: Sequence[str],
+    uses: Sequence[str],
+    seen: Mapping[str, Mapping[str, Plain]],
+) -> dict[str, dict[str, Plain]]:
+    """Return what the plan rests on: a row per member, where anything of it was used, and the run's."""
+    rows = {client: used_values(telemetry.of(client), set(uses)) for client in cohort}
+    for name, row in seen.items():
+        rows[name] = rows.get(name, {}) | dict(row)
+    return {name: row for name, row in rows.items() if row}

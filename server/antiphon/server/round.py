@@ -12,7 +12,8 @@ The phases, and the event that ends each of them:
     new         RunStarted
     waiting     ClientJoined, until min_clients are present
     planning    RoundPlanned
-    collecting  the quorum is there and nobody else works; or it is out of reach; or the deadline
+    collecting  enough updates are there; or the quorum, and nobody else works; or the quorum is out of
+                reach; or the deadline
     folding     RoundFolded, or RoundUndone
     evaluating  RoundEvaluated (of the untouched model, as round 0, before round 1), or RoundUndone
     complete    (none: every round is over)
@@ -23,6 +24,11 @@ is and the *next number* is planned, so a late update can never be taken for one
 attempt, and a run of n rounds ends after n closings at most. max_failed_rounds in a row stop the
 run; it can be resumed when the fleet is mended. A member that has left may come back: as long as the
 quorum needs it, the round waits for it until the deadline.
+
+A round whose plan has a max_staleness is asynchronous: a buffer that closes when it has enough updates
+and calls nobody off. Who is still at work then keeps the model and the assignment of the round in which
+it began, is in the cohort of the next round from its beginning, and may deliver between the two; only a
+client whose update would be too stale there, or that nothing would follow, is called off.
 """
 
 from __future__ import annotations
@@ -50,33 +56,28 @@ from antiphon.core.events import (
 )
 from antiphon.server.actions import (
     Action,
-    Assign,
     CancelAssignment,
     Evaluate,
     Finish,
     Fold,
     PlanRound,
-    Reply,
 )
+from antiphon.server.hearing import Step, assign, hear
 from antiphon.server.run_state import (
-    MAY_DELIVER,
+    ON_THE_WAY,
     Ending,
     Member,
     Outcome,
     Phase,
-    Receipt,
     RunState,
     Slot,
     Status,
+    busy,
     having,
+    idle,
     present,
+    slots,
 )
-from antiphon.server.verdict import Verdict, judge
-
-FromClients = ClientJoined | ClientLeft | UpdateReceived | UpdateRejected | ClientFailed
-"""Events that a client can cause: none of them ever raises, whatever they say and whenever."""
-
-Step = tuple[RunState, tuple[Action, ...]]
 
 
 def step(state: RunState, event: Event, now: float) -> Step:
@@ -89,7 +90,7 @@ def step(state: RunState, event: Event, now: float) -> Step:
         case RunStarted():
             return _start(state, event)
         case RunResumed():
-            return _resume(state, now)
+            return _resume(state, event, now)
         case RunStopped():
             return _stop(state, event.reason)
         case RoundPlanned():
@@ -108,7 +109,7 @@ def step(state: RunState, event: Event, now: float) -> Step:
         case ClientJoined() | ClientLeft() | UpdateReceived() | UpdateRejected() | ClientFailed():
             # The deadline binds whether or not the engine's timer was faster than the update.
             due, closing = _close_if_due(state, now)
-            heard, answers = _hear(due, event)
+            heard, answers = hear(due, event)
             settled, following = _settle(heard)
             return settled, (*closing, *answers, *following)
     return state, ()
@@ -124,12 +125,14 @@ def replay(events: Iterable[tuple[Event, float]]) -> RunState:
 
 def pending_actions(state: RunState) -> tuple[Action, ...]:
     """Return what the state waits for an engine to do: all that one which crashed must do again."""
+    at_work = sorted(name for name, slot in slots(state).items() if slot.status == "assigned")
+    return (*_asked(state), *(assign(state, each) for each in at_work))
+
+
+def _asked(state: RunState) -> tuple[Action, ...]:
     match state.phase:
         case "planning":
-            return (PlanRound(state.round, present(state)),)
-        case "collecting":
-            waited_for = having(state, "assigned")
-            return tuple(Assign(each, state.round, state.deadline) for each in waited_for)
+            return (PlanRound(state.round, idle(state), busy(state)),)
         case "folding":
             return (Fold(state.round, having(state, "accepted")),)
         case "evaluating":
@@ -152,16 +155,16 @@ def _start(state: RunState, event: RunStarted) -> Step:
     return _settle(replace(state, phase="waiting", run=event))
 
 
-def _resume(state: RunState, now: float) -> Step:
+def _resume(state: RunState, event: RunResumed, now: float) -> Step:
     if state.phase == "new":
         raise ProtocolError("got RunResumed, but there is no run yet: begin with RunStarted")
     if state.phase == "stopped" and len(state.outcomes) < state.run.rounds:
         reopened = replace(state, failed_in_a_row=0, reason="")
         return _await(reopened, len(state.outcomes) + 1 if state.round else 0)
-    if state.phase == "collecting":
+    if state.phase == "collecting" and not event.clock_stood:
         # The time without a coordinator is not held against the clients: the deadline begins anew.
-        return _enter(replace(state, deadline=now + state.deadline_s))
-    return _enter(state)
+        state = replace(state, deadline=now + state.deadline_s)
+    return state, pending_actions(state)
 
 
 def _stop(state: RunState, reason: str) -> Step:
@@ -169,100 +172,72 @@ def _stop(state: RunState, reason: str) -> Step:
         raise ProtocolError("got RunStopped, but there is no run yet: begin with RunStarted")
     if state.phase in ("complete", "stopped"):
         return state, ()
-    outcomes = state.outcomes
+    ended, cancelled = _call_off(state, ())
     if state.phase in ("collecting", "folding"):
-        outcomes = (*outcomes, _outcome(state, "stopped", reason))
+        ended = _with_outcome(ended, "stopped", reason)
     elif state.phase == "evaluating" and state.round > 0:
-        outcomes = (*outcomes, _outcome(state, "folded", ""))
-    stopped, finish = _enter(replace(state, phase="stopped", outcomes=outcomes, reason=reason))
-    return stopped, (*_cancellations(state), *finish)
+        ended = _with_outcome(ended, "folded", "")
+    stopped = replace(ended, phase="stopped", reason=reason)
+    return stopped, (*cancelled, *_asked(stopped))
 
 
 def _open(state: RunState, event: RoundPlanned, now: float) -> Step:
     _expect(state, event.round, event, "planning")
-    strangers = sorted(set(event.cohort) - set(state.clients))
-    if strangers or len(set(event.cohort)) != len(event.cohort):
-        raise ProtocolError(f"a cohort is of clients that joined, each once: got {event.cohort}")
-    if event.quorum < 1 or not event.deadline_s > 0:
-        raise ProtocolError(f"a round needs quorum >= 1 and deadline_s > 0: got {event}")
+    _check_plan(state, event)
+    begun, too_stale = _call_off(state, _still_valid(state, event.round, event.max_staleness))
+    new = {each: _first_slot(state.clients[each], event.round) for each in sorted(event.cohort)}
     opened = replace(
-        state,
+        begun,
         phase="collecting",
-        cohort={each: _first_slot(state.clients[each]) for each in event.cohort},
+        cohort={**begun.carried, **new},
+        carried={},
         quorum=event.quorum,
+        enough=event.enough,
+        max_staleness=event.max_staleness,
         deadline=now + event.deadline_s,
         deadline_s=event.deadline_s,
     )
+    given = (assign(opened, each) for each in new if new[each].status == "assigned")
     settled, following = _settle(opened)
-    return settled, (*pending_actions(opened), *following)
+    return settled, (*too_stale, *given, *following)
 
 
-def _first_slot(member: Member) -> Slot:
-    return Slot("assigned") if member.present else Slot("left", "left before the round was planned")
+def _check_plan(state: RunState, event: RoundPlanned) -> None:
+    cohort = set(event.cohort)
+    if cohort - set(state.clients) or len(cohort) != len(event.cohort):
+        raise ProtocolError(f"a cohort is of clients that joined, each once: got {event.cohort}")
+    if already := sorted(cohort & set(state.carried)):
+        raise ProtocolError(f"got a cohort with {already}, who have a part of the round already")
+    if event.quorum < 1 or not event.deadline_s > 0:
+        raise ProtocolError(f"a round needs quorum >= 1 and deadline_s > 0: got {event}")
+    if event.enough < 0 or 0 < event.enough < event.quorum or (event.max_staleness or 0) < 0:
+        raise ProtocolError(f"a round needs enough >= quorum and max_staleness >= 0: got {event}")
 
 
-def _hear(state: RunState, event: FromClients) -> Step:
-    match event:
-        case ClientJoined():
-            return _join(state, event)
-        case ClientLeft():
-            return _leave(state, event), ()
-        case UpdateReceived():
-            return _receive(state, event)
-        case UpdateRejected():
-            return _refuse(state, event)
-        case ClientFailed() if event.round == state.round:
-            return _with_slot(state, event.client, ("assigned", "left"), "failed", event.reason), ()
-    return state, ()
+def _first_slot(member: Member, base: int) -> Slot:
+    if member.present:
+        return Slot("assigned", base)
+    return Slot("left", base, "left before the round was planned")
 
 
-def _join(state: RunState, event: ClientJoined) -> Step:
-    before = state.clients.get(event.client)
-    clients = {**state.clients, event.client: Member(event.examples, present=True)}
-    joined = replace(state, clients=clients)
-    if before is not None and before.present:
-        return joined, ()
-    again = _with_slot(joined, event.client, ("left", "failed"), "assigned", "")
-    if again == joined:
-        return joined, ()
-    return again, (Assign(event.client, again.round, again.deadline),)
+def _still_valid(state: RunState, number: int, max_staleness: int | None) -> tuple[str, ...]:
+    """Return the members, not accepted in a round that has closed, who may deliver in `number`."""
+    if max_staleness is None or number > state.run.rounds:
+        return ()
+    statuses = ON_THE_WAY if state.phase == "collecting" else (*ON_THE_WAY, "accepted")
+    return tuple(
+        name
+        for name, slot in slots(state).items()
+        if slot.status in statuses and number - slot.base <= max_staleness
+    )
 
 
-def _leave(state: RunState, event: ClientLeft) -> RunState:
-    member = state.clients.get(event.client)
-    if member is None:
-        return state
-    clients = {**state.clients, event.client: replace(member, present=False)}
-    left = replace(state, clients=clients)
-    return _with_slot(left, event.client, ("assigned",), "left", event.reason)
-
-
-def _receive(state: RunState, event: UpdateReceived) -> Step:
-    verdict, reason = judge(state, event)
-    reply = Reply(event.client, event.round, verdict, reason)
-    if verdict != "accepted":
-        return state, (reply,)
-    receipt = Receipt(event.round, event.digest)
-    received = replace(state, receipts={**state.receipts, event.client: receipt})
-    return _with_slot(received, event.client, MAY_DELIVER, "accepted", ""), (reply,)
-
-
-def _refuse(state: RunState, event: UpdateRejected) -> Step:
-    verdict: Verdict = "rejected" if event.client in state.clients else "unknown"
-    reply = Reply(event.client, event.round, verdict, event.reason)
-    if event.round != state.round:
-        return state, (reply,)
-    return _with_slot(state, event.client, MAY_DELIVER, "rejected", event.reason), (reply,)
-
-
-def _with_slot(
-    state: RunState, client: str, before: tuple[Status, ...], after: Status, reason: str
-) -> RunState:
-    """Move a client's slot of the open round, if there is one and it is in a status of `before`."""
-    slot = state.cohort.get(client)
-    if state.phase != "collecting" or slot is None or slot.status not in before:
-        return state
-    return replace(state, cohort={**state.cohort, client: Slot(after, reason)})
+def _call_off(state: RunState, but: Iterable[str]) -> Step:
+    """Carry these members over, and call off the others who are at work."""
+    kept = {name: slots(state)[name] for name in but}
+    others = sorted(slots(state).items() - kept.items(), key=lambda each: each[0])
+    cancelled = (CancelAssignment(n, s.base) for n, s in others if s.status == "assigned")
+    return replace(state, carried=kept), tuple(cancelled)
 
 
 def _settle(state: RunState) -> Step:
@@ -272,14 +247,16 @@ def _settle(state: RunState) -> Step:
     if state.phase != "collecting":
         return state, ()
     count = Counter(slot.status for slot in state.cohort.values())
-    if is_settled(count, state.quorum):
+    if is_settled(count, state.quorum, state.enough):
         return _close(state, "the quorum is out of reach")
     return state, ()
 
 
-def is_settled(count: Mapping[Status, int], quorum: int) -> bool:
+def is_settled(count: Mapping[Status, int], quorum: int, enough: int = 0) -> bool:
     """Whether a round with so many members in each status has nothing more to wait for."""
     accepted, working, away = count["accepted"], count["assigned"], count["left"]
+    if accepted >= enough > 0:
+        return True
     out_of_reach = accepted + working + away < quorum
     return out_of_reach or (working == 0 and (accepted >= quorum or away == 0))
 
@@ -291,27 +268,34 @@ def _close_if_due(state: RunState, now: float) -> Step:
 
 
 def _close(state: RunState, cause: str) -> Step:
-    cancelled, accepted = _cancellations(state), len(having(state, "accepted"))
+    valid = _still_valid(state, state.round + 1, state.max_staleness)
+    carried, cancelled = _call_off(state, valid)
+    closed, accepted = replace(carried, phase="folding"), len(having(state, "accepted"))
     if accepted >= state.quorum:
-        closed, following = _enter(replace(state, phase="folding", failed_in_a_row=0))
+        after, following = _enter(replace(closed, failed_in_a_row=0))
     else:
         why = f"{cause}: {accepted} of {len(state.cohort)} updates, quorum {state.quorum}"
-        closed, following = _end(state, "failed", why)
-    return closed, (*cancelled, *following)
+        after, following = _end(closed, "failed", why)
+    return after, (*cancelled, *following)
 
 
 def _end(state: RunState, ending: Ending, reason: str) -> Step:
     if state.round == 0:
         return _await(state, 1)
-    outcomes = (*state.outcomes, _outcome(state, ending, reason))
     failed = state.failed_in_a_row + 1 if ending == "failed" else 0
-    ended = replace(state, outcomes=outcomes, failed_in_a_row=failed)
-    if failed >= state.run.max_failed_rounds:
+    ended = replace(_with_outcome(state, ending, reason), failed_in_a_row=failed)
+    stops = failed >= state.run.max_failed_rounds
+    # Whoever began before an undo may have begun on what was undone.
+    kept = () if stops or ending == "undone" else tuple(state.carried)
+    ended, cancelled = _call_off(ended, kept)
+    if stops:
         why = f"{failed} rounds in a row have failed; round {state.round}: {reason}"
-        return _enter(replace(ended, phase="stopped", reason=why))
-    if len(outcomes) >= state.run.rounds:
-        return _finish(ended)
-    return _await(ended, state.round + 1)
+        after, following = _enter(replace(ended, phase="stopped", reason=why))
+    elif len(ended.outcomes) >= state.run.rounds:
+        after, following = _finish(ended)
+    else:
+        after, following = _await(ended, state.round + 1)
+    return after, (*cancelled, *following)
 
 
 def _finish(state: RunState) -> Step:
@@ -326,17 +310,16 @@ def _await(state: RunState, number: int) -> Step:
 
 
 def _enter(state: RunState) -> Step:
-    return state, pending_actions(state)
+    return state, _asked(state)
 
 
-def _outcome(state: RunState, ending: Ending, reason: str) -> Outcome:
+def _with_outcome(state: RunState, ending: Ending, reason: str) -> RunState:
     accepted, rejected = having(state, "accepted"), having(state, "rejected")
-    return Outcome(state.round, ending, reason, accepted, rejected)
-
-
-def _cancellations(state: RunState) -> tuple[Action, ...]:
-    waited_for = having(state, "assigned") if state.phase == "collecting" else ()
-    return tuple(CancelAssignment(each, state.round) for each in waited_for)
+    outcomes = (*state.outcomes, Outcome(state.round, ending, reason, accepted, rejected))
+    if ending != "folded":
+        return replace(state, outcomes=outcomes)
+    folded = {each: state.cohort[each].base for each in accepted}
+    return replace(state, outcomes=outcomes, folded={**state.folded, **folded})
 
 
 def _expect(state: RunState, number: int, event: Event, *phases: Phase) -> None:

@@ -14,6 +14,9 @@ Phase = Literal[
 Status = Literal["assigned", "accepted", "failed", "rejected", "left"]
 Ending = Literal["folded", "undone", "failed", "stopped"]
 
+ON_THE_WAY: tuple[Status, ...] = ("assigned", "left")
+"""Statuses of a cohort member whose work an asynchronous round leaves to the next one."""
+
 MAY_DELIVER: tuple[Status, ...] = ("assigned", "failed", "left")
 """Statuses of a cohort member from which an update may still come."""
 
@@ -30,9 +33,13 @@ class Member:
 
 @dataclass(frozen=True)
 class Slot:
-    """One cohort member's part of the round; reason: why it failed, left or was rejected."""
+    """One cohort member's part of the round.
+
+    base: the round whose model and assignment it has; reason: why it failed, left or was rejected.
+    """
 
     status: Status
+    base: int
     reason: str = ""
 
 
@@ -60,9 +67,11 @@ class RunState:
     """Everything the machine remembers; two states are equal if they act alike from here on.
 
     round: the one in work, or to be planned next (0: the untouched model); quorum, deadline
-    (absolute seconds) and deadline_s: of the round being collected; reason: why the run is complete
-    or stopped. A receipt holds the digest by which an engine finds an accepted update's bytes.
-    The mappings are never changed in place.
+    (absolute seconds), deadline_s, enough and max_staleness: of the newest round that was opened, as in
+    its plan; carried: between two asynchronous rounds, the members of the next one's cohort that have
+    begun before it; folded: by client, where the last of its updates began that is in the model; reason:
+    why the run is complete or stopped. A receipt holds the digest by which an engine finds an accepted
+    update's bytes. The mappings are never changed in place.
     """
 
     phase: Phase = "new"
@@ -73,15 +82,53 @@ class RunState:
     quorum: int = 0
     deadline: float = 0.0
     deadline_s: float = 0.0
+    enough: int = 0
+    max_staleness: int | None = None
+    carried: Mapping[str, Slot] = field(default_factory=dict)
+    folded: Mapping[str, int] = field(default_factory=dict)
     receipts: Mapping[str, Receipt] = field(default_factory=dict)
     outcomes: tuple[Outcome, ...] = ()
     failed_in_a_row: int = 0
     reason: str = ""
 
 
+def folded_round(state: RunState, client: str) -> int:
+    """Return the last round that folded an update of this client, 0 if none has."""
+    for outcome in reversed(state.outcomes):
+        if outcome.ending == "folded" and client in outcome.accepted:
+            return outcome.round
+    return 0
+
+
 def present(state: RunState) -> tuple[str, ...]:
     """Return the clients that can be given work, sorted."""
     return tuple(sorted(name for name, member in state.clients.items() if member.present))
+
+
+def idle(state: RunState) -> tuple[str, ...]:
+    """Return the clients that are present and have no part of the next round yet, sorted."""
+    return tuple(each for each in present(state) if each not in state.carried)
+
+
+def busy(state: RunState) -> tuple[str, ...]:
+    """Return the clients of the next round that are at work already, or done, sorted."""
+    carried = state.carried.items()
+    return tuple(sorted(name for name, slot in carried if slot.status != "left"))
+
+
+def slots(state: RunState) -> Mapping[str, Slot]:
+    """Return the slots that what arrives now may be for: of the open round, else of the next one."""
+    return state.cohort if state.phase == "collecting" else state.carried
+
+
+def slot_of(state: RunState, client: str) -> Slot | None:
+    """Return a client's slot of the open round, else of the next one; none: it has no part of it."""
+    return slots(state).get(client)
+
+
+def next_fold(state: RunState) -> int:
+    """Return the round that folds what is accepted now."""
+    return state.round + (state.phase in ("folding", "evaluating"))
 
 
 def having(state: RunState, status: Status) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from antiphon.core.journal import Entry
 from antiphon.core.types import Plain
 from antiphon.server.report_types import Outcome, Problem
 from antiphon.server.round import is_settled
-from antiphon.server.run_state import MAY_DELIVER, Status
+from antiphon.server.run_state import MAY_DELIVER, ON_THE_WAY, Slot, Status
 
 _TIMELY = (
     events.ClientJoined,
@@ -35,13 +35,19 @@ class RoundTally:
 
     planned: the plan; began, seconds: seconds of the run before the round, and of the round itself
     (None while it is open); deadline: absolute seconds; status: of each cohort member, as in
-    server/run_state.py; late: clients, in order of arrival; fold: what the fold measured.
+    server/run_state.py; base: the round in which each began; late: clients, in order of arrival; fold:
+    what the fold measured.
     """
 
     def __init__(
-        self, event: events.RoundPlanned, now: float, began: float, present: set[str]
+        self,
+        event: events.RoundPlanned,
+        now: float,
+        began: float,
+        present: set[str],
+        carried: Mapping[str, Slot],
     ) -> None:
-        """Open the round; present: the clients that can be given work."""
+        """Open the round; present: the clients that can be given work; carried: of earlier rounds."""
         self.planned, self.began = event, began
         self.deadline = now + event.deadline_s
         self.seconds: float | None = None
@@ -50,6 +56,9 @@ class RoundTally:
         self.status: dict[str, Status] = {
             each: "assigned" if each in present else "left" for each in event.cohort
         }
+        self.base = dict.fromkeys(event.cohort, event.round)
+        for each, slot in carried.items():
+            self.status[each], self.base[each] = slot.status, slot.base
         self.counts = Counter(self.status.values())
         self.late: list[str] = []
         self.fold: Mapping[str, float] = {}
@@ -70,7 +79,7 @@ class RoundTally:
 
     def settled(self) -> bool:
         """Say whether nothing is left to wait for, or the quorum is out of reach."""
-        return is_settled(self.counts, self.planned.quorum)
+        return is_settled(self.counts, self.planned.quorum, self.planned.enough)
 
 
 class Tally:
@@ -93,6 +102,7 @@ class Tally:
         self.receipts: dict[str, tuple[int, str]] = {}
         self.rounds: dict[int, RoundTally] = {}
         self.last: RoundTally | None = None
+        self.carried: dict[str, Slot] = {}
         self.failed_in_a_row = 0
         self.evaluated: defaultdict[int, dict[str, events.Evaluated]] = defaultdict(dict)
         self.means: dict[int, Mapping[str, float]] = {}
@@ -139,7 +149,15 @@ class Tally:
         """Take no more updates for the newest round; below its quorum it has failed."""
         last = cast(RoundTally, self.last)
         accepted, quorum = last.counts["accepted"], last.planned.quorum
+        on_the_way = {
+            client: Slot(status, last.base[client])
+            for client, status in last.status.items()
+            if status in ON_THE_WAY
+        }
+        self.carried = self.still_valid(on_the_way, last.planned, last.planned.round + 1)
         for client in last.having("assigned"):
+            if client in self.carried:
+                continue
             self.tell(
                 last.planned.round,
                 client,
@@ -151,14 +169,44 @@ class Tally:
             return
         self.finish("failed", f"{cause}: {accepted} of {len(last.status)} updates, quorum {quorum}")
 
+    def still_valid(
+        self, slots: Mapping[str, Slot], plan: events.RoundPlanned, number: int
+    ) -> dict[str, Slot]:
+        """Return the slots from which an update may be folded in round `number`."""
+        most = plan.max_staleness
+        if most is None or self.started is None or number > self.started.rounds:
+            return {}
+        return {client: slot for client, slot in slots.items() if number - slot.base <= most}
+
+    def move(self, client: str, before: tuple[Status, ...], after: Status) -> bool:
+        """Change a member's status in the open round, else in the next one."""
+        if self.last and self.last.phase == "collecting":
+            return self.last.move(client, before, after)
+        slot = self.carried.get(client)
+        if slot is None or slot.status not in before:
+            return False
+        del self.carried[client]
+        if after not in ("failed", "rejected"):
+            self.carried[client] = Slot(after, slot.base)
+        return True
+
+    def base_of(self, client: str) -> int | None:
+        """Return the round in which what is awaited from a client began; None: nothing is."""
+        if self.last and self.last.phase == "collecting":
+            return self.last.base.get(client)
+        return self.carried[client].base if client in self.carried else None
+
     def finish(self, outcome: Outcome, reason: str = "") -> None:
         """End the newest round, and the run with it where nothing may follow."""
         last, started = cast(RoundTally, self.last), self.started
         last.phase, last.outcome, last.seconds = "over", outcome, self.seconds - last.began
         if outcome != "folded":
             self.tell(last.planned.round, None, outcome, reason)
+        if outcome in ("undone", "stopped"):
+            self.carried = {}
         self.failed_in_a_row = self.failed_in_a_row + 1 if outcome == "failed" else 0
         if started and self.failed_in_a_row >= started.max_failed_rounds:
+            self.carried = {}
             told = f"{self.failed_in_a_row} rounds in a row have failed"
             self.end = (False, f"{told}; round {last.planned.round}: {reason}")
         elif started and len(self.rounds) >= started.rounds:
@@ -198,22 +246,22 @@ def _hear(run: Tally, event: events.Event) -> None:
     match event:
         case events.ClientJoined():
             run.train_examples[event.client] = event.examples
-            if last and event.client not in run.present:
-                last.move(event.client, ("left", "failed"), "assigned")
+            if event.client not in run.present:
+                run.move(event.client, ("left", "failed"), "assigned")
             run.present.add(event.client)
         case events.ClientLeft():
             run.present.discard(event.client)
-            if last and last.move(event.client, ("assigned",), "left"):
+            if run.move(event.client, ("assigned",), "left"):
                 run.tell(number, event.client, "left", event.reason)
         case events.UpdateReceived() if last:
             _receive(run, last, event)
         case events.UpdateRejected():
-            if last and event.round == number:
-                last.move(event.client, MAY_DELIVER, "rejected")
+            if event.round == run.base_of(event.client):
+                run.move(event.client, MAY_DELIVER, "rejected")
             run.tell(event.round, event.client, "rejected", event.reason)
         case events.ClientFailed():
-            if last and event.round == number:
-                last.move(event.client, ("assigned", "left"), "failed")
+            if event.round == run.base_of(event.client):
+                run.move(event.client, ("assigned", "left"), "failed")
             run.tell(event.round, event.client, "failed", event.reason)
 
 
@@ -223,12 +271,14 @@ def _receive(run: Tally, last: RoundTally, event: events.UpdateReceived) -> None
         return
     if event.client not in run.train_examples or event.round > number:
         run.tell(event.round, event.client, "rejected", "it was not asked for")
+    elif event.round == run.base_of(event.client) and run.move(
+        event.client, MAY_DELIVER, "accepted"
+    ):
+        run.receipts[event.client] = receipt
     elif event.round < number or last.phase != "collecting":
         if event.round in run.rounds:
             run.rounds[event.round].late.append(event.client)
         run.tell(event.round, event.client, "late", "the round was closed")
-    elif last.move(event.client, MAY_DELIVER, "accepted"):
-        run.receipts[event.client] = receipt
     else:
         status = last.status.get(event.client, "not in the cohort")
         run.tell(event.round, event.client, "rejected", f"the client is {status} already")
@@ -241,7 +291,9 @@ def _direct(run: Tally, event: events.Event, now: float) -> None:
         case events.RunStarted():
             run.started = event
         case events.RoundPlanned():
-            run.last = RoundTally(event, now, run.seconds, run.present)
+            carried = run.still_valid(run.carried, event, event.round)
+            run.last = RoundTally(event, now, run.seconds, run.present, carried)
+            run.carried = {}
             run.rounds[event.round] = run.last
             run.close_if_settled()
         case events.RoundFolded() if last:
@@ -258,19 +310,19 @@ def _direct(run: Tally, event: events.Event, now: float) -> None:
             if last and event.round > 0:
                 run.finish("folded")
         case events.RunResumed():
-            _resume(run, now)
+            _resume(run, event, now)
         case events.RunStopped() if run.end is None:
             if last and last.phase != "over":
                 run.finish("folded" if last.phase == "evaluating" else "stopped", event.reason)
-            run.end = (False, event.reason)
+            run.end, run.carried = (False, event.reason), {}
         case events.RunEnded():
             run.end = (event.complete, event.reason)
 
 
-def _resume(run: Tally, now: float) -> None:
+def _resume(run: Tally, event: events.RunResumed, now: float) -> None:
     if run.end is not None and run.started and len(run.rounds) < run.started.rounds:
         run.end, run.failed_in_a_row = None, 0
-    if run.last and run.last.phase == "collecting":
+    if run.last and run.last.phase == "collecting" and not event.clock_stood:
         run.last.deadline = now + run.last.planned.deadline_s
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from antiphon.server.run_state import RunState, having, present
+from antiphon.server.run_state import RunState, having, present, slots
 
 _MOST_NAMES = 5
 
@@ -23,10 +23,11 @@ def why_waiting(state: RunState, now: float) -> str:
         case "collecting":
             return f"{where}: {_waiting_for_updates(state, now)}"
         case "folding":
-            return f"{where}: folding {_count(len(having(state, 'accepted')), 'update')}"
+            folded = _count(len(having(state, "accepted")), "update")
+            return f"{where}: folding {folded}{_of_earlier_rounds(state)}"
         case "evaluating":
             what = "the model" if state.round else "the untouched model"
-            return f"{where}: waiting for the evaluation of {what}"
+            return f"{where}: waiting for the evaluation of {what}{_of_earlier_rounds(state)}"
         case "complete" | "stopped":
             return f"{state.phase}: {state.reason or 'no reason was given'}"
 
@@ -41,10 +42,20 @@ def _waiting_for_updates(state: RunState, now: float) -> str:
     away = having(state, "left")
     gone = f"{_count(len(away), 'client')} away, " if away else ""
     who = f" ({names})" if names else ""
+    missing, of = len(waited_for), len(state.cohort)
+    if state.enough:
+        missing, of = max(0, state.enough - len(having(state, "accepted"))), state.enough
     return (
-        f"waiting for {len(waited_for)} of {_count(len(state.cohort), 'update')}{who}, "
-        f"{gone}quorum {state.quorum}, {until}"
+        f"waiting for {missing} of {_count(of, 'update')}{who}, "
+        f"{gone}quorum {state.quorum}, {until}{_of_earlier_rounds(state)}"
     )
+
+
+def _of_earlier_rounds(state: RunState) -> str:
+    opened = state.round + (state.phase != "collecting")
+    at_work = [slot for slot in slots(state).values() if slot.status == "assigned"]
+    earlier = sum(slot.base < opened for slot in at_work)
+    return f"; {earlier} of earlier rounds still at work" if earlier else ""
 
 
 def _duration(seconds: float) -> str:

@@ -1,33 +1,40 @@
 """The in-process engine: the round machine on a virtual clock, every client in this process.
 
-Clients train one after the other on the same worker, but in virtual time side by side: an assignment of
-n steps arrives n × `step_s` later, arrivals are heard in the order of that time, and a deadline falls
-between them where it belongs. What travels is packed and unpacked as on a network, so that the bytes
-counted are the bytes a network would carry.
+Clients train one after the other on the same worker, but in virtual time side by side: the fleet says how
+long each of them takes to download, to train and to upload, and when it is away (fleet.py). What is due
+is heard in the order of that time, and a deadline falls between where it belongs. A client trains at the
+virtual end of its training, and not at all if its assignment has been taken back by then. What travels is
+packed and unpacked as on a network, so that the bytes counted are the bytes a network would carry.
 """
 
 from __future__ import annotations
 
-import heapq
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 
 from antiphon.client.data.clients import ClientData
 from antiphon.client.evaluation import Measured
+from antiphon.client.sender import Sender
 from antiphon.client.worker import Worker
 from antiphon.core.clock import VirtualClock
 from antiphon.core.events import (
     BytesMoved,
+    ClientDescribed,
+    ClientFailed,
     ClientJoined,
+    ClientLeft,
     Evaluated,
     Event,
     PhaseTimed,
+    RoundPlanned,
     RoundUndone,
     Ticked,
 )
-from antiphon.core.files import write_bytes
-from antiphon.core.wire import Packed, pack_update, unpack_assignment, unpack_model, update_blob
+from antiphon.core.files import write_cache
+from antiphon.core.types import Assignment
+from antiphon.core.wire import Packed, unpack_assignment, unpack_model, update_blob
 from antiphon.server.actions import (
     Action,
     Assign,
@@ -41,10 +48,11 @@ from antiphon.server.actions import (
 from antiphon.server.federation import Federation
 from antiphon.server.round import next_deadline
 from antiphon.server.run_state import present
+from antiphon.simulation.agenda import Agenda, Due, Given, Stage
+from antiphon.simulation.fleet import Fleet, clients_needed
 from antiphon.simulation.monitor import Monitor
-
-Arrival = tuple[float, str, int]
-"""When an assignment's update arrives (virtual seconds), its client and its round."""
+from antiphon.simulation.resumption import UnderWay
+from antiphon.simulation.workload import Workload, examples_per_step, mean_tokens, workload_of
 
 
 class Simulation:
@@ -57,49 +65,56 @@ class Simulation:
         clients: Mapping[str, ClientData],
         clock: VirtualClock,
         *,
-        step_s: float,
+        fleet: Fleet,
+        under_way: Mapping[tuple[str, int], UnderWay],
         stopwatch: Callable[[], float],
         monitor: Monitor,
     ) -> None:
-        """step_s: virtual seconds of a local step; stopwatch: real seconds, for the time by phase."""
+        """under_way: what a run that is resumed had given out; stopwatch: real seconds, for the time by
+        phase.
+        """
         self._federation, self._worker, self._clients = federation, worker, clients
-        self._clock, self._step_s = clock, step_s
+        self._clock, self._fleet, self._under_way = clock, fleet, dict(under_way)
         self._stopwatch, self._monitor = stopwatch, monitor
-        self._arrivals: list[Arrival] = []
+        self._agenda = Agenda()
         self._actions: deque[Action] = deque()
+        self._timings: list[PhaseTimed] = []
 
     def run(self) -> Finish:
         """Run to the end. An interruption leaves a journal from which the run can go on."""
-        self._actions.extend(self._federation.start(len(self._clients)))
-        here = set(present(self._federation.machine))
-        for name in sorted(set(self._clients) - here):
-            self._submit(ClientJoined(name, len(self._clients[name].train)))
+        federation = self._federation
+        needed = clients_needed(federation.config, self._fleet)
+        self._actions.extend(federation.start(needed, clock_stood=True))
+        self._open_doors()
         while True:
             while self._actions:
                 action = self._actions.popleft()
                 if isinstance(action, Finish):
-                    self._federation.save_last_adapter()
+                    self._submit()
+                    federation.save_last_adapter()
                     return action
                 self._perform(action)
             self._wait()
 
-    def _submit(self, event: Event) -> None:
-        self._actions.extend(self._federation.submit(event))
+    def _submit(self, *events: Event) -> tuple[Action, ...]:
+        """Journal events in one commit, the timings since the last one first."""
+        answers = self._federation.submit_many([*self._timings, *events])
+        self._timings.clear()
+        actions = tuple(action for each in answers for action in each)
+        self._actions.extend(actions)
+        return actions
 
     def _perform(self, action: Action) -> None:
         match action:
             case PlanRound():
-                plan = self._federation.plan(action.round, action.clients)
+                plan = self._federation.plan(action.round, action.clients, action.busy)
                 self._submit(plan)
-                self._monitor.round_planned(plan)
+                if isinstance(plan, RoundPlanned):
+                    self._monitor.round_planned(plan)
             case Assign():
-                steps = self._federation.assignment(action.client).steps
-                arrives = self._clock.now() + steps * self._step_s
-                heapq.heappush(self._arrivals, (arrives, action.client, action.round))
+                self._give(action.client, action.round)
             case CancelAssignment():
-                cancelled = (action.client, action.round)
-                self._arrivals = [each for each in self._arrivals if each[1:] != cancelled]
-                heapq.heapify(self._arrivals)
+                self._agenda.take_back(action.client, action.round)
             case Fold():
                 with self._timed(action.round, "fold"):
                     folded = self._federation.fold(action.round, action.clients)
@@ -110,47 +125,120 @@ class Simulation:
                 self._evaluate(action.round)
 
     def _wait(self) -> None:
-        """Let virtual time pass until the next update or the deadline, whichever is first."""
-        deadline = next_deadline(self._federation.machine)
-        if self._arrivals and (deadline is None or self._arrivals[0][0] < deadline):
-            arrives, client, number = heapq.heappop(self._arrivals)
-            self._clock.advance_to(arrives)
-            self._train(client, number)
+        """Let virtual time pass until what is due next or the deadline, whichever is first."""
+        deadline, due_at = next_deadline(self._federation.machine), self._agenda.next_at()
+        if due_at is not None and (deadline is None or due_at < deadline):
+            self._clock.advance_to(due_at)
+            self._happen(self._agenda.pop())
         elif deadline is not None:
             self._clock.advance_to(deadline)
             self._submit(Ticked())
         else:
             raise AssertionError("the run waits for something that no simulated client will send")
 
-    def _train(self, client: str, number: int) -> None:
-        federation = self._federation
-        message, model = federation.packed_assignment(client)
+    def _happen(self, due: Due) -> None:
+        match due.stage, due.given:
+            case Stage.DOWNLOADED, Given() as given:
+                self._submit(_down(given))
+            case Stage.TRAINED, Given() as given:
+                self._train(given, due.when)
+            case Stage.DELIVERED, Given() as given if due.packed is not None:
+                self._arrive(given, due.packed)
+            case Stage.DIED, Given() as given:
+                self._agenda.take_back(given.client, given.number)
+                self._submit(ClientFailed(given.client, given.number, "it died while it trained"))
+            case _:
+                self._change(due.client, due.when)
+
+    def _open_doors(self) -> None:
+        """Let in whoever is on line and not there, or out, and note when each comes or goes next."""
+        now, here = self._clock.now(), set(present(self._federation.machine))
+        changes: list[Event] = []
+        for name in sorted(self._clients):
+            if self._fleet.is_on(name, now) != (name in here):
+                changes.extend(self._coming_or_going(name, now))
+            self._await_change(name, now)
+        self._submit(*changes)
+
+    def _change(self, client: str, when: float) -> None:
+        events = self._coming_or_going(client, when)
+        if not self._fleet.is_on(client, when):
+            self._agenda.take_back(client)
+        self._submit(*events)
+        self._await_change(client, when)
+
+    def _coming_or_going(self, client: str, when: float) -> Iterable[Event]:
+        if not self._fleet.is_on(client, when):
+            return [ClientLeft(client, "it is off line")]
+        data = self._clients[client]
+        joined = ClientJoined(client, len(data.train))
+        if not self._fleet.described or client in self._federation.machine.clients:
+            return [joined]
+        config = self._federation.config
+        tokens = examples_per_step(config, config.method) * mean_tokens(data)
+        return [ClientDescribed(client, self._fleet.facts(client, tokens)), joined]
+
+    def _await_change(self, client: str, now: float) -> None:
+        when = self._fleet.next_change(client, now)
+        if when is not None:
+            self._agenda.add(Due(when, client, Stage.CHANGED))
+
+    def _give(self, client: str, number: int) -> None:
+        """Give an assignment to a client, and note what becomes of it and when."""
+        before = self._under_way.pop((client, number), UnderWay(self._clock.now()))
+        message, model = self._federation.packed_assignment(client)
+        given = Given(client, number, before.at, len(message) + model.bytes)
+        self._agenda.give(given)
+        here = given.at + self._fleet.download_s(client, given.bytes_down)
+        if self._fleet.described and not before.downloaded:
+            self._agenda.add(Due(here, client, Stage.DOWNLOADED, given))
+        training_s = self._training_s(self._federation.assignment(client))
+        dies = self._fleet.failure(client, number)
+        if dies is None:
+            self._agenda.add(Due(here + training_s, client, Stage.TRAINED, given))
+        else:
+            self._agenda.add(Due(here + dies * training_s, client, Stage.DIED, given))
+
+    def _training_s(self, assignment: Assignment) -> float:
+        client, work = assignment.client, Workload(assignment.steps, 0)
+        if assignment.max_tokens or self._fleet.counts_tokens(client):
+            size = examples_per_step(self._federation.config, assignment.method)
+            work = workload_of(assignment, self._clients[client], size)
+        return self._fleet.training_s(client, work)
+
+    def _train(self, given: Given, when: float) -> None:
+        federation, client = self._federation, given.client
+        message, _ = federation.packed_assignment(client)
         assignment, named = unpack_assignment(message, client, federation.run_id)
         download = unpack_model(federation.folder.model_blob(named.sha256), named.encoding)
 
         def on_step(done: int, loss: float) -> None:
             self._monitor.client_stepped(client, done, assignment.steps, loss)
 
-        with self._timed(number, "training"):
+        with self._timed(given.number, "training"):
             update = self._worker.train(assignment, download, self._clients[client], on_step)
-        packed = pack_update(update, federation.run_id)
-        federation.observe(
-            BytesMoved(number, client, "down", "model", len(message) + model.bytes),
-            BytesMoved(number, client, "up", "update", packed.size),
-        )
-        self._deliver(number, client, packed)
+        # What a client says of its time must not depend on the machine that simulates it.
+        metrics = {**update.metrics, "seconds": self._training_s(assignment)}
+        sent = self._fleet.told(replace(update, metrics=metrics))
+        sender = Sender(federation.folder.residuals(client), federation.config.compression)
+        packed = sender.pack(sent, assignment, federation.run_id)
+        arrives = when + self._fleet.upload_s(client, packed.size)
+        self._agenda.add(Due(arrives, client, Stage.DELIVERED, given, packed))
 
-    def _deliver(self, number: int, client: str, packed: Packed) -> None:
+    def _arrive(self, given: Given, packed: Packed) -> None:
+        self._agenda.take_back(given.client, given.number)
         federation, blob = self._federation, update_blob(packed.message)
+        client, number = given.client, given.number
         upload = federation.folder.upload_file(client, blob.sha256) if blob else None
         if upload is not None and packed.content is not None:
-            write_bytes(upload, packed.content)
+            write_cache(upload, packed.content)
         with self._timed(number, "checks"):
             received = federation.receive(client, packed.message)
-        for action in federation.submit(received):
+        moved = BytesMoved(number, client, "up", "update", packed.size)
+        before = () if self._fleet.described else (_down(given),)
+        for action in self._submit(*before, moved, received):
             if isinstance(action, Reply):
                 self._monitor.replied(action, packed.size)
-            self._actions.append(action)
         if upload is not None:
             upload.unlink()
 
@@ -175,14 +263,18 @@ class Simulation:
         for name in sorted(self._clients):
             self._monitor.evaluating(number, len(measured), len(self._clients))
             measured.append(_evaluated(number, name, self._worker.evaluate(self._clients[name])))
-            self._federation.observe(measured[-1])
+        self._submit(*measured)
         return measured
 
     @contextmanager
     def _timed(self, number: int, phase: str) -> Iterator[None]:
         start = self._stopwatch()
         yield
-        self._federation.observe(PhaseTimed(number, phase, self._stopwatch() - start))
+        self._timings.append(PhaseTimed(number, phase, self._stopwatch() - start))
+
+
+def _down(given: Given) -> BytesMoved:
+    return BytesMoved(given.number, given.client, "down", "model", given.bytes_down)
 
 
 def _evaluated(number: int, client: str, measured: Measured) -> Evaluated:

@@ -7,10 +7,11 @@ made, so that a mistake leaves nothing behind.
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -24,31 +25,46 @@ from antiphon.core.errors import RunFolderError
 from antiphon.core.events import RunDescribed, RunEnded
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder, create, open_for_resume
+from antiphon.core.types import Plain
 from antiphon.server import report
 from antiphon.server.federation import Federation
 from antiphon.server.planning import check_cohort
 from antiphon.server.space import write_space
 from antiphon.simulation.engine import Simulation
+from antiphon.simulation.fleet import Fleet, fleet_of
 from antiphon.simulation.monitor import Monitor
+from antiphon.simulation.resumption import under_way
 from antiphon.simulation.space import space_of
 from antiphon.simulation.split import draw_split, prepare
 
 MonitorFor = Callable[[int], AbstractContextManager[Monitor]]
 """Makes the run's listener, given the number of clients."""
 
+OnFolder = Callable[[RunFolder], None]
+"""Hears of the run's folder as soon as there is one."""
+
 
 @dataclass(frozen=True)
 class Split:
-    """The data of a run. skipped: what was wrong with the rows that were passed over."""
+    """The data of a run, and who holds it.
+
+    skipped: what was wrong with the rows that were passed over; fleet: none for one without a file.
+    """
 
     clients: tuple[ClientExamples, ...]
     labels: tuple[str, ...]
     skipped: tuple[str, ...]
+    fleet: Fleet | None = None
 
     @cached_property
     def digest(self) -> str:
         """A hash of every client's examples, to tell whether a resumed run sees the same data."""
         return hashlib.sha256(repr(self.clients).encode(errors="surrogatepass")).hexdigest()[:16]
+
+    @cached_property
+    def fleet_digest(self) -> str | None:
+        """A hash of the fleet, to tell whether a resumed run has the same one; none: without a file."""
+        return self.fleet.digest if self.fleet and self.fleet.described else None
 
 
 def load_split(config: RunConfig) -> Split:
@@ -58,8 +74,16 @@ def load_split(config: RunConfig) -> Split:
     partition = registry.build("partition", data.partition.kind, data.partition.arguments)
     rows: Rows = load_rows(data.dataset, form, on_bad_rows=data.on_bad_rows, wanted=data.filter)
     clients = prepare(rows, partition, data, config.seed)
-    check_cohort(config, [client.name for client in clients])
-    return Split(clients, rows.labels, rows.skipped)
+    names = [client.name for client in clients]
+    check_cohort(config, names)
+    fleet = fleet_of(config, names)
+    return Split(tuple(_held(each, fleet) for each in clients), rows.labels, rows.skipped, fleet)
+
+
+def _held(client: ClientExamples, fleet: Fleet) -> ClientExamples:
+    """Return the part of its training examples that a client holds: at least one."""
+    share = fleet.traits[client.name].data_share
+    return replace(client, train=client.train[: math.ceil(share * len(client.train))])
 
 
 def simulate(
@@ -68,11 +92,11 @@ def simulate(
     *,
     resume: bool = False,
     monitor_for: MonitorFor = lambda clients: nullcontext(Monitor()),
-    on_folder: Callable[[RunFolder], None] = lambda folder: None,
+    on_folder: OnFolder = lambda folder: None,
 ) -> RunFolder:
-    """Run a config in this process and write its report; return the run's folder.
+    """Run a config on this machine and write its report; return the run's folder.
 
-    on_folder: hears of the folder as soon as there is one, before the first round. Raises UserError for
+    on_folder: is called before the first round. Raises UserError for
     what the user can mend; KeyboardInterrupt passes through and leaves a run that can be resumed.
     """
     runs_dir, values, hashed = (
@@ -81,13 +105,20 @@ def simulate(
         config_hash(config),
     )
     resumed = open_for_resume(runs_dir, config.name, values, hashed) if resume else None
+    if config.engine.kind == "flower":
+        # Imported here: Flower is an extra, and takes a second to import.
+        from antiphon.simulation.flower_run import simulate_on_flower
+
+        return simulate_on_flower(
+            config, split, resumed=resumed, monitor_for=monitor_for, on_folder=on_folder
+        )
     space = space_of(config)
     with closing(Worker(config)) as worker:
         clients = _encoded(worker, split.clients, config.model.max_length)
         folder = resumed or create(runs_dir, config.name, values, hashed)
         on_folder(folder)
         with Journal.writing(folder.journal_file) as journal:
-            _refuse_other_data(journal, split)
+            refuse_other_data(journal, split)
             clock = VirtualClock(_last_moment(journal))
             write_space(folder, space)
             federation = Federation(config, folder, journal, space, clock)
@@ -99,7 +130,8 @@ def simulate(
                     worker,
                     clients,
                     clock,
-                    step_s=config.engine.step_s,
+                    fleet=split.fleet or fleet_of(config, clients),
+                    under_way=under_way(journal.read()),
                     stopwatch=time.perf_counter,
                     monitor=monitor,
                 )
@@ -119,16 +151,21 @@ def _encoded(
     return {each.name: encode_client(tokenizer, each, max_length) for each in clients}
 
 
-def _refuse_other_data(journal: Journal, split: Split) -> None:
+def refuse_other_data(journal: Journal, split: Split) -> None:
     """Raise RunFolderError where the journal is of a run on other rows, or on another split of them."""
     for entry in journal.read(kinds=[RunDescribed]):
         event = entry.event
-        digest = event.facts.get("data_digest") if isinstance(event, RunDescribed) else None
-        if digest not in (None, split.digest):
-            raise RunFolderError(
-                "the data has changed since this run began, so it cannot go on: restore the data, or "
-                "leave out --resume to start a new run"
-            )
+        facts = event.facts if isinstance(event, RunDescribed) else {}
+        _refuse_other("data", facts.get("data_digest"), split.digest)
+        _refuse_other("fleet file", facts.get("fleet_digest"), split.fleet_digest)
+
+
+def _refuse_other(what: str, before: Plain, now: Plain) -> None:
+    if before not in (None, now):
+        raise RunFolderError(
+            f"the {what} has changed since this run began, so it cannot go on: restore the {what}, or "
+            "leave out --resume to start a new run"
+        )
 
 
 def _last_moment(journal: Journal) -> float:
@@ -154,6 +191,7 @@ def _described(
             "model_parameters": federation.space.model_parameters,
             "skipped_rows": len(split.skipped),
             "data_digest": split.digest,
+            **({"fleet_digest": split.fleet_digest} if split.fleet_digest else {}),
             "cut_examples": sum(client.cut for client in clients.values()),
         }
     )

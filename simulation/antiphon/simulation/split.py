@@ -21,6 +21,9 @@ from antiphon.core.errors import DataError
 from antiphon.core.files import written_whole
 from antiphon.simulation.partition import Partition, Shares
 
+_MOST_NAMED = 100
+"""Clients whose names still fit under their bars."""
+
 
 def share_out(rows: Rows, partition: Partition, data: DataConfig, seed: int) -> Shares:
     """Return the rows of each client, sorted, by its name; everything random follows from `seed`.
@@ -89,7 +92,8 @@ def draw_split(clients: Sequence[ClientExamples], path: Path, labels: Sequence[s
 
 
 def _figure(clients: Sequence[ClientExamples], names: Sequence[str]) -> Figure:
-    figure = Figure(figsize=(max(4.0, 1.5 + 0.5 * len(clients)), 3.6), layout="constrained")
+    width_in = 1.5 + 0.5 * min(len(clients), _MOST_NAMED)
+    figure = Figure(figsize=(max(4.0, width_in), 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     places = np.arange(len(clients))
@@ -97,7 +101,8 @@ def _figure(clients: Sequence[ClientExamples], names: Sequence[str]) -> Figure:
     for name, heights in _layers(clients, names).items():
         axes.bar(places, heights, bottom=bottom, label=name)
         bottom += heights
-    axes.set_xticks(places, [client.name for client in clients], rotation=45, ha="right")
+    if len(clients) <= _MOST_NAMED:
+        axes.set_xticks(places, [client.name for client in clients], rotation=45, ha="right")
     axes.set_ylabel("examples")
     axes.set_title("Data of the clients")
     axes.legend()

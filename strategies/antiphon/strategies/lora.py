@@ -1,5 +1,8 @@
 """The server's half of method `lora`: aggregate the factors, take the optimizer's step.
 
+A delta that began τ rounds ago counts s(τ) times, as one of the factors that are global now
+(strategies/staleness.py).
+
 State: `params/<name>`, the global factors (float32), and `opt/<…>`, the server optimizer's.
 """
 
@@ -19,6 +22,7 @@ from antiphon.strategies.aggregation.restrict import restrict
 from antiphon.strategies.method import Folded, ServerMethod, in_order
 from antiphon.strategies.server_opt.optimizers import ServerOptimizer
 from antiphon.strategies.server_opt.transform import Tensors
+from antiphon.strategies.staleness import discounted
 from antiphon.strategies.state import prefixed, under
 
 
@@ -103,7 +107,11 @@ def _contributions(
             starts[r] = _download(settings, state, r)
         contributions.append(
             Contribution(
-                update.client, update.examples, starts[r], _delta_of(update), settings.scale(r)
+                update.client,
+                update.examples,
+                starts[r],
+                discounted(_delta_of(update), update.staleness),
+                settings.scale(r),
             )
         )
     return contributions

@@ -2,7 +2,8 @@
 
 The model is w = w₀ + Σ_k C_k z_k over K candidate seeds, so that the server holds K numbers. A
 client that took steps w ← w − lr·g_t·z_{k_t} contributes c_k = −lr·Σ_{t: k_t = k} g_t; the server
-adds Σ pᵢcᵢ with pᵢ the shares of examples. Linear server optimizers act on C as they would on w.
+adds Σ pᵢcᵢ with pᵢ the shares of examples; one that began τ rounds ago counts s(τ) times
+(strategies/staleness.py). Linear server optimizers act on C as they would on w.
 
 State: `coefficients` float64 (K,), `opt/<…>`, for sampling `pro` `history_sum` and `history_count`
 float64 (K,), and what the guard keeps (strategies/guard.py).
@@ -32,6 +33,7 @@ from antiphon.strategies.guard import (
 )
 from antiphon.strategies.method import Folded, ServerMethod, in_order
 from antiphon.strategies.server_opt.optimizers import ServerOptimizer
+from antiphon.strategies.staleness import discount
 from antiphon.strategies.state import prefixed, under
 
 Float64Array = npt.NDArray[np.float64]
@@ -135,12 +137,19 @@ def _moved(
 ) -> State:
     scalars = [_scalars_of(settings, update) for update in ordered]
     delta = -learning_rate * weighted_mean(
-        (share, _summed(settings, each))
-        for share, each in zip(_shares(ordered), scalars, strict=True)
+        (share, _relative_rate(update, learning_rate) * _summed(settings, each))
+        for share, update, each in zip(_shares(ordered), ordered, scalars, strict=True)
     )
     start = {"coefficients": _wide(state["coefficients"])}
     opt, after = settings.optimizer.apply(under("opt", state), start, {"coefficients": delta})
     return {**after, **prefixed("opt", opt), **_history(settings, state, scalars)}
+
+
+def _relative_rate(update: Update, learning_rate: float) -> float:
+    """Return s(τ) times the update's own learning rate, relative to that of the round."""
+    own = update.learning_rate
+    ratio = 1.0 if own is None or own == learning_rate else own / learning_rate
+    return ratio * discount(update.staleness)
 
 
 def _history(settings: _Seeds, state: State, scalars: Sequence[Scalars]) -> State:
@@ -168,6 +177,14 @@ def _summed(settings: _Seeds, scalars: Scalars) -> Float64Array:
 
 
 def _scalars_of(settings: _Seeds, update: Update) -> Scalars:
+    return checked_scalars(update, settings.num_seeds, settings.max_scalar)
+
+
+def checked_scalars(update: Update, num_seeds: int, max_scalar: float) -> Scalars:
+    """Return what a client sent. num_seeds: K; max_scalar: bound of |g|.
+
+    Raises UpdateError for another payload, indices beyond K, or scalars that are not finite or too large.
+    """
     sent = update.payload
     if not isinstance(sent, Scalars):
         raise UpdateError(
@@ -178,16 +195,14 @@ def _scalars_of(settings: _Seeds, update: Update) -> Scalars:
             f"client {update.client} sent {sent.index.shape} indices for {sent.value.shape} "
             "scalars, expected one index for each scalar"
         )
-    beyond = sent.index[sent.index >= settings.num_seeds]
+    beyond = sent.index[sent.index >= num_seeds]
     if len(beyond):
-        raise UpdateError(
-            f"client {update.client}: seed {beyond[0]}, but K is {settings.num_seeds}"
-        )
+        raise UpdateError(f"client {update.client}: seed {beyond[0]}, but K is {num_seeds}")
     # Written so that NaN is refused too.
-    if not (np.abs(sent.value) <= settings.max_scalar).all():
+    if not (np.abs(sent.value) <= max_scalar).all():
         raise UpdateError(
             f"client {update.client} sent a scalar that is not finite or beyond "
-            f"max_scalar = {settings.max_scalar:g}: clients clip to it"
+            f"max_scalar = {max_scalar:g}: clients clip to it"
         )
     return sent
 

@@ -92,7 +92,7 @@ def use(tmp_path, monkeypatch):
 
 
 def task(model="good", seconds=None):
-    return Train("assignment", model, "out", seconds)
+    return Train("assignment", model, "out", "keep", seconds)
 
 
 async def train(trainer, model="good", seconds=None):

@@ -11,7 +11,7 @@ from antiphon.client.daemon.policy import Terms
 from antiphon.core.errors import AntiphonError
 from antiphon.v1 import coordinator_pb2 as pb
 
-_STEPS_IN = {"lora": "training", "seeds": "seeds"}
+_STEPS_IN = {"lora": "training", "seeds": "seeds", "mixed": "seeds"}
 
 
 class Declined(AntiphonError):
@@ -30,6 +30,11 @@ class OpenRun:
     method: str
     model: str
     steps: int
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """What a client may be asked to do."""
+        return ("lora", "seeds") if self.method == "mixed" else (self.method,)
 
     def terms(self, *, uploaded_today: int) -> Terms:
         """Return what the run as a whole asks of a client."""

@@ -85,7 +85,9 @@ class Terms:
 
 def permits(policy: Policy, terms: Terms, now: datetime) -> str | None:
     """Return why the owner does not allow this at local time `now`; none: it is allowed."""
-    if policy.methods is not None and terms.method not in policy.methods:
+    # A mixed run asks for one or the other, task by task.
+    mixed = terms.method == "mixed" and policy.methods
+    if policy.methods is not None and terms.method not in policy.methods and not mixed:
         allowed = ", ".join(policy.methods) or "none"
         return f"the site's policy allows the methods {allowed}, not {terms.method}"
     if policy.models is not None and not any(fnmatchcase(terms.model, m) for m in policy.models):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -33,7 +34,6 @@ log = structlog.get_logger()
 _CAUTION = 1.5  # an upload may take as many times what the measured rate promises
 _UPLINK_SHARE = 0.25  # of the downlink, where no upload has been measured yet
 _MOST_FOR_UPLOAD = 0.5  # of the time left
-_SCALAR_BYTES = 16
 _MOST_STEPS = (1 << 32) - 1  # that a message can say
 
 
@@ -92,7 +92,7 @@ class Workbench:
         """now: the local time."""
         self._link, self._trainer, self._outbox = link, trainer, outbox
         self._delivery, self._metrics, self._now = delivery, metrics, now
-        self._models, self._out = folder / "models", folder / "out"
+        self._models, self._out, self._kept = folder / "models", folder / "out", folder / "kept"
         shutil.rmtree(self._out, ignore_errors=True)  # of a process that was killed
         for model in self._models.glob("*"):
             if not model.suffix:  # the machine may have lost power: its hash is compared before use
@@ -106,7 +106,7 @@ class Workbench:
         assignment = update_pb2.Assignment.FromString(task.message)
         blob = _checked(assignment, task.run)
         self._permitted(task.run, policy, assignment, _expected_bytes(assignment))
-        entry, content = await self._trained(task, blob)
+        entry, content = await self._trained(task, blob, _expected_bytes(assignment))
         size = entry.blob.bytes if entry.blob else len(entry.message)
         self._permitted(task.run, policy, assignment, size, begun=True)
         if size > task.run.max_upload_bytes > 0:
@@ -133,13 +133,16 @@ class Workbench:
             raise TaskFailed(str(error)) from None
         log.info("evaluated", round=task.round, examples=done.examples)
 
-    async def _trained(self, task: InHand, blob: Blob) -> tuple[Entry, Path | None]:
-        model = await self._model(task.run.run_id, blob)
+    async def _trained(
+        self, task: InHand, blob: Blob, upload_bytes: int
+    ) -> tuple[Entry, Path | None]:
+        run_id = task.run.run_id
+        model = await self._model(run_id, blob)
         shutil.rmtree(self._out, ignore_errors=True)
         self._out.mkdir(parents=True)
         assignment = self._out / "assignment"
         assignment.write_bytes(task.message)
-        seconds = self._seconds(task, blob.bytes)
+        seconds = self._seconds(task, upload_bytes)
 
         def stepped(step: Stepped) -> None:
             task.steps_done = min(step.step, _MOST_STEPS)
@@ -148,7 +151,10 @@ class Workbench:
         start = asyncio.get_running_loop().time()
         try:
             trained = await self._trainer.train(
-                Train(str(assignment), str(model), str(self._out), seconds), stepped
+                Train(
+                    str(assignment), str(model), str(self._out), str(self._keep(run_id)), seconds
+                ),
+                stepped,
             )
         except TrainerFailed as error:
             raise TaskFailed(str(error)) from None
@@ -156,6 +162,15 @@ class Workbench:
         self._metrics.training.inc(took)
         log.info("trained", round=task.round, steps=trained.steps, seconds=round(took, 2))
         return _entry(task, trained)
+
+    def _keep(self, run_id: str) -> Path:
+        """Return the folder of what the trainer keeps of a run; that of any other run is removed."""
+        folder = self._kept / hashlib.sha256(run_id.encode()).hexdigest()[:16]
+        folder.mkdir(parents=True, exist_ok=True)
+        for other in self._kept.iterdir():
+            if other != folder:
+                shutil.rmtree(other, ignore_errors=True)
+        return folder
 
     async def _model(self, run_id: str, blob: Blob) -> Path:
         """Return the file of a model, fetched unless it is the one of the last task."""
@@ -172,15 +187,14 @@ class Workbench:
                 raise TaskFailed(f"cannot keep the model in {self._models}: {error}") from None
         return path
 
-    def _seconds(self, task: InHand, model_bytes: int) -> float | None:
+    def _seconds(self, task: InHand, upload_bytes: int) -> float | None:
         """Return the time that training may take, so that the update is in before the round closes."""
         if task.until is None:
             return None
         left = task.until - asyncio.get_running_loop().time()
         if left <= 0:
             raise TaskFailed("the round's time was over before its model had arrived")
-        size = 0 if task.run.method == "seeds" else model_bytes
-        return left - min(self._upload_s(size), _MOST_FOR_UPLOAD * left)
+        return left - min(self._upload_s(upload_bytes), _MOST_FOR_UPLOAD * left)
 
     def _upload_s(self, size: int) -> float:
         down = self._link.down_bytes_per_s
@@ -215,8 +229,9 @@ class Workbench:
 def _checked(assignment: update_pb2.Assignment, run: OpenRun) -> Blob:
     if assignment.run_id != run.run_id:
         raise TaskFailed(f"an assignment of the run {assignment.run_id[:64]!r}, not {run.run_id!r}")
-    if assignment.method != run.method:
-        raise TaskFailed(f"an assignment of method {assignment.method[:16]!r}, not {run.method!r}")
+    if assignment.method not in run.methods:
+        wanted = " or ".join(run.methods)
+        raise TaskFailed(f"an assignment of method {assignment.method[:16]!r}, expected {wanted}")
     try:
         return named_blob(assignment.model)
     except Refused as error:
@@ -224,10 +239,8 @@ def _checked(assignment: update_pb2.Assignment, run: OpenRun) -> Blob:
 
 
 def _expected_bytes(assignment: update_pb2.Assignment) -> int:
-    """Return about how many bytes the update will have: as many as the model, or a few a step."""
-    if assignment.method == "seeds":
-        return _SCALAR_BYTES * assignment.steps
-    return int(assignment.model.bytes)
+    """Return about how many bytes the update will have, as the coordinator says."""
+    return int(assignment.upload_bytes)
 
 
 def _entry(task: InHand, trained: Trained) -> tuple[Entry, Path | None]:

@@ -25,6 +25,55 @@ from antiphon.core.errors import UpdateError
 from antiphon.core.types import Assignment, Update
 
 
+class SeedsWalk:
+    """Zeroth-order steps from wherever the weights are."""
+
+    def __init__(
+        self, model: LanguageModel, linears: Mapping[str, nn.Linear], seeds: SeedsConfig, key: int
+    ) -> None:
+        """Move the weights of `linears` inside `model`; key: of the run's directions."""
+        self._model, self._linears, self._seeds, self._key = model, dict(linears), seeds, key
+
+    def take(
+        self,
+        assignment: Assignment,
+        data: ClientData,
+        probabilities: npt.NDArray[np.float64] | None,
+        on_step: OnStep,
+        meter: Meter,
+    ) -> Update:
+        """Take the assignment's steps. probabilities: of drawing each seed, float64 (K,); none: alike."""
+        plan = SeedTraining(
+            num_seeds=self._seeds.num_seeds,
+            epsilon=self._seeds.epsilon,
+            learning_rate=assignment.learning_rate,
+            max_scalar=self._seeds.max_scalar,
+            probabilities=probabilities,
+        )
+        size = self._seeds.per_device_train_batch_size
+        batches = local_batches(self._model, data, assignment, size)
+        rng = np.random.Generator(np.random.Philox(key=[assignment.seed, assignment.round]))
+        probe = self._probe()
+        try:
+            trained = train(self._model, probe, batches, plan, rng, on_step, meter)
+        finally:
+            probe.close()
+        return Update(
+            client=assignment.client,
+            round=assignment.round,
+            examples=len(data.train),
+            steps=meter.steps,
+            payload=trained.scalars,
+            metrics={"loss": trained.loss, **meter.metrics()},
+        )
+
+    def _probe(self) -> Probe:
+        directions = self._seeds.directions
+        if directions.kind == "lowrank":
+            return LowRankProbe(self._linears, rank=directions.rank, key=self._key)
+        return DenseProbe(self._linears, kind=directions.kind, key=self._key)
+
+
 class SeedsTraining:
     """See `method.ClientMethod`.
 
@@ -36,7 +85,8 @@ class SeedsTraining:
         self, model: LanguageModel, linears: Mapping[str, nn.Linear], seeds: SeedsConfig, key: int
     ) -> None:
         """Move the weights of `linears`, which now hold the base, along the run's directions."""
-        self._model, self._linears, self._seeds, self._key = model, dict(linears), seeds, key
+        self._linears, self._seeds, self._key = dict(linears), seeds, key
+        self._walk = SeedsWalk(model, linears, seeds, key)
         self._folder = TemporaryDirectory(prefix="antiphon-weights-")
         self._base = WeightsFile(f"{self._folder.name}/base", self._linears)
         self._global = WeightsFile(f"{self._folder.name}/global", self._linears)
@@ -78,39 +128,11 @@ class SeedsTraining:
         """Take the assignment's steps from the downloaded model."""
         self.load(download)
         self._moved = True
-        plan = SeedTraining(
-            num_seeds=self._seeds.num_seeds,
-            epsilon=self._seeds.epsilon,
-            learning_rate=assignment.learning_rate,
-            max_scalar=self._seeds.max_scalar,
-            probabilities=_probabilities(download),
-        )
-        size = self._seeds.per_device_train_batch_size
-        batches = local_batches(self._model, data, assignment, size)
-        rng = np.random.Generator(np.random.Philox(key=[assignment.seed, assignment.round]))
-        probe = self._probe()
-        try:
-            trained = train(self._model, probe, batches, plan, rng, on_step, meter)
-        finally:
-            probe.close()
-        return Update(
-            client=assignment.client,
-            round=assignment.round,
-            examples=len(data.train),
-            steps=meter.steps,
-            payload=trained.scalars,
-            metrics={"loss": trained.loss, **meter.metrics()},
-        )
+        return self._walk.take(assignment, data, _probabilities(download), on_step, meter)
 
     def close(self) -> None:
         """Remove the files of weights."""
         self._folder.cleanup()
-
-    def _probe(self) -> Probe:
-        directions = self._seeds.directions
-        if directions.kind == "lowrank":
-            return LowRankProbe(self._linears, rank=directions.rank, key=self._key)
-        return DenseProbe(self._linears, kind=directions.kind, key=self._key)
 
 
 def _coefficients(download: Download) -> SeedCoefficients:

@@ -18,6 +18,7 @@ from antiphon.core.errors import AntiphonError
 from antiphon.core.events import ClientDescribed
 from antiphon.core.types import Plain
 from antiphon.server.coordinator.engine import Engine
+from antiphon.server.roles import method_of
 from antiphon.server.space import Shape, Space
 from antiphon.v1 import coordinator_pb2 as pb
 
@@ -54,7 +55,8 @@ class Admission:
 
     async def join(self, client: str, request: pb.JoinRequest) -> Engine:
         """Take a client in. Raises Refused with the reason."""
-        self._check(request)
+        facts = _facts(request)
+        self._check(client, request, facts)
         space = _space(request.space, self._config.model.model_name_or_path)
         self._check_size(space)
         async with self._door:
@@ -62,16 +64,16 @@ class Admission:
                 log.info("the first client says what the run trains", client=client)
                 self.engine = await self._opening(space)
         _check_space(self.engine.federation.space, space)
-        self.facts[client] = _facts(request)
+        self.facts[client] = facts
+        self.engine.note(ClientDescribed(client, facts))  # first: the plan may follow at once
         await self.engine.join(client, request.examples)
-        self.engine.note(ClientDescribed(client, self.facts[client]))
         return self.engine
 
     def declined(self, client: str, reason: str) -> None:
         """Hear that a client does not want to take part."""
         log.info("client declined the run", client=client, reason=reason)
 
-    def _check(self, request: pb.JoinRequest) -> None:
+    def _check(self, client: str, request: pb.JoinRequest, facts: Mapping[str, Plain]) -> None:
         if request.run_id != self.run_id or request.config_hash != self.config_hash:
             raise Refused(
                 f"run {request.run_id[:64]!r} with config {request.config_hash[:64]!r}, expected "
@@ -79,7 +81,7 @@ class Admission:
             )
         if not 1 <= request.examples <= 1 << 40:
             raise Refused(f"{request.examples} training examples, expected at least 1")
-        if self._config.method == "seeds":
+        if method_of(self._config, client, facts) == "seeds":
             _check_golden(dict(request.capabilities.golden))
 
     def _check_size(self, space: Space) -> None:

@@ -29,6 +29,7 @@ from antiphon.core.events import (
     Evaluated,
     Event,
     PhaseTimed,
+    RoundPlanned,
     RoundUndone,
     Ticked,
     UpdateReceived,
@@ -51,7 +52,7 @@ from antiphon.server.coordinator.leases import Leases
 from antiphon.server.coordinator.submissions import Ended, Source, Submissions, Submitted
 from antiphon.server.federation import Federation
 from antiphon.server.round import next_deadline
-from antiphon.server.run_state import MAY_DELIVER, present
+from antiphon.server.run_state import MAY_DELIVER, idle, present, slot_of
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -181,9 +182,13 @@ class Engine:
             return Reply(client, self.federation.machine.round, "duplicate")
 
     async def refuse(self, client: str, reason: str) -> Reply:
-        """Refuse a client's update for the open round."""
+        """Refuse a client's update, whatever round it is for."""
+        return await self._replied(client, lambda: self._refusal(client, reason))
+
+    def _refusal(self, client: str, reason: str) -> UpdateRejected:
         machine = self.federation.machine
-        return await self._replied(client, lambda: UpdateRejected(client, machine.round, reason))
+        slot = slot_of(machine, client)
+        return UpdateRejected(client, slot.base if slot else machine.round, reason)
 
     async def _replied(self, client: str, source: Source) -> Reply:
         submitted = await self._submissions.submit(source)
@@ -194,6 +199,7 @@ class Engine:
                     reason=action.reason,
                 )  # fmt: skip
                 self.on_verdict(action.verdict)
+                self._take_back(action)  # the engine's own task may be long at something else
                 return action
         raise ProtocolError(f"the machine did not answer {submitted.event}")
 
@@ -241,11 +247,10 @@ class Engine:
         return deadline - self._clock.now()
 
     def waits_for(self, client: str, message: bytes) -> bool:
-        """Whether an update may still count: its round is open, and no other has been accepted."""
-        machine = self.federation.machine
-        slot = machine.cohort.get(client)
-        open_ = machine.phase == "collecting" and slot is not None and slot.status in MAY_DELIVER
-        return open_ and round_of(message) == machine.round
+        """Whether an update may still count: its client has a part, and no other has been accepted."""
+        slot = slot_of(self.federation.machine, client)
+        may = slot is not None and slot.status in MAY_DELIVER
+        return may and slot is not None and round_of(message) == slot.base
 
     def note(self, event: Event) -> None:
         """Journal an observation, soon."""
@@ -267,9 +272,9 @@ class Engine:
             wanted = isinstance(task, Measuring) and task.round == in_hand.round
         else:  # the desk may lag behind: after a restart, and when a client is back
             receipt = self.federation.machine.receipts.get(client)
-            wanted = self.federation.is_assigned(client, in_hand.round) or (
-                receipt is not None and receipt.round == in_hand.round
-            )
+            counts = receipt is not None and receipt.round == in_hand.round
+            done = counts and task is not None and not _is_training(task, in_hand.round)
+            wanted = not done and (counts or self.federation.is_assigned(client, in_hand.round))
         return None if wanted else Cancelled(in_hand.round, "the round has closed without it")
 
     async def _everyone_told(self, timeout_s: float) -> None:
@@ -305,19 +310,27 @@ class Engine:
             case CancelAssignment():
                 self.desk.take_back(action.client, Training, action.round)
             case Reply():
-                if action.verdict != "unknown":
-                    self.desk.take_back(action.client, Training, action.round)
+                self._take_back(action)
             case Fold():
                 await self._fold(action)
             case Evaluate():
                 await self._evaluate(action.round)
 
+    def _take_back(self, reply: Reply) -> None:
+        if reply.verdict != "unknown":
+            self.desk.take_back(reply.client, Training, reply.round)
+
     async def _plan(self, action: PlanRound) -> None:
         while (obstacle := self.may_plan()) is not None:
             log.warning("no round is opened", reason=obstacle)
             await asyncio.sleep(5)
-        plan = await self._in_thread(partial(self.federation.plan, action.round, action.clients))
-        log.info("round planned", round=plan.round, cohort=len(plan.cohort), reason=plan.reason)
+        plan = await self._in_thread(
+            partial(self.federation.plan, action.round, action.clients, action.busy)
+        )
+        if isinstance(plan, RoundPlanned):
+            log.info("round planned", round=plan.round, cohort=len(plan.cohort), reason=plan.reason)
+        else:
+            log.warning("the run ends early", reason=plan.reason)
         await self._submissions.submit(lambda: plan)
 
     async def _assign(self, action: Assign) -> None:
@@ -344,10 +357,11 @@ class Engine:
 
     async def _evaluate(self, number: int) -> None:
         now, config = self._clock.now(), self.federation.config
+        machine = self.federation.machine  # who still trains for an earlier round goes on with that
         due = self.federation.evaluation_is_due(number)
         self.evaluation = Evaluation(
             number,
-            present(self.federation.machine) if due else (),
+            idle(machine) if due else (),
             started_s=now,
             deadline=now + config.evaluation.deadline_s,
             done=self.federation.measured(number),
@@ -417,6 +431,10 @@ class Engine:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+def _is_training(task: Task, number: int) -> bool:
+    return isinstance(task, Training) and task.round == number
 
 
 def _ignore(task: asyncio.Future[Submitted]) -> None:

@@ -35,6 +35,7 @@ from antiphon.server import report
 from antiphon.server.actions import Finish
 from antiphon.server.coordinator.admission import Admission
 from antiphon.server.coordinator.allocator import return_memory_at_once
+from antiphon.server.coordinator.chatter import Chatter
 from antiphon.server.coordinator.engine import Engine
 from antiphon.server.coordinator.leases import Leases
 from antiphon.server.coordinator.metrics import CoordinatorMetrics, HttpPages
@@ -141,9 +142,10 @@ class Coordinator:
         fleet, settings = self._fleet, self._settings
         certificate = ServerCertificate(fleet.authority, fleet.folder, time.time)
         access = Access(fleet.authority.fleet, fleet.ledger, time.time)
+        chatter = Chatter()
         server = grpc.aio.server(
             options=[*SERVER_OPTIONS],
-            interceptors=[access],
+            interceptors=[access, chatter],
             maximum_concurrent_rpcs=settings.max_concurrent_calls,
         )
         port = _bound(server, settings.listen, certificate.credentials(clients=True))
@@ -163,6 +165,7 @@ class Coordinator:
             identify=lambda context: calling_client(),
             renewal=lambda client, request: _renewed(registrar, client, request),
             traffic=self._metrics,
+            chatter=chatter,
             upload_slots=settings.upload_slots,
         )
         coordinator_pb2_grpc.add_CoordinatorServicer_to_server(service, server)

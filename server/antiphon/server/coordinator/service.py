@@ -25,6 +25,7 @@ from antiphon.core.events import Evaluated
 from antiphon.core.wire import pack_blob, unpack_blob, update_blob
 from antiphon.server.actions import Finish, Reply
 from antiphon.server.coordinator.admission import Admission, Refused
+from antiphon.server.coordinator.chatter import Chatter
 from antiphon.server.coordinator.desk import Measuring, Training
 from antiphon.server.coordinator.engine import Answer, Cancelled, Engine, InHand
 from antiphon.server.coordinator.refusal import NoSuchModel, abort, busy, told
@@ -69,9 +70,11 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServicer):
         identify: Identify,
         renewal: Renewal,
         traffic: Traffic,
+        chatter: Chatter,
         upload_slots: int,
     ) -> None:
         """upload_slots: uploads at the same time; more wait for their turn."""
+        self._chatter = chatter
         self._config, self._admission, self._spool = config, admission, spool
         self._identify, self._renewal, self._traffic = identify, renewal, traffic
         self._slots = asyncio.Semaphore(upload_slots)
@@ -289,8 +292,13 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServicer):
 
     def _moved(self, engine: Engine, client: str, way: str, purpose: str, size: int) -> None:
         self._traffic.moved(way, size)
-        if size:
-            engine.moved(client, way, purpose, size)
+        moved = [(way, purpose, size)]
+        if purpose == "update":  # once a round is often enough
+            up, down = self._chatter.take(client)
+            moved += [("up", "control", up), ("down", "control", down)]
+        for each, what, count in moved:
+            if count:
+                engine.moved(client, each, what, count)
 
 
 class _Arrived:

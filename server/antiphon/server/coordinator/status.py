@@ -51,9 +51,9 @@ def _why(engine: Engine, machine: RunState, now: float) -> str:
 
 
 def _client(engine: Engine, admission: Admission, leases: Leases, name: str) -> Mapping[str, Any]:
-    member = engine.federation.machine.clients[name]
-    slot = engine.federation.machine.cohort.get(name)
-    in_hand = engine.in_hand.get(name)
+    machine = engine.federation.machine
+    slot = machine.carried.get(name) or machine.cohort.get(name)
+    member, in_hand = machine.clients[name], engine.in_hand.get(name)
     return {
         "name": name,
         "present": member.present,

@@ -8,6 +8,7 @@ import numpy as np
 
 from antiphon.core.errors import ConfigError
 from antiphon.strategies.scheduling.scheduler import Scheduler
+from antiphon.strategies.scheduling.telemetry import ClientTelemetry, RunTelemetry
 
 
 def everyone() -> Scheduler:
@@ -15,13 +16,15 @@ def everyone() -> Scheduler:
 
     A cohort size below their number raises ConfigError: nobody is left out silently.
     """
-    return Scheduler(_choose)
+    return Scheduler(_choose, whole=True)
 
 
-def _choose(clients: Sequence[str], size: int, rng: np.random.Generator) -> tuple[str, ...]:
-    if size < len(clients):
+def _choose(
+    candidates: Sequence[ClientTelemetry], size: int, run: RunTelemetry, rng: np.random.Generator
+) -> tuple[str, ...]:
+    if size < len(candidates):
         raise ConfigError(
-            f"cohort.size is {size}, but the scheduler `all` takes all {len(clients)} clients: "
-            "set cohort.scheduler to random, or leave cohort.size out"
+            f"a cohort of {size}, but the scheduler `all` takes all {len(candidates)} clients: "
+            "set cohort.scheduler to random, or leave the size out"
         )
-    return tuple(sorted(clients))
+    return tuple(sorted(each.client for each in candidates))

@@ -1,22 +1,212 @@
-"""A cohort drawn uniformly without replacement, as in FedAvg (McMahan et al. 2017)."""
+"""Guided selection: clients whose data still has much to teach, and who are not too slow for it.
+
+Oort: Lai, Zhu, Madhyastha and Chowdhury, OSDI 2021, arXiv 2010.06081. For client i of n candidates, k of
+which are wanted:
+
+    U_i = |B_i| · √(mean loss²)                        statistical utility
+    Ũ_i = (min(U_i, P_clip(U)) − min U) / (P_clip(U) − min U)
+    b_i = √(waiting · s_i · k / n)                     s_i: rounds since i was asked last
+    score_i = (Ũ_i + b_i) · (T / t_i)^penalty          the last factor only where t_i > T
+
+T, the preferred duration, is a percentile of the durations t_i that have been seen. The pacer moves it:
+where the utility of the last `pacer_rounds` rounds differs from that of the same number of rounds
+before them by a tenth at most, slower clients are let in (T rises); where it differs fivefold or more,
+T falls.
+
+A share ε = max(min_exploration, exploration · decay^(round − 1)) of the cohort goes to clients that were
+never asked, the fast and the large ones rather. The rest is drawn, with chances in proportion to the
+scores, among all whose score is at least `cut_off` times the k-th best.
+
+The paper's bonus is √(0.1 · ln R / L_i), of round R and the round L_i of the client's last part. It
+fades as training goes on, whoever waits: after 1,000 rounds, a client left out for 100 of them gets
+0.028, where one asked just now gets 0.026. Ours is of the waiting itself, in units of the n / k rounds
+that a uniform draw would let pass: after 1 / waiting of them it weighs as much as the highest utility,
+so nobody starves.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Annotated
 
 import numpy as np
+import numpy.typing as npt
+from pydantic import Field
 
 from antiphon.strategies.scheduling.scheduler import Scheduler
+from antiphon.strategies.scheduling.telemetry import ClientTelemetry, RunTelemetry
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Percentile = Annotated[float, Field(gt=0, le=100)]
+
+_STEADY, _LEAP = 0.1, 5.0
+_SMALLEST_SCORE = 1e-12  # that a draw in proportion to scores can reach everybody
 
 
-def oort() -> Scheduler:
-    """Choose `size` clients with equal chances; all of them where there are no more than that."""
-    return Scheduler(_choose)
+@dataclass(frozen=True)
+class _Oort:
+    exploration: float
+    exploration_decay: float
+    min_exploration: float
+    cut_off: float
+    clip: float
+    waiting: float
+    penalty: float
+    duration: float
+    pacer_rounds: int
+    pacer_step: float
 
 
-def _choose(clients: Sequence[str], size: int, rng: np.random.Generator) -> tuple[str, ...]:
-    names = sorted(clients)
-    if size >= len(names):
-        return tuple(names)
-    picked = rng.choice(len(names), size=size, replace=False)
-    return tuple(names[i] for i in sorted(picked))
+def oort(
+    *,
+    exploration: Share = 0.9,
+    exploration_decay: Share = 0.98,
+    min_exploration: Share = 0.2,
+    cut_off: Share = 0.95,
+    clip: Percentile = 95.0,
+    waiting: Annotated[float, Field(ge=0)] = 0.1,
+    penalty: Annotated[float, Field(ge=0)] = 2.0,
+    duration: Percentile = 30.0,
+    pacer_rounds: Annotated[int, Field(ge=1)] = 20,
+    pacer_step: Annotated[float, Field(ge=0, le=100)] = 5.0,
+) -> Scheduler:
+    """Choose clients of high loss on much data that answer in time, and try unknown ones (Oort).
+
+    clip, duration: percentiles; pacer_step: percentile points.
+    """
+    settings = _Oort(
+        exploration,
+        exploration_decay,
+        min_exploration,
+        cut_off,
+        clip,
+        waiting,
+        penalty,
+        duration,
+        pacer_rounds,
+        pacer_step,
+    )
+
+    def choose(
+        candidates: Sequence[ClientTelemetry],
+        size: int,
+        run: RunTelemetry,
+        rng: np.random.Generator,
+    ) -> tuple[str, ...]:
+        return _choose(settings, candidates, size, run, rng)
+
+    return Scheduler(choose, uses=("examples", "rms_loss", "turnaround_s", "last_round"))
+
+
+def exploration_share(settings: _Oort, number: int) -> float:
+    """Return ε of round `number`, from 1."""
+    decayed = settings.exploration * settings.exploration_decay ** (number - 1)
+    return max(settings.min_exploration, decayed)
+
+
+def preferred_percentile(settings: _Oort, utilities: Sequence[float]) -> float:
+    """Return where the pacer stands after these rounds' utilities: the percentile that T is."""
+    window, percentile = settings.pacer_rounds, settings.duration
+    full = range(window, len(utilities) + 1, window)
+    sums = [sum(utilities[end - window : end]) for end in full]
+    for before, after in pairwise(sums):
+        change = abs(after - before)
+        if change <= _STEADY * before:
+            percentile += settings.pacer_step
+        elif change >= _LEAP * before:
+            percentile -= settings.pacer_step
+        percentile = min(100.0, max(settings.pacer_step, percentile))
+    return percentile
+
+
+def scores(
+    settings: _Oort, asked: Sequence[ClientTelemetry], share: float, run: RunTelemetry
+) -> npt.NDArray[np.float64]:
+    """Return the score of each client that was asked before. share: k / n of the draw."""
+    waited = np.array([run.round - each.last_round for each in asked], dtype=np.float64)
+    bonus = np.sqrt(settings.waiting * np.maximum(waited, 0.0) * share)
+    return (_utilities(settings, asked) + bonus) * _system_factor(settings, asked, run)
+
+
+def _utilities(settings: _Oort, asked: Sequence[ClientTelemetry]) -> npt.NDArray[np.float64]:
+    """Return Ũ in [0, 1]; 1 for all where they are equal."""
+    utility = np.array([each.utility or 0.0 for each in asked], dtype=np.float64)
+    lowest, highest = float(utility.min()), float(np.percentile(utility, settings.clip))
+    if not highest - lowest > 1e-9 * abs(highest):
+        return np.ones_like(utility)
+    clipped: npt.NDArray[np.float64] = (np.minimum(utility, highest) - lowest) / (highest - lowest)
+    return clipped
+
+
+def _system_factor(
+    settings: _Oort, asked: Sequence[ClientTelemetry], run: RunTelemetry
+) -> npt.NDArray[np.float64]:
+    durations = [each.turnaround_s for each in asked if each.turnaround_s]
+    if not durations:
+        return np.ones(len(asked))
+    preferred = float(np.percentile(durations, preferred_percentile(settings, run.utilities)))
+    slowness = np.array([max(1.0, (each.turnaround_s or 0.0) / preferred) for each in asked])
+    factor: npt.NDArray[np.float64] = np.power(slowness, -settings.penalty)
+    return factor
+
+
+def _choose(
+    settings: _Oort,
+    candidates: Sequence[ClientTelemetry],
+    size: int,
+    run: RunTelemetry,
+    rng: np.random.Generator,
+) -> tuple[str, ...]:
+    everybody = sorted(candidates, key=lambda each: each.client)
+    if size >= len(everybody):
+        return tuple(each.client for each in everybody)
+    unknown = [each for each in everybody if each.last_round == 0]
+    asked = [each for each in everybody if each.last_round > 0]
+    explored = min(len(unknown), round(exploration_share(settings, run.round) * size))
+    exploited = min(len(asked), size - explored)
+    chosen = _explored(unknown, size - exploited, rng)
+    chosen += _exploited(settings, asked, exploited, size / len(everybody), run, rng)
+    return tuple(sorted(each.client for each in chosen))
+
+
+def _explored(
+    unknown: Sequence[ClientTelemetry], count: int, rng: np.random.Generator
+) -> list[ClientTelemetry]:
+    """Draw among clients that were never asked: by examples, and by speed where they have told it."""
+    told = [each.step_s for each in unknown if each.step_s]
+    usual = float(np.median(told)) if told else 1.0
+    weight = [max(1, each.examples) * usual / (each.step_s or usual) for each in unknown]
+    return _drawn(unknown, np.array(weight, dtype=np.float64), count, rng)
+
+
+def _exploited(
+    settings: _Oort,
+    asked: Sequence[ClientTelemetry],
+    count: int,
+    share: float,
+    run: RunTelemetry,
+    rng: np.random.Generator,
+) -> list[ClientTelemetry]:
+    if count == 0:
+        return []
+    score = scores(settings, asked, share, run)
+    bar = settings.cut_off * float(np.sort(score)[-count])
+    best = np.flatnonzero(score >= bar)
+    return _drawn([asked[int(i)] for i in best], score[best], count, rng)
+
+
+def _drawn(
+    clients: Sequence[ClientTelemetry],
+    weight: npt.NDArray[np.float64],
+    count: int,
+    rng: np.random.Generator,
+) -> list[ClientTelemetry]:
+    if count == 0:
+        return []
+    usable = np.maximum(np.nan_to_num(weight, posinf=1 / _SMALLEST_SCORE), _SMALLEST_SCORE)
+    total = math.fsum(usable.tolist())
+    picked = rng.choice(len(clients), size=count, replace=False, p=usable / total)
+    return [clients[i] for i in picked]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from antiphon.strategies.scheduling.scheduler import Scheduler
+from antiphon.strategies.scheduling.telemetry import ClientTelemetry, RunTelemetry
 
 
 def uniform() -> Scheduler:
@@ -14,8 +15,10 @@ def uniform() -> Scheduler:
     return Scheduler(_choose)
 
 
-def _choose(clients: Sequence[str], size: int, rng: np.random.Generator) -> tuple[str, ...]:
-    names = sorted(clients)
+def _choose(
+    candidates: Sequence[ClientTelemetry], size: int, run: RunTelemetry, rng: np.random.Generator
+) -> tuple[str, ...]:
+    names = sorted(each.client for each in candidates)
     if size >= len(names):
         return tuple(names)
     picked = rng.choice(len(names), size=size, replace=False)

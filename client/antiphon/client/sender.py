@@ -1,0 +1,88 @@
+"""What a client sends, packed by the codec of its assignment; what the codec leaves out is kept here.
+
+Error feedback: the residual of a round is added to the delta of the next one. It lies on disk under the
+number of its round, so that it survives a restart; the assignment says which round the coordinator has
+folded, and the residual of any other round belongs to an update that never arrived.
+"""
+
+from __future__ import annotations
+
+import shutil
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from antiphon.core import registry
+from antiphon.core.config import CompressionConfig
+from antiphon.core.errors import ConfigError, UpdateError
+from antiphon.core.tensors import from_bytes, write_tensors
+from antiphon.core.types import DENSE, Assignment, Params, Update
+from antiphon.core.wire import Packed, as_safetensors, pack_update
+from antiphon.strategies.compression.codec import Codec
+from antiphon.strategies.compression.error_feedback import corrected, residual
+
+_OF_CODECS = 1 << 32  # rounds' own numbers are for what else a client draws
+
+
+class Sender:
+    """Packs one client's updates of one run. folder: its own, kept for as long as the run goes on."""
+
+    def __init__(self, folder: Path, compression: CompressionConfig) -> None:
+        """Hold nothing; the folder need not exist."""
+        self._folder, self._compression = folder, compression
+
+    def pack(self, update: Update, assignment: Assignment, run_id: str) -> Packed:
+        """Pack an update; the same one for the same assignment gives the same bytes.
+
+        Raises UpdateError for a codec that is not installed here.
+        """
+        if assignment.codec.kind == DENSE:
+            return pack_update(update, run_id, as_safetensors)
+        return pack_update(update, run_id, partial(self._encode, assignment))
+
+    def forget(self) -> None:
+        """Remove what is kept."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _encode(self, assignment: Assignment, delta: Params) -> tuple[bytes, str]:
+        codec = _codec(assignment)
+        stream = assignment.round + _OF_CODECS
+        rng = np.random.Generator(np.random.Philox(key=[assignment.seed, stream]))
+        if not (codec.biased and self._compression.error_feedback):
+            return codec.encode(delta, rng), assignment.codec.kind
+        wanted = self._corrected(assignment, delta)
+        content = codec.encode(wanted, rng)
+        decoded = codec.decode(content, {name: value.shape for name, value in wanted.items()})
+        self._keep(assignment, residual(wanted, decoded))
+        return content, assignment.codec.kind
+
+    def _corrected(self, assignment: Assignment, delta: Params) -> Params:
+        file = self._file(assignment.folded_round)
+        if not file.is_file():
+            return delta
+        kept = {
+            k: v.astype(np.float32, copy=False) for k, v in from_bytes(file.read_bytes()).items()
+        }
+        if {k: v.shape for k, v in kept.items()} != {k: v.shape for k, v in delta.items()}:
+            return delta  # the client's rank has changed: it is another space
+        missed = max(0, assignment.round - assignment.folded_round - 1)
+        return corrected(delta, kept, self._compression.residual_decay**missed)
+
+    def _keep(self, assignment: Assignment, left_out: Params) -> None:
+        needed = {self._file(assignment.folded_round), self._file(assignment.round)}
+        for file in self._folder.glob("*.safetensors"):
+            if file not in needed:
+                file.unlink()
+        write_tensors(self._file(assignment.round), left_out)
+
+    def _file(self, number: int) -> Path:
+        return self._folder / f"residual-{number:06d}.safetensors"
+
+
+def _codec(assignment: Assignment) -> Codec:
+    try:
+        codec: Codec = registry.build("codec", assignment.codec.kind, assignment.codec.arguments)
+    except ConfigError as error:
+        raise UpdateError(f"the coordinator asks for a codec that is not here: {error}") from None
+    return codec

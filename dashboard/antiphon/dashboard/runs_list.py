@@ -1,0 +1,182 @@
+"""The runs of a folder, each in one line, without reading their journals as a whole.
+
+Most of a journal are updates, measurements and bytes; the first two are passed over here, and the bytes
+are added up by SQLite.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from antiphon.core.errors import RunFolderError
+from antiphon.core.run_folder import RunFolder
+from antiphon.dashboard.reading import (
+    BEGINNING,
+    Place,
+    Stamp,
+    opened,
+    place_at_end,
+    place_to_begin,
+    stamp_of,
+)
+from antiphon.dashboard.standing import Life, life_of
+
+MOST_RUNS = 200
+"""Runs that are listed: those in which something happened last."""
+
+_KINDS = (
+    "run_started",
+    "round_folded",
+    "round_undone",
+    "round_evaluated",
+    "run_resumed",
+    "run_stopped",
+    "run_ended",
+)
+_FEW = f"""SELECT seq, at_s, kind, body FROM event WHERE seq > ? AND seq <= ?
+ AND kind IN ({", ".join("?" * len(_KINDS))}) ORDER BY seq"""
+_SUMS = """SELECT max(CASE WHEN kind = 'round_planned' THEN json_extract(body, '$.round') END),
+ sum(CASE WHEN kind = 'bytes_moved' THEN json_extract(body, '$.bytes') END) FROM event
+ WHERE seq > ? AND seq <= ? AND kind IN ('round_planned', 'bytes_moved')"""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a line says of a run, as far as its journal has been read (place).
+
+    rounds: planned in all; round: the newest that was planned; scores: means after each evaluated round;
+    bytes: both ways; end: (complete, reason); model, before: rounds whose fold the model is of, and was.
+    """
+
+    place: Place = BEGINNING
+    rounds: int | None = None
+    round: int = 0
+    scores: Mapping[int, Mapping[str, float | None]] | None = None
+    bytes: int | None = None
+    end: tuple[bool, str] | None = None
+    model: int = 0
+    before: int | None = None
+
+    def final(self, measure: str) -> float | None:
+        """Return a measure of the last evaluated model that was not taken back; none: not measured."""
+        known = self.scores or {}
+        for number in sorted(known, reverse=True):
+            value = known[number].get(measure)
+            if value is not None and math.isfinite(value):
+                return value
+        return None
+
+
+@dataclass(frozen=True)
+class RunLine:
+    """One run of the folder. error: why its journal cannot be read; changed_at: Unix epoch, seconds."""
+
+    name: str
+    life: Life
+    summary: Summary
+    changed_at: float | None
+    error: str = ""
+
+
+class RunsList:
+    """The summaries of a folder's runs; a journal that has not grown is not opened again."""
+
+    def __init__(self) -> None:
+        """Begin without any."""
+        self._known: dict[Path, tuple[Stamp, Summary]] = {}
+
+    def lines(self, runs: Path, now: float) -> tuple[RunLine, ...]:
+        """Return the runs, the last changed first. now: seconds since the Unix epoch."""
+        folders = [RunFolder(each) for each in _folders(runs)]
+        stamped = {each: stamp_of(each) for each in folders}
+        order = sorted(stamped, key=lambda each: _changed(stamped[each]), reverse=True)
+        self._known = {path: known for path, known in self._known.items() if path.exists()}
+        return tuple(self._line(each, stamped[each], now) for each in order[:MOST_RUNS])
+
+    def _line(self, folder: RunFolder, stamp: Stamp | None, now: float) -> RunLine:
+        name = folder.path.name
+        try:
+            summary = self._summary(folder, stamp)
+        except RunFolderError as error:
+            return RunLine(name, "unreadable", Summary(), _changed(stamp), str(error))
+        life = life_of(folder, stamp, summary.end, now)
+        return RunLine(name, life, summary, stamp.changed_at if stamp else None)
+
+    def _summary(self, folder: RunFolder, stamp: Stamp | None) -> Summary:
+        if stamp is None:
+            return Summary()
+        known = self._known.get(folder.path)
+        if known is not None and known[0] == stamp:
+            return known[1]
+        summary = summarise(folder.journal_file, known[1] if known is not None else Summary())
+        self._known[folder.path] = (stamp, summary)
+        return summary
+
+
+def summarise(journal: Path, before: Summary) -> Summary:
+    """Return the summary of a journal, `before` being what an earlier reading gave.
+
+    Raises RunFolderError.
+    """
+    with opened(journal) as connection:
+        start, end = place_to_begin(connection, before.place), place_at_end(connection)
+        before = before if start == before.place else Summary()  # it is another journal
+        few = connection.execute(_FEW, (start.seq, end.seq, *_KINDS)).fetchall()
+        newest, size = connection.execute(_SUMS, (start.seq, end.seq)).fetchone()
+    for _, _, kind, body in few:
+        before = _after(before, kind, _values(journal, body))
+    moved = before.bytes if size is None else size + (before.bytes or 0)
+    return replace(before, place=end, round=max(before.round, newest or 0), bytes=moved)
+
+
+def _after(before: Summary, kind: str, values: Mapping[str, Any]) -> Summary:
+    scores = before.scores or {}
+    match kind:
+        case "run_started":
+            return replace(before, rounds=values.get("rounds"))
+        case "round_folded":
+            return replace(before, model=values.get("round", 0), before=before.model)
+        case "round_undone" if before.before is not None:
+            left = {number: each for number, each in scores.items() if number != before.model}
+            return replace(before, scores=left, model=before.before, before=None)
+        case "round_evaluated" if isinstance(metrics := values.get("metrics"), dict) and metrics:
+            measured = {name: _finite(each) for name, each in metrics.items()}
+            return replace(before, scores={**scores, values.get("round", 0): measured})
+        case "run_resumed":
+            return replace(before, end=None)
+        case "run_stopped":
+            return replace(before, end=(False, str(values.get("reason", ""))))
+        case "run_ended":
+            return replace(before, end=(values.get("complete") is True, str(values.get("reason"))))
+    return before
+
+
+def _values(journal: Path, body: str) -> dict[str, Any]:
+    try:
+        values = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise RunFolderError(
+            f"{journal} is damaged ({error}): restore it from a copy, or choose another run"
+        ) from None
+    return values if isinstance(values, dict) else {}
+
+
+def _finite(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _folders(runs: Path) -> set[Path]:
+    """Return the folders of runs; one that was cut off in its first moment has no journal yet."""
+    if not runs.is_dir():
+        return set()
+    files = (runs.glob(f"*/{name}") for name in ("config.yaml", "journal.sqlite"))
+    return {file.parent for found in files for file in found}
+
+
+def _changed(stamp: Stamp | None) -> float:
+    return stamp.changed_at if stamp else 0.0

@@ -1,0 +1,80 @@
+"""Bytes on the wire by round, direction and purpose, and what dense float32 would have cost."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from antiphon.dashboard.reading import Way
+from antiphon.server.tally import RoundTally
+
+_FLOAT32_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Moved:
+    """Bytes of one round that went one way for one purpose. direction: `up` is to the coordinator."""
+
+    round: int
+    direction: str
+    purpose: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Bytes both ways, of a round or a run; None: no event tells of them.
+
+    dense: the same models and accepted updates as dense float32, uncompressed; None: not known.
+    """
+
+    up: int | None
+    down: int | None
+    dense: int | None
+
+    @property
+    def all(self) -> int | None:
+        """Both ways."""
+        return None if self.up is None or self.down is None else self.up + self.down
+
+
+def rows(moved: Mapping[Way, int]) -> tuple[Moved, ...]:
+    """Return the bytes in the order of the rounds."""
+    return tuple(Moved(*way, size) for way, size in sorted(moved.items()))
+
+
+def sums_by_round(
+    moved: Mapping[Way, int], rounds: Mapping[int, RoundTally], trained: int | None
+) -> dict[int, Sums]:
+    """Return the bytes of each round. trained: numbers that the run trains; None: not known."""
+    found: defaultdict[int, Counter[str]] = defaultdict(Counter)
+    for (number, direction, _), size in moved.items():
+        found[number][direction] += size
+    return {
+        number: Sums(
+            found[number]["up"] if moved else None,
+            found[number]["down"] if moved else None,
+            _dense(each, trained),
+        )
+        for number, each in rounds.items()
+    }
+
+
+def sums_of_run(
+    moved: Mapping[Way, int], rounds: Mapping[int, RoundTally], trained: int | None
+) -> Sums:
+    """Return the bytes of the whole run, those before its first round too."""
+    up, down = (
+        sum(size for way, size in moved.items() if way[1] == each) if moved else None
+        for each in ("up", "down")
+    )
+    each_dense = [_dense(each, trained) for each in rounds.values()]
+    dense = None if trained is None else sum(each for each in each_dense if each is not None)
+    return Sums(up, down, dense)
+
+
+def _dense(each: RoundTally, trained: int | None) -> int | None:
+    """Return the bytes of a model for each of the cohort and of each accepted update."""
+    sent = each.counts["accepted"] + len(each.status)
+    return None if trained is None else _FLOAT32_BYTES * trained * sent

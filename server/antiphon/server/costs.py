@@ -1,0 +1,86 @@
+"""Upper bounds of what a round moves, from the config and the shapes of what it trains.
+
+A codec's own estimate is taken 2 % higher, for those whose rate varies. A tensor's name, shape and
+place cost its name and 128 bytes, a message 1 KiB: three times what ours have, since an update may
+carry metrics of its own. Retransmissions after a broken connection are not foreseen; they count once
+they have been moved.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from antiphon.core.config import RunConfig
+from antiphon.core.types import CodecChoice
+from antiphon.server.members import member
+from antiphon.server.space import Space
+from antiphon.strategies.compression.codec import Codec
+from antiphon.strategies.policy.costs import Costs
+
+_SLACK = 1.02
+_MESSAGE_BYTES = 1024
+_TENSOR_BYTES = 128
+_SCALAR_BYTES = 16  # of an index and its scalar
+_COEFFICIENT_BYTES = 16  # of a gap, a coefficient and a probability
+
+
+class _Bounds:
+    """The bounds of one run; those of a codec are computed once."""
+
+    def __init__(self, config: RunConfig, space: Space) -> None:
+        self._config, self._space = config, space
+        self._bits: dict[tuple[object, ...], float] = {}
+
+    def down(self, client: str) -> int:
+        """Return the bound of one client's assignment and model."""
+        return _MESSAGE_BYTES + self.model(self._rank(client))
+
+    def model(self, rank: int) -> int:
+        """Return the bound of the global model as a client of this rank receives it."""
+        choice = self._config.compression.downlink
+        coefficients = _COEFFICIENT_BYTES * self._config.seeds.num_seeds + _MESSAGE_BYTES
+        sizes = {
+            "seeds": coefficients,
+            "lora": self._tensors(CodecChoice(choice.kind, choice.arguments), rank),
+        }
+        return max(sizes[method] for method in self._config.methods)
+
+    def up(self, client: str, codec: CodecChoice | None, steps: int) -> int:
+        """Return the bound of one client's update."""
+        scalars = _SCALAR_BYTES * steps
+        sizes = {
+            "seeds": scalars,
+            "lora": self._tensors(codec, self._rank(client)) if codec else scalars,
+        }
+        return _MESSAGE_BYTES + max(sizes[method] for method in self._config.methods)
+
+    def _rank(self, client: str) -> int:
+        return self._config.lora.client_ranks.get(client, self._config.lora.r)
+
+    def _tensors(self, choice: CodecChoice, rank: int) -> int:
+        factors = self._space.factors
+        parameters = self._space.parameters * rank // self._config.lora.r
+        names = sum(len(name.encode()) + _TENSOR_BYTES for name in factors)
+        return names + math.ceil(_SLACK * self._bits_of(choice, parameters) * parameters / 8)
+
+    def _bits_of(self, choice: CodecChoice, parameters: int) -> float:
+        key = (choice.kind, *choice.arguments.items(), parameters)
+        if key not in self._bits:
+            codec: Codec = member("codec", choice.kind, choice.arguments)
+            self._bits[key] = codec.bits(parameters)
+        return self._bits[key]
+
+
+def costs_of(
+    config: RunConfig, space: Space, number: int, clients: Sequence[str], *, simulated: bool
+) -> Costs:
+    """Return the bounds of round `number`. clients: all that may be asked to measure the model after it.
+
+    simulated: the engine is the simulation, whose evaluation moves nothing.
+    """
+    bounds = _Bounds(config, space)
+    due = number % config.evaluation.every == 0 or number == config.rounds
+    measuring = 0 if simulated or not due else max(len(clients), config.data.clients or 0)
+    evaluation = measuring * (_MESSAGE_BYTES + bounds.model(config.lora.r)) if measuring else 0
+    return Costs(bounds.down, bounds.up, evaluation)

@@ -1,0 +1,87 @@
+"""What is due in virtual time, in an order that depends on nothing but the times and the names.
+
+An assignment that is taken back takes what it has on the agenda with it. It is known by the moment at
+which it was given, so that one that is given again to the same client has nothing to do with the first.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from antiphon.core.wire import Packed
+
+
+class Stage(IntEnum):
+    """What happens: a client comes or goes, or its assignment is this far."""
+
+    CHANGED = 0
+    DOWNLOADED = 1
+    DIED = 2
+    TRAINED = 3
+    DELIVERED = 4
+
+
+@dataclass(frozen=True)
+class Given:
+    """An assignment that a client has.
+
+    number: its round; at: virtual seconds when it was given; bytes_down: of its message and its model.
+    """
+
+    client: str
+    number: int
+    at: float
+    bytes_down: int
+
+
+@dataclass(frozen=True, order=True)
+class Due:
+    """One thing that is due.
+
+    when: virtual seconds; given: none where a client comes or goes; packed: what is delivered.
+    """
+
+    when: float
+    client: str
+    stage: Stage
+    given: Given | None = field(default=None, compare=False)
+    packed: Packed | None = field(default=None, compare=False)
+
+
+class Agenda:
+    """A queue by time, then name, then stage."""
+
+    def __init__(self) -> None:
+        """Nothing is due."""
+        self._due: list[Due] = []
+        self._given: dict[tuple[str, int], Given] = {}
+
+    def give(self, given: Given) -> None:
+        """Take note of an assignment; what is added for it counts until it is taken back."""
+        self._given[given.client, given.number] = given
+
+    def take_back(self, client: str, number: int | None = None) -> None:
+        """Drop what is due for a client's assignment; none: for all of them."""
+        ended = [k for k in self._given if k[0] == client and number in (None, k[1])]
+        for key in ended:
+            del self._given[key]
+
+    def add(self, due: Due) -> None:
+        """Put something on the agenda."""
+        heapq.heappush(self._due, due)
+
+    def next_at(self) -> float | None:
+        """Return when the next thing is due; none: nothing is."""
+        while self._due and not self._counts(self._due[0]):
+            heapq.heappop(self._due)
+        return self._due[0].when if self._due else None
+
+    def pop(self) -> Due:
+        """Return the next thing, after `next_at` has said that there is one."""
+        return heapq.heappop(self._due)
+
+    def _counts(self, due: Due) -> bool:
+        given = due.given
+        return given is None or self._given.get((given.client, given.number)) is given

@@ -1,0 +1,157 @@
+"""The fleet of a simulated run: how long each client takes for what, and when it fails or is away.
+
+With s the latency, R rates and D, U the bytes that really travel, an assignment given at t
+
+    has arrived   at t₁ = t + s + 8 D / R_down
+    is trained    at t₂ = t₁ + steps × step_s      (or tokens / tokens_per_s)
+    is delivered  at t₃ = t₂ + s + 8 U / R_up
+
+in virtual seconds. Chance comes from (seed, client, round), so that nothing depends on the order in which
+it is asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from antiphon.core.config import RunConfig
+from antiphon.core.errors import ConfigError
+from antiphon.core.types import Plain, Update
+from antiphon.simulation.availability import Availability
+from antiphon.simulation.chance import uniform
+from antiphon.simulation.fleet_file import ClientTraits, read_fleet, share_out
+from antiphon.simulation.liar import told
+from antiphon.simulation.workload import Workload
+
+_BITS_PER_KBPS = 1000.0
+_BYTES_PER_GB = 1e9
+
+
+class Fleet:
+    """The clients of one run. described: whether a fleet file says what they are like."""
+
+    def __init__(
+        self, traits: Mapping[str, ClientTraits], seed: int, *, described: bool = True
+    ) -> None:
+        """traits: of every client, by name."""
+        self.traits, self._seed, self.described = dict(traits), seed, described
+        self._availability = {
+            name: Availability(seed, name, each.availability, each.mean_on_s)
+            for name, each in self.traits.items()
+            if each.availability < 1
+        }
+
+    @property
+    def digest(self) -> str:
+        """A hash of what the clients are like, to tell whether a resumed run has the same fleet."""
+        told = sorted((name, each.model_dump_json()) for name, each in self.traits.items())
+        return hashlib.sha256(repr(told).encode(errors="surrogatepass")).hexdigest()[:16]
+
+    @property
+    def mean_on_line(self) -> float:
+        """How many clients are on line at a time, in the mean."""
+        return sum(each.availability for each in self.traits.values())
+
+    def download_s(self, client: str, size_bytes: int) -> float:
+        """Seconds until an assignment and its model have arrived."""
+        traits = self.traits[client]
+        return traits.latency_s + _transfer_s(size_bytes, traits.downlink_kbps)
+
+    def upload_s(self, client: str, size_bytes: int) -> float:
+        """Seconds until an update has arrived."""
+        traits = self.traits[client]
+        return traits.latency_s + _transfer_s(size_bytes, traits.uplink_kbps)
+
+    def counts_tokens(self, client: str) -> bool:
+        """Whether the client's speed is in tokens, not in steps."""
+        return self.traits[client].tokens_per_s is not None
+
+    def training_s(self, client: str, work: Workload) -> float:
+        """Seconds of the local training."""
+        traits = self.traits[client]
+        if traits.tokens_per_s is not None:
+            return work.tokens / traits.tokens_per_s
+        return work.steps * (traits.step_s or 0.0)
+
+    def failure(self, client: str, number: int) -> float | None:
+        """Return the share of its training after which a client dies in a round; none: it does not."""
+        if uniform(self._seed, client, "failure", number) >= self.traits[client].failure_rate:
+            return None
+        return uniform(self._seed, client, "time of failure", number)
+
+    def is_on(self, client: str, when: float) -> bool:
+        """Whether the client is on line at a moment (virtual seconds)."""
+        times = self._availability.get(client)
+        return times is None or times.is_on(when)
+
+    def next_change(self, client: str, when: float) -> float | None:
+        """Return when the client comes or goes next after a moment; none: it stays for ever."""
+        times = self._availability.get(client)
+        return None if times is None else times.next_change(when)
+
+    def told(self, update: Update) -> Update:
+        """Return what the client sends: its update, or a lie."""
+        key = hashlib.sha256(f"{self._seed}/{update.client}/lie".encode()).digest()
+        rng = np.random.Generator(
+            np.random.Philox(key=[int.from_bytes(key[:8], "little"), update.round])
+        )
+        return told(update, self.traits[update.client].liar, rng)
+
+    def facts(self, client: str, tokens_per_step: float) -> dict[str, Plain]:
+        """Return what the client's machine says of itself, under the names that real ones use.
+
+        tokens_per_step: mean of the client's data. What the file does not tell is left out.
+        """
+        traits = self.traits[client]
+        rate = traits.tokens_per_s or tokens_per_step / (traits.step_s or 1.0)
+        memory = traits.memory_gb
+        facts: dict[str, Plain] = {
+            "device": traits.device,
+            "memory_bytes": None if memory is None else round(memory * _BYTES_PER_GB),
+            "tokens_per_s": rate,
+            "uplink_kbps": traits.uplink_kbps,
+            "downlink_kbps": traits.downlink_kbps,
+            "latency_s": traits.latency_s,
+        }
+        return {name: value for name, value in facts.items() if value is not None}
+
+
+def fleet_of(config: RunConfig, names: Iterable[str]) -> Fleet:
+    """Return the fleet that a config names, or one of equal clients that is always there.
+
+    Raises ConfigError where the file is wrong, does not fit the clients, or has too few on line at a time.
+    """
+    engine = config.engine
+    if engine.fleet is None:
+        alike = ClientTraits(step_s=engine.step_s)
+        return Fleet(dict.fromkeys(names, alike), config.seed, described=False)
+    entries = read_fleet(Path(engine.fleet).expanduser())
+    fleet = Fleet(share_out(entries, names), config.seed)
+    needed = clients_needed(config, fleet)
+    if fleet.mean_on_line < needed:
+        raise ConfigError(
+            f"{engine.fleet}: {fleet.mean_on_line:.1f} of {len(fleet.traits)} clients are on line at a "
+            f"time, but a round needs {needed}: lower cohort.min_clients (or cohort.size), or raise the "
+            "availability"
+        )
+    return fleet
+
+
+def clients_needed(config: RunConfig, fleet: Fleet) -> int:
+    """Return how many clients must be on line before a round is planned.
+
+    Of a fleet that is always there, all; else `cohort.min_clients`, else the size, else the quorum,
+    else 2.
+    """
+    cohort, everybody = config.cohort, len(fleet.traits)
+    if fleet.mean_on_line == everybody:
+        return everybody
+    return min(cohort.min_clients or cohort.size or cohort.quorum or 2, everybody)
+
+
+def _transfer_s(size_bytes: int, rate_kbps: float | None) -> float:
+    return 0.0 if rate_kbps is None else 8 * size_bytes / (_BITS_PER_KBPS * rate_kbps)

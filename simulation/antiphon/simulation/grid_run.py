@@ -1,0 +1,191 @@
+"""A whole run over letters: journal, space, driver, report. What `antiphon serve` is on gRPC."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import structlog
+from google.protobuf.message import DecodeError
+
+from antiphon.core.clock import SystemClock
+from antiphon.core.config import RunConfig, config_hash, resolved
+from antiphon.core.errors import AntiphonError
+from antiphon.core.events import RoundPlanned, RunDescribed, RunEnded
+from antiphon.core.journal import Journal
+from antiphon.core.run_folder import RunFolder, create, open_for_resume
+from antiphon.core.types import Plain
+from antiphon.server import report
+from antiphon.server.actions import Finish, Reply
+from antiphon.server.federation import Federation
+from antiphon.server.planning import clients_needed
+from antiphon.server.space import Space, read_space, write_space
+from antiphon.simulation.grid_driver import GridDriver, Refused
+from antiphon.simulation.letters import Answer, Letter, Parcel, Post
+from antiphon.simulation.monitor import Monitor
+from antiphon.simulation.roster import space_of_node
+from antiphon.v1 import coordinator_pb2
+
+log = structlog.get_logger()
+
+_POLL_S = 0.2
+
+
+def run_over(
+    post: Post,
+    config: RunConfig,
+    folder: RunFolder,
+    journal: Journal,
+    space: Space,
+    *,
+    min_clients: int,
+    monitor: Monitor,
+    on_refused: Refused,
+    poll_s: float,
+    facts: Mapping[str, Plain],
+) -> Finish:
+    """Run a config on the nodes of `post` and write its report.
+
+    min_clients: that must be there before a round is planned; poll_s: between two looks at the post;
+    facts: of the run, beside those that the config tells.
+    """
+    clock = SystemClock()
+    write_space(folder, space)
+    federation = Federation(config, folder, journal, space, clock)
+    federation.observe(RunDescribed({**_described(config, space), **facts}))
+    driver = GridDriver(
+        federation,
+        post,
+        clock,
+        wait=lambda: time.sleep(poll_s),
+        monitor=monitor,
+        on_refused=on_refused,
+    )
+    finish = driver.run(min_clients)
+    federation.tidy()
+    report.write(folder)
+    # The last word: a run cut off before it is resumed, if only to write its report.
+    federation.observe(RunEnded(finish.complete, finish.reason))
+    return finish
+
+
+def serve_on_grid(post: Post, config: RunConfig, *, resume: bool) -> RunFolder:
+    """Run a config on nodes that come and go; return the run's folder, in `output.runs_dir`.
+
+    Raises AntiphonError where the run stopped before its last round, UserError for what the user can
+    mend.
+    """
+    runs_dir, values, hashed = (
+        Path(config.output.runs_dir).expanduser(),
+        resolved(config),
+        config_hash(config),
+    )
+    resumed = open_for_resume(runs_dir, config.name, values, hashed) if resume else None
+    greeted = _Greeted(post)
+    if resumed is not None and resumed.space_file.exists():
+        space = read_space(resumed)
+    else:
+        log.info("the first node says what the run trains")
+        space = greeted.space(config, lambda: time.sleep(_POLL_S))
+    folder = resumed or create(runs_dir, config.name, values, hashed)
+    log.info("run folder", path=str(folder.path.resolve()))
+    with Journal.writing(folder.journal_file) as journal:
+        finish = run_over(
+            greeted,
+            config,
+            folder,
+            journal,
+            space,
+            min_clients=clients_needed(config),
+            monitor=LoggingMonitor(),
+            on_refused=_log_refusal,
+            poll_s=_POLL_S,
+            facts={},
+        )
+    log.info("run over", complete=finish.complete, reason=finish.reason)
+    if not finish.complete:
+        raise AntiphonError(f"the run stopped: {finish.reason}")
+    return folder
+
+
+class LoggingMonitor(Monitor):
+    """Says in the log what a run without a terminal is at."""
+
+    def round_planned(self, plan: RoundPlanned) -> None:
+        """Say who takes part."""
+        log.info("round planned", round=plan.round, cohort=len(plan.cohort), reason=plan.reason)
+
+    def replied(self, reply: Reply, size_bytes: int) -> None:
+        """Say what became of an update."""
+        log.info(
+            "update", client=reply.client, round=reply.round, verdict=reply.verdict,
+            reason=reply.reason, bytes=size_bytes,
+        )  # fmt: skip
+
+    def evaluated(self, number: int, metrics: Mapping[str, float]) -> None:
+        """Say what was measured."""
+        log.info("round evaluated", round=number, **{k: round(v, 4) for k, v in metrics.items()})
+
+    def round_undone(self, number: int, reason: str) -> None:
+        """Say that the guard stepped in."""
+        log.warning("round undone", round=number, reason=reason)
+
+
+def _log_refusal(node: int, reason: str) -> None:
+    log.warning("a node cannot take part", node=node, reason=reason)
+
+
+class _Greeted:
+    """A post on which nodes have been asked to join before there was a driver: nobody is asked twice."""
+
+    def __init__(self, post: Post) -> None:
+        self._post = post
+        self._asked: set[int] = set()
+        self._early: list[tuple[Letter, Answer]] = []
+
+    def space(self, config: RunConfig, wait: Callable[[], None]) -> Space:
+        """Return what the first node that answers says the run trains."""
+        while True:
+            come = set(self._post.nodes()) - self._asked
+            self._asked |= come
+            self._post.send([Letter(node, "join", Parcel(b"")) for node in sorted(come)])
+            for letter, answer in self._post.answers():
+                self._early.append((letter, answer))
+                if not isinstance(answer, str) and (space := _space(answer, config)):
+                    return space
+                _log_refusal(letter.node, answer if isinstance(answer, str) else "no JoinRequest")
+            wait()
+
+    def nodes(self) -> Collection[int]:
+        return self._post.nodes()
+
+    def send(self, letters: Sequence[Letter]) -> None:
+        again = [each for each in letters if each.kind == "join" and each.node in self._asked]
+        self._asked -= {each.node for each in again}
+        self._post.send([each for each in letters if each not in again])
+
+    def answers(self) -> Iterator[tuple[Letter, Answer]]:
+        early, self._early = self._early, []
+        yield from early
+        yield from self._post.answers()
+
+
+def _space(answer: Parcel, config: RunConfig) -> Space | None:
+    try:
+        said = coordinator_pb2.JoinRequest.FromString(answer.message)
+    except DecodeError:
+        return None
+    space = space_of_node(said, config.model.model_name_or_path)
+    return space if bool(space.factors) != bool(space.weights) else None
+
+
+def _described(config: RunConfig, space: Space) -> dict[str, Plain]:
+    return {
+        "engine": "flower",
+        "method": config.method,
+        "space": "weights" if config.trains_weights else "adapter",
+        "model": config.model.model_name_or_path,
+        "trained_parameters": space.parameters,
+        "model_parameters": space.model_parameters,
+    }

@@ -1,0 +1,102 @@
+"""Runs on Flower's own simulation: the same adapter as in one process, and faults that cost one client."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from antiphon.core.config import RunConfig, validate
+from antiphon.core.errors import UserError
+from antiphon.core.events import ClientFailed, RoundFolded, UpdateRejected
+from antiphon.core.journal import Journal
+from antiphon.core.run_folder import RunFolder
+from antiphon.simulation.letters import Kind, Parcel
+from antiphon.simulation.place import Place
+from antiphon.simulation.run import load_split, simulate
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.network,
+    # Ray forgets the processes that it has ended, and leaves sockets to the collector.
+    pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """What Ray leaves behind is collected while its warnings are still ignored."""
+    yield
+    gc.collect()
+
+
+def on(engine: str, values: dict[str, Any], **changes: Any) -> RunConfig:
+    return validate(values | changes | {"engine": {"kind": engine, "threads": 1}})
+
+
+def adapter(folder: RunFolder) -> bytes:
+    return (folder.adapter(2) / "adapter_model.safetensors").read_bytes()
+
+
+def faulty(kind: Kind, parcel: Parcel, config: RunConfig, place: Place) -> Parcel:
+    """Train as ever, but for two of the four clients: one raises, one answers with garbage."""
+    from antiphon.simulation.node import answer
+
+    if kind == "train" and place.partition == 1:
+        raise ValueError("a made-up fault")
+    if kind == "train" and place.partition == 2:
+        return Parcel(b"\xff\xff", b"not safetensors")
+    return answer(kind, parcel, config, place)
+
+
+@pytest.mark.parametrize("method", ["lora", "seeds"])
+def test_flower_ends_with_the_simulations_adapter(method: str, tiny_values: dict[str, Any]) -> None:
+    """The same YAML gives the same bits on Ray's actors as in one process."""
+    ours, theirs = (on(each, tiny_values, method=method) for each in ("simulation", "flower"))
+
+    here = simulate(ours, load_split(ours))
+    there = simulate(theirs, load_split(theirs))
+
+    assert adapter(there) == adapter(here)
+    assert Path(there.report_md).exists()
+
+
+def test_a_faulty_client_app_costs_its_client_only(tiny_values: dict[str, Any]) -> None:
+    """An app that raises and a reply of garbage: the others are folded, the journal says why."""
+    from antiphon.simulation.flower_run import simulate_on_flower
+
+    config = on("flower", tiny_values, cohort={"quorum": 2})
+
+    folder = simulate_on_flower(config, load_split(config), handler=faulty)
+
+    with Journal.reading(folder.journal_file) as journal:
+        events = [entry.event for entry in journal.read()]
+    failed = [each for each in events if isinstance(each, ClientFailed)]
+    refused = [each for each in events if isinstance(each, UpdateRejected)]
+    assert [each.round for each in events if isinstance(each, RoundFolded)] == [1, 2]
+    assert [("a made-up fault" in each.reason, each.client) for each in failed] == [
+        (True, "meadow")
+    ] * 2
+    assert [("protobuf" in each.reason, each.client) for each in refused] == [(True, "quarry")] * 2
+
+
+def test_a_simulated_client_that_cannot_join_ends_the_run(tiny_values: dict[str, Any]) -> None:
+    """Every client of a simulation is the user's own: what is wrong is said at once."""
+    from antiphon.simulation.flower_run import simulate_on_flower
+
+    config = on("flower", tiny_values)
+    before = dict(os.environ)
+
+    with pytest.raises(UserError, match="a made-up fault"):
+        simulate_on_flower(config, load_split(config), handler=never_joins)
+
+    assert os.environ.get("PYTHONPATH") == before.get("PYTHONPATH")
+
+
+def never_joins(kind: Kind, parcel: Parcel, config: RunConfig, place: Place) -> Parcel:
+    raise ValueError("a made-up fault")

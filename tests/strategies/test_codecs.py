@@ -1,0 +1,331 @@
+"""Every installed codec: what it declares holds, and what it did not write it refuses."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from antiphon.core.errors import ConfigError, UpdateError
+from antiphon.core.registry import factory, members
+from antiphon.strategies.compression import frame, rice
+from antiphon.strategies.compression.bf16 import bf16, from_bf16, to_bf16
+from antiphon.strategies.compression.dense import float32
+from antiphon.strategies.compression.ecdq import ecdq
+from antiphon.strategies.compression.int8 import int8
+from antiphon.strategies.compression.topk import topk
+
+OURS = {"float32": float32, "bf16": bf16, "int8": int8, "topk": topk, "ecdq": ecdq}
+VARIANTS = {
+    "int8, block 7, float32": int8(block=7, scales="float32"),
+    "topk, half, float32": topk(fraction=0.5, values="float32"),
+    "ecdq, 0.1": ecdq(bits=0.1),
+    "ecdq, 8": ecdq(bits=8.0),
+}
+SEALED = {**{name: make() for name, make in OURS.items() if name != "float32"}, **VARIANTS}
+CODECS = {
+    "float32": float32(),
+    **SEALED,
+    **{name: factory("codec", name)() for name in members("codec")},
+}
+KINDS = {"bf16": b"b", "int8": b"8", "topk": b"k", "ecdq": b"q"}
+# ‖x − x̂‖² / ‖x‖² on Gaussians; a codec that is not listed must at least not double the error.
+MOST_ERROR = {
+    "float32": 0.0,
+    "bf16": 2.0**-16,
+    "int8": 1e-4,
+    "int8, block 7, float32": 5e-5,
+    "topk": 0.75,
+    "topk, half, float32": 0.1,
+    "ecdq": 0.45,
+    "ecdq, 8": 1e-4,
+}
+SHAPES = {"b.lora_A": (8, 300), "a.lora_B": (300, 8), "bias": (40,), "one": (1, 1)}
+
+every = pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS.keys())
+sealed = pytest.mark.parametrize("codec", SEALED.values(), ids=SEALED.keys())
+
+
+def update(seed=0, shapes=SHAPES):
+    """An update of Gaussians."""
+    rng = np.random.default_rng(seed)
+    return {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+def rng():
+    """A generator that always begins alike."""
+    return np.random.default_rng(5)
+
+
+@cache
+def encoded(codec):
+    """The usual update, encoded once."""
+    return codec.encode(update(), rng())
+
+
+def round_trip(codec, tensors):
+    """Encode and decode."""
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    return codec.decode(codec.encode(tensors, rng()), shapes)
+
+
+def refused_or_finite(codec, content, shapes):
+    """Decode; an answer must have the shapes and be finite, anything but UpdateError is a defect."""
+    try:
+        tensors = codec.decode(content, shapes)
+    except UpdateError:
+        return
+    assert {name: tensor.shape for name, tensor in tensors.items()} == dict(shapes)
+    assert all(np.isfinite(tensor).all() for tensor in tensors.values())
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_error_is_within_the_codecs_bound(name):
+    """‖x − x̂‖² / ‖x‖² on Gaussians is at most what the codec promises."""
+    sent = update()
+
+    got = round_trip(CODECS[name], sent)
+
+    lost = sum(float(np.sum((got[each] - sent[each]) ** 2)) for each in sent)
+    assert lost <= MOST_ERROR.get(name, 1.0) * sum(float(np.sum(t**2)) for t in sent.values())
+
+
+@every
+def test_shapes_and_dtype_are_restored(codec):
+    """Matrices and vectors come back as they were."""
+    got = round_trip(codec, update())
+
+    assert {name: tensor.shape for name, tensor in got.items()} == SHAPES
+    assert {tensor.dtype for tensor in got.values()} == {np.dtype(np.float32)}
+
+
+@sealed
+def test_scalars_and_empty_tensors_are_tensors_too(codec):
+    """A shape of no dimensions, and one with a side of 0, come back as they were."""
+    shapes = {"scalar": (), "none": (0, 8), "w": (3, 3)}
+
+    got = round_trip(codec, update(0, shapes))
+
+    assert {name: tensor.shape for name, tensor in got.items()} == shapes
+
+
+@every
+def test_encoding_is_deterministic_given_rng(codec):
+    """The same tensors and an equal generator give the same bytes."""
+    assert codec.encode(update(), rng()) == codec.encode(update(), rng())
+
+
+@every
+def test_order_of_the_mapping_does_not_matter(codec):
+    """Tensors are visited in sorted order, whatever the mapping's."""
+    tensors = update()
+    turned = dict(reversed(tensors.items()))
+
+    assert codec.encode(turned, rng()) == codec.encode(tensors, rng())
+
+
+@every
+def test_decoding_ignores_the_order_of_the_manifest(codec):
+    """A manifest in another order gives the same tensors."""
+    content = codec.encode(update(), rng())
+
+    straight, turned = (
+        codec.decode(content, SHAPES),
+        codec.decode(content, dict(reversed(SHAPES.items()))),
+    )
+
+    assert all((straight[name] == turned[name]).all() for name in SHAPES)
+
+
+@every
+@pytest.mark.parametrize("shapes", [{}, {"empty": (0,)}, {"one": (1,)}, SHAPES])
+def test_zeros_are_sent_exactly(codec, shapes):
+    """A delta of zeros, of one parameter and of none too, comes back as zeros."""
+    zeros = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+
+    got = round_trip(codec, zeros)
+
+    assert all((got[name] == 0).all() for name in zeros)
+    assert set(got) == set(zeros)
+
+
+@every
+def test_one_parameter_survives(codec):
+    """An update of a single number comes back within 1 %."""
+    got = round_trip(codec, {"w": np.array([-3.7], np.float32)})
+
+    np.testing.assert_allclose(got["w"], [-3.7], rtol=0.01)
+
+
+@sealed
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.full(500, 0.25),
+        np.array([3.4028235e38, -3.4028235e38, 1.0]),
+        np.array([1e-45, -1e-42, 1e-39] * 50),
+        np.concatenate([np.random.default_rng(0).normal(size=500), [1e30]]),
+    ],
+    ids=["equal", "largest", "denormal", "outlier"],
+)
+def test_odd_values_come_back_finite_and_no_larger(codec, values):
+    """Equal, huge, denormal and outlying parameters: finite, of the right sign, hardly too large."""
+    sent = values.astype(np.float32)
+
+    got = round_trip(codec, {"w": sent})["w"].astype(np.float64)
+
+    wanted = sent.astype(np.float64)
+    assert np.isfinite(got).all()
+    assert (got * wanted >= 0).all()
+    assert (np.abs(got) <= np.abs(wanted) + np.abs(wanted).max() / 20 + 1e-39).all()
+
+
+@sealed
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite_are_not_packed(codec, value):
+    """NaN and Inf raise UpdateError on encoding, naming the tensor."""
+    with pytest.raises(UpdateError, match="w2"):
+        codec.encode({"w1": np.zeros(3, np.float32), "w2": np.array([value], np.float32)}, rng())
+
+
+@every
+@pytest.mark.parametrize("n", [1, 10, 1000, 30_000])
+def test_bits_is_an_honest_upper_estimate(codec, n):
+    """A message is never longer than `bits` says, header included."""
+    content = codec.encode(update(n, {"w": (n,)}), rng())
+
+    assert 8 * len(content) <= codec.bits(n) * n
+
+
+@pytest.mark.parametrize("name", ["float32", "int8", "int8, block 7, float32"])
+def test_unbiased_codecs_are_right_on_average(name):
+    """The mean over 4,000 draws is the update, within six standard errors of a step drawn at random."""
+    codec, sent = CODECS[name], update(3, {"w": (300,)})
+    generator, draws = np.random.default_rng(0), 4000
+
+    got = np.stack(
+        [codec.decode(codec.encode(sent, generator), {"w": (300,)})["w"] for _ in range(draws)]
+    ).astype(np.float64)
+
+    error = np.abs(got.mean(axis=0) - sent["w"])
+    assert not codec.biased
+    assert (error <= 3 * np.abs(sent["w"]).max() / 127 / draws**0.5).all()
+
+
+def test_deterministic_rounding_declares_its_bias():
+    """Rounding, thresholds and dead zones are biased; exact and random rounding are not."""
+    biased = {name for name, make in OURS.items() if make().biased}
+
+    assert biased == {"bf16", "topk", "ecdq"}
+
+
+def test_only_exact_values_can_be_summed_under_a_mask():
+    """The steps of int8 and ecdq are the sender's own, and top-k keeps places of its own."""
+    assert {name for name, make in OURS.items() if make().summable} == {"float32"}
+
+
+def test_bf16_rounds_to_nearest_even():
+    """Ties go to the even neighbour, as in the IEEE rule."""
+    ties = np.array([1 + 2**-8, 1 + 3 * 2**-8, -1 - 2**-8, 3.4e38], np.float32)
+
+    got = from_bf16(to_bf16(ties))
+
+    np.testing.assert_array_equal(got[:3], [1, 1 + 2**-6, -1])
+    assert np.isfinite(got[3])
+
+
+def test_topk_keeps_the_largest_of_the_whole_update():
+    """One threshold for all tensors: what is kept is exactly the largest 5 %."""
+    sent = {"a": np.arange(1, 51, dtype=np.float32), "b": -np.arange(51, 101, dtype=np.float32)}
+
+    got = round_trip(topk(fraction=0.05, values="float32"), sent)
+
+    assert not got["a"].any()
+    np.testing.assert_array_equal(got["b"][-5:], sent["b"][-5:])
+    assert np.count_nonzero(got["b"]) == 5
+
+
+def test_rice_gaps_are_close_to_the_entropy():
+    """Positions of 5 % at random take at most 2 % more than n·h(0.05) bits."""
+    n = 200_000
+    positions = np.sort(np.random.default_rng(0).choice(n, n // 20, replace=False))
+
+    packed = rice.pack(positions, n)
+
+    np.testing.assert_array_equal(rice.unpack(memoryview(packed), n // 20, n), positions)
+    assert 8 * len(packed) <= 1.02 * n * 0.2864
+
+
+@sealed
+@given(data=st.data())
+@settings(max_examples=25)
+def test_any_changed_byte_is_refused(codec, data):
+    """The checksum catches every flipped byte and every truncation."""
+    content = bytearray(encoded(codec))
+    at = data.draw(st.integers(0, len(content) - 1))
+    content[at] ^= data.draw(st.integers(1, 255))
+
+    with pytest.raises(UpdateError):
+        codec.decode(bytes(content), SHAPES)
+    with pytest.raises(UpdateError):
+        codec.decode(bytes(content[:at]), SHAPES)
+
+
+@sealed
+def test_another_manifest_is_refused(codec):
+    """A message is bound to its names and shapes, even where the number of parameters fits."""
+    content = codec.encode({"w": np.ones((4, 6), np.float32)}, rng())
+
+    with pytest.raises(UpdateError, match="other tensors"):
+        codec.decode(content, {"w": (6, 4)})
+    with pytest.raises(UpdateError, match="other tensors"):
+        codec.decode(content, {"v": (4, 6)})
+
+
+@every
+@given(content=st.binary(max_size=200))
+@settings(max_examples=25)
+def test_random_bytes_are_refused(codec, content):
+    """Bytes that no codec wrote raise UpdateError and nothing else."""
+    with pytest.raises(UpdateError):
+        codec.decode(content, SHAPES)
+
+
+@pytest.mark.parametrize("name", KINDS)
+@given(data=st.data())
+@settings(max_examples=60)
+def test_lies_under_a_right_checksum_are_harmless(name, data):
+    """A sender who seals a changed body gets UpdateError, or finite tensors of the round's shapes."""
+    codec = SEALED[name]
+    body = bytearray(encoded(codec)[frame.HEADER_BYTES :])
+    for _ in range(data.draw(st.integers(1, 3))):
+        body[data.draw(st.integers(0, min(len(body) - 1, 120)))] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.integers(0, 4))
+
+    refused_or_finite(
+        codec, frame.seal(KINDS[name], SHAPES, bytes(body[: len(body) - cut])), SHAPES
+    )
+
+
+@pytest.mark.parametrize("name", KINDS)
+@given(body=st.binary(max_size=300))
+@settings(max_examples=60)
+def test_random_bodies_under_a_right_checksum_are_harmless(name, body):
+    """Sealed noise raises UpdateError, or decodes to finite tensors of the round's shapes."""
+    refused_or_finite(SEALED[name], frame.seal(KINDS[name], SHAPES, body), SHAPES)
+
+
+def test_another_codecs_message_is_refused_by_name():
+    """The envelope says which codec it is."""
+    with pytest.raises(UpdateError, match="codec b'b'"):
+        ecdq().decode(bf16().encode(update(), rng()), SHAPES)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: int8(block=0), lambda: topk(fraction=0.0), lambda: ecdq(bits=9.0)]
+)
+def test_arguments_out_of_range_are_config_errors(make):
+    """A wrong argument is said when the config is read."""
+    with pytest.raises(ConfigError, match="expected"):
+        make()

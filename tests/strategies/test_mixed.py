@@ -1,0 +1,89 @@
+"""Rounds in which some clients send deltas and others scalars."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from antiphon.core.coefficients import SeedCoefficients
+from antiphon.core.errors import UpdateError
+from antiphon.core.tensors import to_bytes
+from antiphon.core.types import Assignment, LoraUpdate, Scalars, Update
+from antiphon.strategies.aggregation.product import product
+from antiphon.strategies.lora import lora
+from antiphon.strategies.mixed import mixed
+from antiphon.strategies.seed_space import Directions, moved
+from antiphon.strategies.server_opt.optimizers import sgd
+
+A, B = "m.lora_A.weight", "m.lora_B.weight"
+ALONG = Directions("lowrank", 1, 11)
+RATE = 0.01
+LORA = lora(aggregation=product(), optimizer=sgd(), lora_alpha=8, r=4, max_norm=1e3)
+MIXED = mixed(LORA, r=4, num_seeds=32, max_scalar=100.0, along=ALONG)
+
+
+def tensors(seed, size=1.0):
+    """Random factors of one module."""
+    rng = np.random.default_rng(seed)
+    shapes = {A: (4, 16), B: (24, 4)}
+    return {k: (size * rng.normal(size=s)).astype(np.float32) for k, s in shapes.items()}
+
+
+def steps(index=(3, 5, 3), value=(1.0, -2.0, 0.5)):
+    """Three steps along two directions."""
+    return Scalars(np.array(index, np.uint32), np.array(value, np.float32))
+
+
+def assigned(method):
+    """What a client was asked to do."""
+    return Assignment(1, "north", method, 3, 0, 9, RATE, 4, 0)
+
+
+def test_scalars_count_as_the_delta_they_stand_for():
+    """A round of one delta and one set of scalars folds as if both had sent deltas."""
+    state = MIXED.init(tensors(0))
+    delta = Update("north", 1, 30, 3, LoraUpdate(tensors(1, 0.1)))
+    scalars = Update("south", 1, 10, 3, steps())
+    start = LORA.download(state, 4)
+    sums = SeedCoefficients(
+        32, np.array([3, 5], np.uint32), np.array([-1.5 * RATE, 2.0 * RATE], np.float32)
+    )
+    rebuilt = {k: v - start[k] for k, v in moved(start, sums, ALONG).items()}
+
+    got = MIXED.fold(state, [scalars, delta], RATE).state
+    expected = LORA.fold(state, [delta, replace(scalars, payload=LoraUpdate(rebuilt))], RATE).state
+
+    for name in got:
+        np.testing.assert_allclose(got[name], expected[name], rtol=1e-4, atol=1e-6)
+
+
+def test_the_order_of_the_updates_changes_no_bit():
+    """Whoever is first."""
+    state = MIXED.init(tensors(0))
+    updates = [
+        Update("north", 1, 30, 3, LoraUpdate(tensors(1, 0.1))),
+        Update("south", 1, 10, 3, steps()),
+    ]
+
+    one, other = (MIXED.fold(state, each, RATE).state for each in (updates, updates[::-1]))
+
+    assert to_bytes(one) == to_bytes(other)
+
+
+@pytest.mark.parametrize(
+    ("payload", "method", "reason"),
+    [
+        (steps(), "lora", "asked for lora"),
+        (LoraUpdate(tensors(1)), "seeds", "asked for seeds"),
+        (steps(index=(99, 5, 3)), "seeds", "K is 32"),
+        (steps(value=(np.nan, 1.0, 1.0)), "seeds", "not finite"),
+        (steps(value=(1e9, 1.0, 1.0)), "seeds", "max_scalar"),
+        (steps(index=(1, 2, 3, 4), value=(1, 1, 1, 1)), "seeds", "3 steps"),
+    ],
+)
+def test_what_was_not_asked_for_is_refused(payload, method, reason):
+    """Each half is checked as strictly as in a run of its own."""
+    state = MIXED.init(tensors(0))
+
+    with pytest.raises(UpdateError, match=reason):
+        MIXED.check(state, Update("north", 1, 10, 3, payload), assigned(method))
