@@ -29,7 +29,12 @@ demo: setup  ## fine-tune SmolLM2-135M across four clients (about six minutes on
 system-tools:
 	@command -v systemd-analyze >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq systemd; } || { echo "systemd-analyze is missing: apt-get install systemd"; exit 2; }
 
-test: setup system-tools  ## run every check and every test, those on the real model included
+# One test looks at the dashboard with a real browser.
+.PHONY: browser
+browser:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; } || { echo "Chromium is missing: apt-get install chromium"; exit 2; }
+
+test: setup system-tools browser  ## run every check and every test, those on the real model included
 	$(MAKE) --no-print-directory lint
 	$(BIN)/pytest
 

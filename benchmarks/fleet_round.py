@@ -33,7 +33,7 @@ from antiphon.simulation.fleets import generate
 from antiphon.simulation.run import load_split, simulate
 
 ROOT = Path(__file__).parent.parent
-DEADLINE_S, PHONES, SEED, DRAWN_ROUND, STEPS = 50.0, 12, 11, 2, 10
+DEADLINE_S, PHONES, SEED, DRAWN_ROUND, STEPS = 50.0, 12, 1, 2, 10
 COLOURS = {
     "download": "#56b4e9",
     "training": "#009e73",

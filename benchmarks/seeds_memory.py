@@ -37,7 +37,7 @@ import numpy as np
 from antiphon.client.adapter import linear_modules
 from antiphon.client.methods.seeds import SeedsTraining
 from antiphon.client.zeroth_order.training import SeedTraining, train
-from antiphon.core.config import SeedsConfig
+from antiphon.core.run_sections import SeedsConfig
 from antiphon.core.coefficients import SeedCoefficients
 seeds = SeedsConfig(directions={directions})
 method = SeedsTraining(model, linear_modules(model.network), seeds, key=5)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from antiphon.client.sender import Sender
-from antiphon.core.config import CompressionConfig
 from antiphon.core.errors import UpdateError
+from antiphon.core.run_sections import CompressionConfig
 from antiphon.core.types import Assignment, CodecChoice, LoraUpdate, Update
 from antiphon.core.wire import pack_update
 from antiphon.strategies.compression.topk import topk

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import yaml
 from tests.fuzz.target import Target, joined, parted, scratch, written
 
-from antiphon.core import config, events
+from antiphon.core import config, events, registry
 from antiphon.core.blob import Blob
 from antiphon.core.coefficients import SeedCoefficients
 from antiphon.core.errors import ConfigError, RunFolderError, UpdateError
@@ -19,8 +19,9 @@ from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder, read_state
 from antiphon.core.section import read_yaml
 from antiphon.core.tensors import LazyTensors, check_against, to_bytes
-from antiphon.core.types import Assignment, LoraUpdate, Params, Scalars, Update
+from antiphon.core.types import Assignment, CodecChoice, LoraUpdate, Params, Scalars, Update
 from antiphon.core.wire import (
+    CodedModel,
     pack_assignment,
     pack_model,
     pack_update,
@@ -30,6 +31,8 @@ from antiphon.core.wire import (
     unpack_update,
     update_blob,
 )
+from antiphon.strategies.compression import frame
+from antiphon.strategies.compression.codec import Codec
 from antiphon.strategies.seeds import seeds
 from antiphon.strategies.server_opt.optimizers import sgd
 
@@ -38,6 +41,7 @@ FACTORS: Params = {
     "m.lora_A.weight": np.full((2, 3), 0.5, np.float32),
     "m.lora_B.weight": np.zeros((4, 2), np.float32),
 }
+LARGE: Params = {"m": np.random.default_rng(1).normal(size=(40, 60)).astype(np.float32)}
 SCALARS = Scalars(np.array([3, 0, 15], np.uint32), np.array([0.5, -1, 2], np.float32))
 TASK = Assignment(3, "north", "lora", 6, 12, 60, 1e-3, 2, 7, 100)
 DRAWN = SeedCoefficients(
@@ -155,8 +159,39 @@ def _model(encoding: str, content: bytes) -> object:
     return unpack_model(written(f"model.{encoding}", content), encoding)
 
 
-def _model_seeds(*models: Params | SeedCoefficients) -> list[bytes]:
+def _model_seeds(*models: Params | SeedCoefficients | CodedModel) -> list[bytes]:
     return [pack_model(each)[0] for each in models]
+
+
+def _coded_model(kind: str) -> CodedModel:
+    codec: Codec = registry.build("codec", kind, {})
+    shapes = {name: value.shape for name, value in FACTORS.items()}
+    content = codec.encode(FACTORS, np.random.default_rng(1))
+    return CodedModel(CodecChoice(kind), shapes, content)
+
+
+def _code(kind: str, content: bytes) -> None:
+    """Decode a body in an envelope whose checksum is right: a sender can compute it too."""
+    codec: Codec = registry.build("codec", kind, {})
+    shapes = {name: value.shape for name, value in LARGE.items()}
+    if mark := _mark_of(kind):
+        content = frame.seal(mark, shapes, content)
+    check_against(LARGE, codec.decode(content, shapes))
+
+
+def _code_seeds(kind: str) -> list[bytes]:
+    codec: Codec = registry.build("codec", kind, {})
+    none = {name: np.zeros_like(value) for name, value in LARGE.items()}
+    sent = [codec.encode(each, np.random.default_rng(2)) for each in (LARGE, none)]
+    return [each[frame.HEADER_BYTES :] if _mark_of(kind) else each for each in sent]
+
+
+@cache
+def _mark_of(kind: str) -> bytes:
+    """Return the byte by which a codec marks its envelope, nothing where it has none."""
+    codec: Codec = registry.build("codec", kind, {})
+    sample = codec.encode(LARGE, np.random.default_rng(2))
+    return sample[2:3] if sample.startswith(b"AC") else b""
 
 
 def _event(content: bytes) -> None:
@@ -231,6 +266,13 @@ def _targets() -> Iterable[tuple[str, Target]]:
     )
     of_seeds = partial(_model_seeds, DRAWN)
     yield "model, coefficients", Target(partial(_model, "coefficients"), of_seeds, update_error)
+    of_codes = partial(_model_seeds, *(_coded_model(kind) for kind in registry.members("codec")))
+    yield "model, packed", Target(partial(_model, "packed"), of_codes, update_error)
+    for kind in registry.members("codec"):
+        yield (
+            f"codec, {kind}",
+            Target(partial(_code, kind), partial(_code_seeds, kind), update_error),
+        )
     yield "event", Target(_event, _event_seeds, (RunFolderError,), JSON_WORDS)
     yield "journal", Target(_journal, _journal_seeds, (RunFolderError,), JSON_WORDS)
     read_config = partial(_run_folder, _config_of)

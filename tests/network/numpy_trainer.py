@@ -32,8 +32,8 @@ from antiphon.client.trainer_protocol import (
 from antiphon.client.worker_process import Answers, OnStep, Requests, claim_streams, serve
 from antiphon.core import golden
 from antiphon.core.coefficients import SeedCoefficients
-from antiphon.core.config import CompressionConfig
 from antiphon.core.files import write_bytes
+from antiphon.core.run_sections import CompressionConfig
 from antiphon.core.types import Assignment, LoraUpdate, Params, Payload, Scalars, Update
 from antiphon.core.wire import unpack_assignment, unpack_model
 from antiphon.v1 import coordinator_pb2, update_pb2

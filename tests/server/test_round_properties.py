@@ -75,6 +75,8 @@ class Run(RuleBasedStateMachine):
         called_off = {(a.client, a.round) for a in actions if isinstance(a, CancelAssignment)}
         assert {each for each in gone if each[0] != getattr(event, "client", "")} <= called_off
         assert not called_off & at_work(self.state)
+        for reply in (a for a in actions if isinstance(a, Reply) and a.verdict == "accepted"):
+            assert slots(before)[reply.client].base == reply.round
         assert new <= {(a.client, a.round) for a in actions if isinstance(a, Assign)}
         return actions
 

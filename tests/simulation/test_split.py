@@ -5,8 +5,8 @@ from rich.console import Console
 
 from antiphon.client.data.examples import Example
 from antiphon.client.data.rows import Rows
-from antiphon.core.config import DataConfig
 from antiphon.core.errors import DataError
+from antiphon.core.run_sections import DataConfig
 from antiphon.simulation.partition import by_field, iid
 from antiphon.simulation.split import draw_split, prepare, split_table
 

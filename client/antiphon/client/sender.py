@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from antiphon.core import registry
-from antiphon.core.config import CompressionConfig
 from antiphon.core.errors import ConfigError, UpdateError
+from antiphon.core.run_sections import CompressionConfig
 from antiphon.core.tensors import from_bytes, write_tensors
 from antiphon.core.types import DENSE, Assignment, Params, Update
 from antiphon.core.wire import Packed, as_safetensors, pack_update

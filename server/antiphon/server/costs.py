@@ -29,8 +29,10 @@ class _Bounds:
     """The bounds of one run; those of a codec are computed once."""
 
     def __init__(self, config: RunConfig, space: Space) -> None:
-        self._config, self._space = config, space
+        self._config = config
         self._bits: dict[tuple[object, ...], float] = {}
+        self._names = sum(len(name.encode()) + _TENSOR_BYTES for name in space.factors)
+        self._parameters = space.parameters
 
     def down(self, client: str) -> int:
         """Return the bound of one client's assignment and model."""
@@ -59,10 +61,8 @@ class _Bounds:
         return self._config.lora.client_ranks.get(client, self._config.lora.r)
 
     def _tensors(self, choice: CodecChoice, rank: int) -> int:
-        factors = self._space.factors
-        parameters = self._space.parameters * rank // self._config.lora.r
-        names = sum(len(name.encode()) + _TENSOR_BYTES for name in factors)
-        return names + math.ceil(_SLACK * self._bits_of(choice, parameters) * parameters / 8)
+        parameters = self._parameters * rank // self._config.lora.r
+        return self._names + math.ceil(_SLACK * self._bits_of(choice, parameters) * parameters / 8)
 
     def _bits_of(self, choice: CodecChoice, parameters: int) -> float:
         key = (choice.kind, *choice.arguments.items(), parameters)

@@ -89,6 +89,7 @@ class _Cohort:
         known = sorted({*telemetry.clients, *clients, *busy})
         simulated = telemetry.run.simulated
         self._costs = costs_of(config, space, number, known, simulated=simulated)
+        self._chosen: dict[int, tuple[str, ...]] = {}
 
     @property
     def uses(self) -> tuple[str, ...]:
@@ -134,6 +135,12 @@ class _Cohort:
         return (asynchronous and asynchronous.buffer) or math.ceil(self._wanted / 2)
 
     def _choose(self, size: int) -> tuple[str, ...]:
+        """Return the scheduler's choice, asked for once: a policy looks at many codecs for a size."""
+        if size not in self._chosen:
+            self._chosen[size] = self._choose_afresh(size)
+        return self._chosen[size]
+
+    def _choose_afresh(self, size: int) -> tuple[str, ...]:
         asked = math.ceil(size * self._config.cohort.over_selection)
         rng = np.random.Generator(np.random.Philox(key=[self._config.seed, self._number]))
         run = replace(self._telemetry.run, round=self._number)

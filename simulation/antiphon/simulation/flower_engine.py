@@ -39,6 +39,7 @@ _TYPES: Final[Mapping[Kind, str]] = {
 _PULLED_AT_ONCE = 8  # replies held in memory at a time
 _PULL_ATTEMPTS = 3
 _START_S = 120.0
+_STOP_S = 60.0
 
 Handler = Callable[[Kind, Parcel, RunConfig, Place], Parcel]
 """What a node does with a letter: node.answer, but for tests."""
@@ -170,11 +171,13 @@ def on_ray(app: ClientApp, nodes: int, *, cpus: int, gpus: float) -> Iterator[Fl
         try:
             yield FlowerPost(_first(grids, simulation), simulation.check)
         except BaseException:
+            over.set()
+            logging.getLogger("flwr").setLevel(logging.CRITICAL)
             ray.shutdown()  # breaks off what the actors are at
             raise
         finally:
             over.set()
-            simulation.join()
+            simulation.join(_STOP_S)
 
 
 class _Simulation(threading.Thread):

@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from antiphon.simulation.flower_engine import Handler
 
 _POLL_S = 0.02
-_SILENT: Final = {
+_ENVIRONMENT: Final = {
     "FLWR_TELEMETRY_ENABLED": "0",
     "FLWR_DISABLE_UPDATE_CHECK": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # else an interrupted simulation starts a second Ray as it ends
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray warns of a change to come unless it is set
 }
 
@@ -57,7 +58,7 @@ def simulate_on_flower(
     handler: what a node does with a letter, instead of node.answer.
     """
     check_installed()
-    for name, value in _SILENT.items():  # read when flwr and ray are imported
+    for name, value in _ENVIRONMENT.items():  # read when flwr and ray are imported
         os.environ.setdefault(name, value)
     from antiphon.simulation.flower_engine import client_app, on_ray
 

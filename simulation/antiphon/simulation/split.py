@@ -16,9 +16,9 @@ from rich.table import Table
 from antiphon.client.data.clients import ClientExamples, hold_out
 from antiphon.client.data.examples import Example
 from antiphon.client.data.rows import Rows
-from antiphon.core.config import DataConfig
 from antiphon.core.errors import DataError
 from antiphon.core.files import written_whole
+from antiphon.core.run_sections import DataConfig
 from antiphon.simulation.partition import Partition, Shares
 
 _MOST_NAMED = 100

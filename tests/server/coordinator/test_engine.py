@@ -300,7 +300,7 @@ def test_an_update_of_a_closed_round_is_late_and_costs_nothing(new_federation):
             old = message_of(engine, "south")
             federation.folder.upload_file("south", update_blob(old).sha256).unlink()
             clock.advance_to(100.0)
-            await until(lambda: engine.round == 2 and engine.desk.all_of(Training))
+            await until(lambda: "south" in federation.machine.cohort and engine.round == 2)
             reply = await engine.update("south", old)
             return reply.verdict, federation.machine.cohort["south"].status
 

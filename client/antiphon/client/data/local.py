@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from antiphon.client.data.clients import ClientExamples, hold_out
 from antiphon.client.data.rows import load_rows
 from antiphon.core import registry
-from antiphon.core.config import DataConfig
+from antiphon.core.run_sections import DataConfig
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from antiphon.client.language_model import LanguageModel
 from antiphon.client.methods.batches import local_batches
 from antiphon.client.methods.method import Download, OnStep
 from antiphon.core.coefficients import SeedCoefficients
-from antiphon.core.config import TrainingConfig
 from antiphon.core.errors import UpdateError
+from antiphon.core.run_sections import TrainingConfig
 from antiphon.core.types import Assignment, LoraUpdate, Params, Update
 from antiphon.strategies.learning_rate import rate
 

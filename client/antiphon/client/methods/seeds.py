@@ -20,8 +20,8 @@ from antiphon.client.zeroth_order.probe import Probe
 from antiphon.client.zeroth_order.rebuild import WeightsFile, add_directions
 from antiphon.client.zeroth_order.training import SeedTraining, train
 from antiphon.core.coefficients import SeedCoefficients
-from antiphon.core.config import SeedsConfig
 from antiphon.core.errors import UpdateError
+from antiphon.core.run_sections import SeedsConfig
 from antiphon.core.types import Assignment, Update
 
 

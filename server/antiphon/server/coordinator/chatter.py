@@ -51,8 +51,7 @@ class Chatter(grpc.aio.ServerInterceptor):
         return self._counted[method]
 
     def _around(self, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
-        behaviour = handler.unary_unary
-        assert behaviour is not None
+        behaviour: Any = handler.unary_unary
 
         async def counted(request: Any, context: Context) -> Any:
             client = calling_client()

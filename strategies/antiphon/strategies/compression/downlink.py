@@ -13,7 +13,7 @@ from functools import partial
 
 import numpy as np
 
-from antiphon.core.types import Params, State, Update
+from antiphon.core.types import AnyArray, Params, State, Update
 from antiphon.strategies.compression.codec import Codec
 from antiphon.strategies.compression.error_feedback import corrected, residual
 from antiphon.strategies.method import Folded, ServerMethod
@@ -68,10 +68,10 @@ def _repacked(settings: _Downlink, state: State, before: State, count: int) -> S
     content = settings.codec.encode(wanted, rng)
     said = settings.codec.decode(content, {name: value.shape for name, value in params.items()})
     kept = {name: value for name, value in state.items() if not name.startswith("downlink/")}
-    packed = {
+    packed: dict[str, AnyArray] = {
         _CODE: np.frombuffer(content, np.uint8),
         _COUNT: np.array([count], np.int64),
     }
     if settings.feedback:
         packed |= prefixed(_RESIDUAL, dict(residual(wanted, said)))
-    return kept | prefixed("params", said) | packed
+    return {**kept, **prefixed("params", said), **packed}

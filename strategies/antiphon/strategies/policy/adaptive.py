@@ -13,8 +13,8 @@ left, it is run at the cost of later rounds; where it does not fit that either, 
 B always, if nobody sends more than its codec's bound.
 
 The time budget S works alike, with measured times. A round's share of the time bounds the transfers
-(half of it) by the rate, and nine tenths of it the members' steps. The deadline never reaches past S less the
-longest fold and evaluation so far; a round whose fastest quorum needs longer than that is not begun.
+(half of it) by the rate, and nine tenths of it the members' steps. The deadline never reaches past S less
+the longest fold and evaluation so far; a round whose fastest quorum needs longer than that is not begun.
 """
 
 from __future__ import annotations
@@ -150,12 +150,13 @@ def _left(budget: _Budget, telemetry: Telemetry, draft: Draft) -> _Left:
 
 def _chosen(budget: _Budget, telemetry: Telemetry, draft: Draft, left: _Left) -> _Round | Stop:
     """Return the largest cohort whose bound fits, at the highest rate whose transfers take no too long."""
+    codecs = _codecs(budget, draft)
     for size in _sizes(draft):
-        rounds = [_round(telemetry, draft, size, codec) for codec in _codecs(budget, draft)]
-        affordable = [each for each in rounds if _is_affordable(each, left)]
-        if affordable:
-            return next((each for each in affordable if _is_quick(each, left)), affordable[-1])
-    smallest = rounds[-1]
+        smallest = _round(telemetry, draft, size, codecs[-1])
+        if _is_affordable(smallest, left):
+            rounds = (_round(telemetry, draft, size, codec) for codec in codecs)
+            fitting = (each for each in rounds if _is_affordable(each, left))
+            return next((each for each in fitting if _is_quick(each, left)), smallest)
     if left.bytes is None or smallest.bytes <= left.bytes:
         return smallest
     return Stop(

@@ -1,0 +1,258 @@
+"""The sections of a run's YAML: what each part of a run can be told.
+
+Field names follow PEFT and Hugging Face where they exist; every field says its unit. config.py puts them
+together and says what does not fit together.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from antiphon.core.section import Choice, Section
+from antiphon.core.types import DENSE
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class ModelConfig(Section):
+    """The frozen base model."""
+
+    model_name_or_path: str = Field(
+        description="Hub id, local folder, GGUF file, or a name that `antiphon fetch` knows."
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="Of the frozen base. auto: bfloat16 where the hardware gains by it."
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where to compute.")
+    max_length: PositiveInt = Field(
+        512, description="Longest example, tokens; longer ones are cut."
+    )
+
+
+class DataConfig(Section):
+    """What each client holds, and how a row becomes text."""
+
+    dataset: str = Field(
+        description="A name that `antiphon fetch` knows, a JSONL file, or a folder of them."
+    )
+    format: Choice = Field(description="How a row becomes a prompt and a completion.")
+    partition: Choice = Field(
+        Choice(kind="iid"), description="How a simulation splits the rows over its clients."
+    )
+    filter: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Keep rows whose field has this value, lies in [low, high] for two numbers, or is "
+        "one of a list.",
+    )
+    clients: PositiveInt | None = Field(
+        None, description="Number of clients; none: as many as the partition finds."
+    )
+    max_train_examples: PositiveInt | None = Field(
+        None, description="Training examples kept per client; none: all."
+    )
+    eval_examples: PositiveInt = Field(
+        100, description="Held-out examples per client, never trained on."
+    )
+    on_bad_rows: Literal["fail", "skip"] = Field(
+        "fail", description="A broken row ends the run, or is skipped and counted in the report."
+    )
+
+
+class LoraConfig(Section):
+    """The shape of the adapter, as in PEFT."""
+
+    r: PositiveInt = Field(8, description="Rank.")
+    lora_alpha: PositiveFloat = Field(16, description="Scale: the product counts alpha / r times.")
+    lora_dropout: Fraction = Field(0.0, description="Dropout before A, in training only.")
+    target_modules: list[str] | str = Field(
+        default_factory=lambda: ["q_proj", "v_proj"],
+        description="Endings of module names, or `all-linear`.",
+    )
+    client_ranks: dict[str, PositiveInt] = Field(
+        default_factory=dict, description="Rank of single clients, where it differs from r."
+    )
+
+
+class TrainingConfig(Section):
+    """First-order local training (method lora); names as in Hugging Face's TrainingArguments."""
+
+    per_device_train_batch_size: PositiveInt = Field(
+        16, description="Examples in one forward pass."
+    )
+    gradient_accumulation_steps: PositiveInt = Field(1, description="Passes per optimizer step.")
+    max_steps: PositiveInt = Field(6, description="Optimizer steps per client and round.")
+    learning_rate: PositiveFloat = Field(1e-3, description="Peak rate of AdamW.")
+    lr_scheduler_type: Literal["constant", "linear", "cosine"] = Field(
+        "constant", description="Over the steps of the whole run, after the warm-up."
+    )
+    warmup_steps: NonNegativeInt = Field(
+        0, description="Steps of linear warm-up, over the whole run."
+    )
+    weight_decay: NonNegativeFloat = Field(0.0, description="AdamW's decoupled decay.")
+    adam_beta1: Fraction = Field(0.9, description="AdamW.")
+    adam_beta2: Fraction = Field(0.999, description="AdamW.")
+    adam_epsilon: PositiveFloat = Field(1e-8, description="AdamW.")
+    max_grad_norm: NonNegativeFloat = Field(1.0, description="Clip of the gradient norm; 0: none.")
+    max_update_norm: PositiveFloat = Field(
+        1000.0, description="An update whose L2 norm is above it is refused; rounds move far less."
+    )
+
+
+class DirectionConfig(Section):
+    """The random directions of zeroth-order steps."""
+
+    kind: Literal["lowrank", "rademacher", "gaussian"] = Field(
+        "lowrank", description="lowrank: z = u vᵀ / √r of signs; the others are dense."
+    )
+    rank: PositiveInt = Field(1, description="r of a low-rank direction; dense ones ignore it.")
+
+
+class SeedsConfig(Section):
+    """Zeroth-order local training (method seeds): FedKSeed, and FedKSeed-Pro with sampling: pro."""
+
+    space: Literal["weights", "adapter"] = Field(
+        "weights", description="What the seeds move: the linear weights, or the LoRA factors."
+    )
+    target_modules: list[str] | str = Field(
+        "all-linear", description="space weights: which modules' weights move."
+    )
+    directions: DirectionConfig = Field(default_factory=DirectionConfig, description="See above.")
+    num_seeds: PositiveInt = Field(4096, description="K, candidate seeds of the run.")
+    sampling: Literal["uniform", "pro"] = Field(
+        "uniform", description="pro: seeds whose scalars were large are drawn more often."
+    )
+    per_device_train_batch_size: PositiveInt = Field(16, description="Examples in one step.")
+    max_steps: PositiveInt = Field(20, description="Zeroth-order steps per client and round.")
+    learning_rate: PositiveFloat = Field(
+        5e-5, description="Of every step; constant within a round."
+    )
+    lr_scheduler_type: Literal["constant", "linear", "cosine"] = Field(
+        "constant", description="Over the rounds."
+    )
+    epsilon: PositiveFloat = Field(1e-3, description="ε of the two-sided difference.")
+    max_scalar: PositiveFloat = Field(1e3, description="Clip of each scalar, |g|.")
+    guard_loss_factor: Annotated[float, Field(gt=1)] = Field(
+        1.5,
+        description="Stability guard: a round whose clients report a loss this many times the best "
+        "so far is undone, and the learning rate is halved.",
+    )
+
+
+class MixedConfig(Section):
+    """Which clients of a mixed run send seed-scalars; all the others send LoRA deltas."""
+
+    seeds: list[str] = Field(default_factory=list, description="These clients.")
+    seeds_below_gb: PositiveFloat | None = Field(
+        None, description="And those whose training device has less memory than this, gigabytes."
+    )
+    seeds_devices: list[Literal["cpu", "cuda", "mps"]] = Field(
+        default_factory=list, description="And those that train on a device of this kind."
+    )
+
+
+class CohortConfig(Section):
+    """Who takes part in a round and how long it waits."""
+
+    size: PositiveInt | None = Field(None, description="Clients per round; none: all of them.")
+    quorum: PositiveInt | None = Field(None, description="Updates a round needs; none: the size.")
+    min_clients: PositiveInt | None = Field(
+        None,
+        description="Clients that must be there before a round is planned; none: the size, else "
+        "data.clients, else 2. A simulation has all of its clients there.",
+    )
+    deadline_s: PositiveFloat = Field(3600.0, description="A round closes after this long.")
+    max_tokens: PositiveInt | None = Field(
+        None, description="A client stops its round after this many tokens; none: after its steps."
+    )
+    over_selection: Annotated[float, Field(ge=1)] = Field(
+        1.0,
+        description="Ask this many times cohort.size clients; the first cohort.size updates close "
+        "the round.",
+    )
+    asynchronous: AsynchronousConfig | None = Field(
+        None, description="Buffered asynchronous rounds; none: synchronous ones."
+    )
+    scheduler: Choice = Field(Choice(kind="all"), description="How the cohort is chosen.")
+    work: Literal["equal", "balanced"] = Field(
+        "equal",
+        description="equal: max_steps for everybody; balanced: slow clients take fewer, so that the "
+        "cohort finishes together.",
+    )
+
+
+class CompressionConfig(Section):
+    """How tensors are packed on their way. Seed-scalars and their coefficients travel as they are."""
+
+    uplink: Choice = Field(
+        Choice(kind=DENSE), description="Codec of what clients send (method lora)."
+    )
+    downlink: Choice = Field(
+        Choice(kind=DENSE), description="Codec of the adapter that clients receive."
+    )
+    error_feedback: bool = Field(
+        True,
+        description="A sender adds what a biased codec left out to what it sends next; both ways.",
+    )
+    residual_decay: Fraction = Field(
+        1.0, description="Of a client's residual, for each round that it has missed."
+    )
+
+
+class AsynchronousConfig(Section):
+    """Buffered asynchronous rounds (FedBuff): a round folds the first updates that arrive."""
+
+    buffer: PositiveInt | None = Field(
+        None, description="Updates that close a round; none: half of the cohort, rounded up."
+    )
+    max_staleness: NonNegativeInt = Field(
+        10, description="An update that started more rounds ago than this is refused."
+    )
+
+
+class EvaluationConfig(Section):
+    """When and how the global model is measured on held-out data."""
+
+    every: PositiveInt = Field(1, description="Rounds between two evaluations.")
+    before_first_round: bool = Field(True, description="Also measure the untouched base.")
+    batch_size: PositiveInt = Field(32, description="Examples in one forward pass.")
+    rouge: bool = Field(False, description="Also generate completions and score Rouge-L.")
+    rouge_examples: PositiveInt = Field(16, description="Examples per client that are generated.")
+    max_new_tokens: PositiveInt = Field(64, description="Longest generated completion, tokens.")
+    deadline_s: PositiveFloat = Field(
+        600.0, description="Clients that have not measured by then are left out of the means."
+    )
+
+
+class OutputConfig(Section):
+    """What a run leaves behind."""
+
+    runs_dir: str = Field("runs", description="Folder of run folders.")
+    adapter_every: PositiveInt | None = Field(
+        None,
+        description="Rounds between two saved adapters; the last is always saved. none: every round "
+        "for adapters, the last round only where the seeds move the weights (they are large).",
+    )
+
+    keep_updates: bool = Field(
+        False, description="Keep what each client sent; else it is removed when its round is over."
+    )
+
+
+class EngineConfig(Section):
+    """Where the run runs."""
+
+    kind: Literal["simulation", "flower"] = Field(
+        "simulation",
+        description="simulation: one process, a virtual clock; flower: Flower's simulation on Ray.",
+    )
+    threads: PositiveInt | None = Field(None, description="CPU threads of torch; none: all cores.")
+    step_s: PositiveFloat = Field(
+        1.0, description="Virtual seconds of a local step; deadlines are held against them."
+    )
+    fleet: str | None = Field(
+        None,
+        description="File that says how fast, how far away and how reliable each simulated client is; "
+        "step_s is not used then.",
+    )
