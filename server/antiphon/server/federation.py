@@ -12,17 +12,16 @@ from __future__ import annotations
 import hashlib
 import math
 import shutil
-import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from antiphon.core import fault_points, registry
+from antiphon.core import fault_points
 from antiphon.core.blob import Blob
 from antiphon.core.clock import Clock
 from antiphon.core.coefficients import SeedCoefficients
 from antiphon.core.config import RunConfig, config_hash
-from antiphon.core.errors import RunFolderError, UpdateError
+from antiphon.core.errors import UpdateError
 from antiphon.core.events import (
     Evaluated,
     Event,
@@ -37,13 +36,14 @@ from antiphon.core.events import (
     UpdateReceived,
     UpdateRejected,
 )
-from antiphon.core.files import link_whole, remove_parts, sha256_of, write_bytes, write_cache
+from antiphon.core.files import remove_parts, write_bytes
 from antiphon.core.journal import Journal
-from antiphon.core.run_folder import RunFolder, read_bytes, read_state
-from antiphon.core.tensors import LazyTensors, to_bytes
+from antiphon.core.run_folder import RunFolder, read_state
+from antiphon.core.tensors import to_bytes
 from antiphon.core.types import DENSE, Assignment, CodecChoice, Params, State, Update
 from antiphon.core.wire import CodedModel, pack_assignment, pack_model, unpack_update, update_blob
 from antiphon.server.actions import Action
+from antiphon.server.held_out import means, median_loss
 from antiphon.server.methods import server_method
 from antiphon.server.model_shelf import ModelShelf
 from antiphon.server.planning import assignment_of, plan_round
@@ -51,15 +51,14 @@ from antiphon.server.round import replay, step
 from antiphon.server.run_state import RunState, slot_of, slots
 from antiphon.server.space import Space, write_adapter
 from antiphon.server.telemetry import Accumulator
-from antiphon.strategies.compression.codec import Codec
+from antiphon.server.update_shelf import Unpack, UpdateShelf, built
+from antiphon.strategies.compression.codec import Shapes
 from antiphon.strategies.compression.downlink import code
 from antiphon.strategies.guard import learning_rate_scale, undo
 from antiphon.strategies.method import Download, Folded
 
 MAX_FAILED_ROUNDS = 3
 _SCALAR_BYTES = 16  # at most, of an index and a scalar
-METRICS = ("loss", "perplexity", "accuracy", "rouge_l")
-"""What an evaluation measures."""
 
 
 @dataclass(frozen=True)
@@ -92,12 +91,11 @@ class Federation:
         self._downloads: dict[int, Download] = {}
         self._models = ModelShelf(folder)
         self._version = self._last_version()
-        self._compared: set[tuple[int, str]] = set()
-        self._decoded: set[tuple[int, str, str]] = set()
+        self._sent = UpdateShelf(folder, keep=config.output.keep_updates)
         shutil.rmtree(folder.models, ignore_errors=True)  # written without a sync: may be torn
         remove_parts(
             folder.path
-        )  # of a process that was killed; the journal's lock says it is gone
+        )  # of a process that was killed: it is gone, says the journal's lock
         self.state: State = self._last_state()
 
     def start(self, min_clients: int, *, clock_stood: bool = False) -> tuple[Action, ...]:
@@ -176,7 +174,7 @@ class Federation:
         if asked.method == "seeds":
             return _SCALAR_BYTES * asked.steps
         parameters = self.space.parameters * asked.r // self.config.lora.r
-        return int(_built(asked.codec).bits(parameters) * parameters / 8)
+        return int(built(asked.codec).bits(parameters) * parameters / 8)
 
     def is_assigned(self, client: str, number: int) -> bool:
         """Whether this client is waited for, with what it was given in round `number`."""
@@ -246,16 +244,13 @@ class Federation:
             update = unpack_update(message, client, self.run_id)
             wanted = self._is_wanted(update)
             if wanted:
-                unpacked = self._unpacked(number, client, blob, tensors) if blob else None
+                unpack = self._unpack(number, client)
+                unpacked = unpack(blob, tensors) if blob and tensors else None
                 self._check(unpack_update(message, client, self.run_id, unpacked))
         except UpdateError as error:
             return UpdateRejected(client, number, str(error))
         if wanted and not self._has_accepted(client, number):
-            if tensors is not None:
-                link_whole(tensors, self.folder.update_tensors_file(number, client))
-                self._compared.add((number, client))
-            write_bytes(self.folder.update_file(number, client), message)
-            fault_points.reached("update linked")
+            self._sent.put(number, client, message, tensors)
         return UpdateReceived(
             client=client,
             round=update.round,
@@ -306,12 +301,12 @@ class Federation:
         measured: of as many clients as could be asked; empty where no evaluation was due.
         """
         # The median: one client that says its loss is infinite must not undo everybody's round.
-        loss = _median_loss(measured)
+        loss = median_loss(measured)
         if number and loss is not None and (undone := self.undo_if_exploded(number, loss)):
             return undone
         if self.adapter_is_due(number):
             self.save_adapter(number)
-        return RoundEvaluated(number, _means(measured))
+        return RoundEvaluated(number, means(measured))
 
     def undo_if_exploded(self, number: int, loss: float) -> RoundUndone | None:
         """Roll the round's fold back where the held-out loss shows that it broke the model."""
@@ -344,7 +339,7 @@ class Federation:
         ):
             shutil.rmtree(folder, ignore_errors=True)
         for outcome in self.machine.outcomes:
-            self._discard_updates(outcome.round)
+            self._sent.discard(outcome.round)
 
     def adapter_is_due(self, number: int) -> bool:
         """Whether the adapter after this round is to be saved."""
@@ -358,7 +353,7 @@ class Federation:
         if isinstance(event, RoundPlanned):
             self._plans[event.round] = event
         elif isinstance(event, RoundEvaluated):
-            of_clients = _median_loss(self.measured(event.round))
+            of_clients = median_loss(self.measured(event.round))
             loss = event.metrics.get("loss", math.inf) if of_clients is None else of_clients
             self._best_held_out_loss = min(self._best_held_out_loss, loss)
             self._measured.clear()
@@ -372,14 +367,7 @@ class Federation:
         folded = self.machine.outcomes[-1].accepted if number else ()
         began = {number, *(self.machine.receipts[each].round for each in folded)}
         for base in began - {slot.base for slot in slots(self.machine).values()}:
-            self._discard_updates(base)
-
-    def _discard_updates(self, number: int) -> None:
-        """Remove what clients sent that began in this round."""
-        self._compared = {each for each in self._compared if each[0] != number}
-        self._decoded = {each for each in self._decoded if each[0] != number}
-        if not self.config.output.keep_updates:
-            shutil.rmtree(self.folder.round_dir(number) / "updates", ignore_errors=True)
+            self._sent.discard(base)
 
     def _is_wanted(self, update: Update) -> bool:
         slot = slot_of(self.machine, update.client)
@@ -407,53 +395,28 @@ class Federation:
     def _updates(self, number: int, clients: tuple[str, ...]) -> Iterator[Update]:
         """Yield the accepted updates; tensors stay on disk, so memory does not grow with the clients."""
         for client in clients:
-            base = self.machine.receipts[client].round
-            file = self.folder.update_file(base, client)
-            message = read_bytes(file)
-            if hashlib.sha256(message).hexdigest() != self.machine.receipts[client].digest:
-                raise _changed(file)
-            blob = update_blob(message)
-            tensors = self.folder.update_tensors_file(base, client) if blob else None
-            if blob and tensors and not self._is_unchanged(base, client, tensors, blob):
-                raise _changed(tensors)
-            unpacked = self._unpacked(base, client, blob, tensors) if blob else None
-            update = unpack_update(message, client, self.run_id, unpacked)
+            receipt = self.machine.receipts[client]
+            base = receipt.round
+            unpack = self._unpack(base, client)
+            message, tensors = self._sent.get(base, client, receipt.digest, unpack)
+            update = unpack_update(message, client, self.run_id, tensors)
             rate = self._learning_rate(client)
             yield replace(update, staleness=number - base, learning_rate=rate)
 
-    def _unpacked(self, number: int, client: str, blob: Blob, file: Path | None) -> Params:
-        """Return an update's tensors, which stay on disk: the fold reads one at a time.
+    def _unpack(self, base: int, client: str) -> Unpack:
+        """Return what reads the tensors of an update that began in round `base`."""
+        asked = self._assignment(base, client)
 
-        file: of the blob, as it was sent. Raises UpdateError where it is not what the round asked for.
-        """
-        assert file is not None
-        asked = self._assignment(number, client)
-        choice = asked.codec
-        wanted = "safetensors" if choice.kind == DENSE else choice.kind
-        if blob.encoding != wanted:
-            raise UpdateError(
-                f"tensors packed as {blob.encoding[:64]!r}, the round asked for {wanted}"
-            )
-        if choice.kind == DENSE:
-            return LazyTensors(file)
-        decoded = self.folder.update_decoded_file(number, client)
-        if (number, client, blob.sha256) not in self._decoded:
-            codec = _built(choice)
-            shapes = {k: v.shape for k, v in self._factors(asked.r).items()}
-            write_cache(decoded, to_bytes(codec.decode(file.read_bytes(), shapes)))
-            self._decoded.add((number, client, blob.sha256))
-        return LazyTensors(decoded)
+        def shapes() -> Shapes:
+            download = self.download(asked.r)
+            if isinstance(download, SeedCoefficients):
+                raise UpdateError("tensors, but the round asked for seed-scalars")
+            return {name: value.shape for name, value in download.items()}
 
-    def _factors(self, r: int) -> Params:
-        download = self.download(r)
-        if isinstance(download, SeedCoefficients):
-            raise UpdateError("tensors, but the round asked for seed-scalars")
-        return download
+        def unpack(blob: Blob, file: Path) -> Params:
+            return self._sent.unpacked(base, client, blob, file, asked.codec, shapes)
 
-    def _is_unchanged(self, number: int, client: str, tensors: Path, blob: Blob) -> bool:
-        # What this process has received was hashed on its way in; what an earlier one has is looked at.
-        known = (number, client) in self._compared
-        return tensors.is_file() and (known or sha256_of(tensors) == blob.sha256)
+        return unpack
 
     def _write(self, number: int, file: Path, content: bytes, state: State) -> None:
         write_bytes(file, content)
@@ -483,32 +446,3 @@ class Federation:
             if outcome.ending in ("folded", "undone"):
                 return read_state(self.folder.model_file(outcome.round))
         return self._method.init(self.space.initial(self.config.seed))
-
-
-def _built(choice: CodecChoice) -> Codec:
-    codec: Codec = registry.build("codec", choice.kind, choice.arguments)
-    return codec
-
-
-def _median_loss(measured: Sequence[Evaluated]) -> float | None:
-    losses = [
-        math.inf if math.isnan(each.loss) else each.loss
-        for each in measured
-        if each.loss is not None
-    ]
-    return statistics.median(losses) if losses else None
-
-
-def _means(measured: Sequence[Evaluated]) -> Mapping[str, float]:
-    """Return the unweighted means over the clients, of what was measured."""
-    return {
-        metric: sum(values) / len(values)
-        for metric in METRICS
-        if (values := [v for each in measured if (v := getattr(each, metric)) is not None])
-    }
-
-
-def _changed(file: Path) -> RunFolderError:
-    return RunFolderError(
-        f"{file} is not the update that was accepted: the run folder was changed. Start a new run"
-    )

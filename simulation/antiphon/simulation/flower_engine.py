@@ -39,7 +39,6 @@ _TYPES: Final[Mapping[Kind, str]] = {
 _PULLED_AT_ONCE = 8  # replies held in memory at a time
 _PULL_ATTEMPTS = 3
 _START_S = 120.0
-_STOP_S = 60.0
 
 Handler = Callable[[Kind, Parcel, RunConfig, Place], Parcel]
 """What a node does with a letter: node.answer, but for tests."""
@@ -159,8 +158,6 @@ def on_ray(app: ClientApp, nodes: int, *, cpus: int, gpus: float) -> Iterator[Fl
 
     cpus, gpus: of each actor; an actor serves one node after the other.
     """
-    import ray  # a SuperLink and its nodes need none
-
     grids: Queue[Grid] = Queue()
     over = threading.Event()
     simulation = _Simulation(
@@ -170,14 +167,10 @@ def on_ray(app: ClientApp, nodes: int, *, cpus: int, gpus: float) -> Iterator[Fl
         simulation.start()
         try:
             yield FlowerPost(_first(grids, simulation), simulation.check)
-        except BaseException:
-            over.set()
-            logging.getLogger("flwr").setLevel(logging.CRITICAL)
-            ray.shutdown()  # breaks off what the actors are at
-            raise
         finally:
             over.set()
-            simulation.join(_STOP_S)
+            # Flower's threads wait for the clients at work; a Ray that is shut down under them hangs.
+            simulation.join()
 
 
 class _Simulation(threading.Thread):

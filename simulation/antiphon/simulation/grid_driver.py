@@ -46,7 +46,8 @@ from antiphon.server.actions import (
     Reply,
 )
 from antiphon.server.coordinator.evaluation import Evaluation
-from antiphon.server.federation import METRICS, Federation
+from antiphon.server.federation import Federation
+from antiphon.server.held_out import METRICS
 from antiphon.server.round import next_deadline
 from antiphon.server.run_state import present
 from antiphon.simulation.letters import Answer, Letter, Parcel, Post
