@@ -23,6 +23,13 @@ SCRIPTS = (
     "coordinator_memory",
     "parked_clients",
     "bad_network",
+    "codecs",
+    "mixed",
+    "asynchrony",
+    "dashboard",
+    "flower_round",
+    "flower_simulation",
+    "bytes_to_quality",
 )
 
 

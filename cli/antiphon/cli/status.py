@@ -73,7 +73,7 @@ def _from_journal(folder: RunFolder) -> dict[str, Any]:
 
 
 def _client(machine: RunState, name: str) -> Mapping[str, Any]:
-    member, slot = machine.clients[name], machine.cohort.get(name)
+    member, slot = machine.clients[name], (machine.carried.get(name) or machine.cohort.get(name))
     return {
         "name": name,
         "present": member.present,
