@@ -54,7 +54,9 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         work = given.work or Path(folder)
-        print("| Seed | Dense loss, accuracy | Dense bytes up | ECDQ: round, loss | Bytes up | Fewer |")
+        print(
+            "| Seed | Dense loss, accuracy | Dense bytes up | ECDQ: round, loss | Bytes up | Fewer |"
+        )
         print("|---|---|---|---|---|---|", flush=True)
         for seed in given.seeds:
             dense = report_of(work, f"dense-{seed}", f"seed={seed}", f"rounds={_DENSE_ROUNDS}")

@@ -91,7 +91,7 @@ def ours(clients: int, parameters: int, rounds: int, folder: Path) -> list[float
     names = [f"client-{number:04d}" for number in range(clients)]
     data = {name: ClientData(name, cast(Any, range(10)), ()) for name in names}
     run_folder = _folder(config)
-    with closing(Journal.writing(run_folder.journal_file)) as journal:
+    with closing(Journal.writing(run_folder.journal_file, sync=False)) as journal:
         clock, wall = VirtualClock(), _Rounds()
         federation = Federation(config, run_folder, journal, space, clock)
         fleet, worker = fleet_of(config, names), cast(Worker, _NoWorker())

@@ -19,7 +19,9 @@ from antiphon.core.events import BytesMoved
 MB = 1_000_000
 
 
-async def run(folder: Path, config: dict[str, Any], told: dict[str, Any]) -> dict[str, Counter[str]]:
+async def run(
+    folder: Path, config: dict[str, Any], told: dict[str, Any]
+) -> dict[str, Counter[str]]:
     """Run two clients; return the bytes up and down by client, in the ledger and on the wire."""
     fleet = ProcessFleet(folder, config)
     files = {name: folder / f"{name}.json" for name in ("ada", "bea")}

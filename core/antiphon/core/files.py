@@ -32,10 +32,11 @@ def full_disk_is_said(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def written_whole(path: Path, *, sync: bool = True) -> Iterator[Path]:
     """Give a temporary name beside `path`; on success it becomes `path`, on failure it is removed.
 
-    Works for a file and for a folder. The content is on the disk before the name is (fsync).
+    Works for a file and for a folder. sync: the content is on the disk before the name is (fsync); else
+    it outlives the process, but not a power cut.
     """
     part = path.with_name(f".{path.name}.part-{os.getpid()}")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,18 +44,20 @@ def written_whole(path: Path) -> Iterator[Path]:
         _remove(part)  # of a process that was killed and had the same number
         with full_disk_is_said(path):
             yield part
-            _sync_all(part)
+            if sync:
+                _sync_all(part)
             if path.is_dir() and part.is_dir():
                 shutil.rmtree(path)
             part.replace(path)
-            _sync(path.parent)
+            if sync:
+                _sync(path.parent)
     finally:
         _remove(part)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write `content` to `path`, whole or not at all."""
-    with written_whole(path) as part:
+def write_bytes(path: Path, content: bytes, *, sync: bool = True) -> None:
+    """Write `content` to `path`, whole or not at all. sync: see written_whole."""
+    with written_whole(path, sync=sync) as part:
         part.write_bytes(content)
 
 
@@ -75,9 +78,12 @@ def write_text(path: Path, content: str) -> None:
     write_bytes(path, content.encode())
 
 
-def link_whole(source: Path, path: Path) -> None:
-    """Give the file `source`, which is on the disk, the second name `path`; replaces what was there."""
-    with written_whole(path) as part:
+def link_whole(source: Path, path: Path, *, sync: bool = True) -> None:
+    """Give the file `source`, which is on the disk, the second name `path`; replaces what was there.
+
+    sync: see written_whole.
+    """
+    with written_whole(path, sync=sync) as part:
         os.link(source, part)
 
 

@@ -67,20 +67,24 @@ class Journal:
     def __init__(self, path: Path, connection: sqlite3.Connection, lock: BinaryIO | None) -> None:
         """Take over an open connection, and the lock of a writer (None: reader)."""
         self.path = path
+        self.sync = True
         self._connection = connection
         self._lock = lock
 
     @classmethod
-    def writing(cls, path: Path) -> Self:
+    def writing(cls, path: Path, *, sync: bool = True) -> Self:
         """Open for appending; a new journal is made where there is none. Its folder must exist.
 
-        Raises RunFolderError if another writer has it open, if the file is no journal or of a newer
-        version, or if the disk is full.
+        sync: every commit is on the disk when it returns; else a power cut may cost the last ones, as a
+        simulation can afford, which has told nobody of them. Raises RunFolderError if another writer has
+        it open, if the file is no journal or of a newer version, or if the disk is full.
         """
         with _told(path):
             lock = _locked(path)
             try:
-                return cls(path, _writer(path), lock)
+                journal = cls(path, _writer(path, sync), lock)
+                journal.sync = sync
+                return journal
             except BaseException:
                 lock.close()
                 raise
@@ -178,7 +182,7 @@ def _locked(path: Path) -> BinaryIO:
     return lock
 
 
-def _writer(path: Path) -> sqlite3.Connection:
+def _writer(path: Path, sync: bool) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
         if _is_empty(connection):
@@ -187,7 +191,7 @@ def _writer(path: Path) -> sqlite3.Connection:
                     connection.execute(statement)
         _check(path, connection)
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA synchronous = {'FULL' if sync else 'NORMAL'}")
         _sync_folder(path.parent)
     except BaseException:
         connection.close()

@@ -91,7 +91,7 @@ class Federation:
         self._downloads: dict[int, Download] = {}
         self._models = ModelShelf(folder)
         self._version = self._last_version()
-        self._sent = UpdateShelf(folder, keep=config.output.keep_updates)
+        self._sent = UpdateShelf(folder, keep=config.output.keep_updates, sync=journal.sync)
         shutil.rmtree(folder.models, ignore_errors=True)  # written without a sync: may be torn
         remove_parts(
             folder.path

@@ -22,20 +22,24 @@ Unpack = Callable[[Blob, Path], Params]
 
 
 class UpdateShelf:
-    """The accepted updates of a run. keep: also when their round is over."""
+    """The accepted updates of a run.
 
-    def __init__(self, folder: RunFolder, *, keep: bool) -> None:
+    keep: also when their round is over; sync: they outlive a power cut.
+    """
+
+    def __init__(self, folder: RunFolder, *, keep: bool, sync: bool) -> None:
         """Take over what an earlier process has left; its hashes are compared before use."""
-        self._folder, self._keep = folder, keep
+        self._folder, self._keep, self._sync = folder, keep, sync
         self._compared: set[tuple[int, str]] = set()
         self._decoded: set[tuple[int, str, str]] = set()
 
     def put(self, number: int, client: str, message: bytes, tensors: Path | None) -> None:
         """Keep an update; tensors: the file of its blob, whose hash has been compared."""
         if tensors is not None:
-            link_whole(tensors, self._folder.update_tensors_file(number, client))
+            kept = self._folder.update_tensors_file(number, client)
+            link_whole(tensors, kept, sync=self._sync)
             self._compared.add((number, client))
-        write_bytes(self._folder.update_file(number, client), message)
+        write_bytes(self._folder.update_file(number, client), message, sync=self._sync)
         fault_points.reached("update linked")
 
     def get(

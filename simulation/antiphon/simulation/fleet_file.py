@@ -111,7 +111,7 @@ def fleet_text(entries: Iterable[ClientGroup], comment: str) -> str:
     lines = [f"# {line}".rstrip() for line in comment.splitlines()] + ["clients:"]
     for entry in entries:
         given = entry.model_dump(mode="json", exclude_defaults=True)
-        first = {key: given[key] for key in ("name", "count") if key in given}
+        first: dict[str, Any] = {key: given[key] for key in ("name", "count") if key in given}
         values: dict[str, Any] = {**first, "device": entry.device, **given}
         flow = yaml.safe_dump(values, default_flow_style=True, sort_keys=False, width=1 << 20)
         lines.append(f"  - {flow.strip()}")

@@ -117,7 +117,7 @@ def simulate(
         clients = _encoded(worker, split.clients, config.model.max_length)
         folder = resumed or create(runs_dir, config.name, values, hashed)
         on_folder(folder)
-        with Journal.writing(folder.journal_file) as journal:
+        with Journal.writing(folder.journal_file, sync=False) as journal:
             refuse_other_data(journal, split)
             clock = VirtualClock(_last_moment(journal))
             write_space(folder, space)
