@@ -1,4 +1,4 @@
-"""Codecs: speed over 20 M parameters, and error at equal rate; --plot draws docs/images/codecs.png.
+"""Codecs: speed over 20 M parameters, and error at equal rate; --plot draws docs/pictures/codecs.png.
 
     python -m benchmarks.codecs [--plot]
 
@@ -31,7 +31,7 @@ from benchmarks.timing import machine
 
 SPEED_PARAMETERS, TURNS = 20_000_000, 3
 N, ROWS, DRAWS = 262_144, 512, 3
-PICTURE = Path(__file__).parent.parent / "docs" / "images" / "codecs.png"
+PICTURE = Path(__file__).parent.parent / "docs" / "pictures" / "codecs.png"
 
 Draw = Callable[[np.random.Generator], np.ndarray]
 DISTRIBUTIONS: dict[str, Draw] = {

@@ -1,4 +1,4 @@
-"""Draw one simulated round of twelve drawn phones, from its journal: docs/images/fleet-round.png.
+"""Draw one simulated round of twelve drawn phones, from its journal: docs/pictures/fleet-round.png.
 
 The phones come and go every minute instead of every hour, so that a round has some of it.
 
@@ -147,7 +147,7 @@ def _bar(axes: Axes, row: int, left: float, width: float, what: str) -> None:
 
 def main() -> None:
     """Simulate and draw."""
-    out = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "images" / "fleet-round.png"
+    out = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "pictures" / "fleet-round.png"
     with TemporaryDirectory() as folder:
         draw(*simulated(Path(folder)), out)
 
