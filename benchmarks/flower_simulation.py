@@ -197,6 +197,7 @@ def _config(clients: int, rounds: int, folder: Path) -> RunConfig:
     values = dict(network_config(rounds + 1, clients, "factors"))
     values["evaluation"] = {"before_first_round": False, "every": rounds + 1}
     values["output"] = {"runs_dir": str(folder), "adapter_every": rounds + 1}
+    values["aggregation"] = {"kind": "factors", "report_error": False}  # FedAvg reports none
     return configs.validate(values)
 
 

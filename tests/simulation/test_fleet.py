@@ -337,6 +337,17 @@ def test_a_lie_is_refused_with_a_reason(fleet_config: FleetMaker, liar: str, rea
     assert folder.is_complete()
 
 
+def test_what_cannot_be_packed_fails_with_a_reason(fleet_config: FleetMaker) -> None:
+    """A client whose numbers no codec takes is one that failed, and the round goes on."""
+    entries = ["{name: quarry, step_s: 1, liar: nan}", "{step_s: 1}"]
+    config = fleet_config(entries, "cohort.quorum=3", "compression.uplink=int8", "rounds=1")
+
+    ((at_s, failed),) = happened(run(config), ClientFailed)
+
+    assert (at_s, failed.client) == (2.0, "quarry")
+    assert "holds NaN or Inf" in failed.reason
+
+
 def test_a_flipped_sign_is_bounded_by_its_norm(fleet_config: FleetMaker) -> None:
     """An update that goes back is as long as the honest one: it counts, and makes the mean worse."""
     cohort = "cohort.quorum=4"

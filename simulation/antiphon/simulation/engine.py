@@ -16,9 +16,12 @@ from dataclasses import replace
 
 from antiphon.client.data.clients import ClientData
 from antiphon.client.evaluation import Measured
+from antiphon.client.methods.method import Download
 from antiphon.client.sender import Sender
 from antiphon.client.worker import Worker
+from antiphon.core.blob import Blob
 from antiphon.core.clock import VirtualClock
+from antiphon.core.errors import UpdateError
 from antiphon.core.events import (
     BytesMoved,
     ClientDescribed,
@@ -79,6 +82,7 @@ class Simulation:
         self._agenda = Agenda()
         self._actions: deque[Action] = deque()
         self._timings: list[PhaseTimed] = []
+        self._newest: tuple[str, Download] | None = None
 
     def run(self) -> Finish:
         """Run to the end. An interruption leaves a journal from which the run can go on."""
@@ -145,8 +149,7 @@ class Simulation:
             case Stage.DELIVERED, Given() as given if due.packed is not None:
                 self._arrive(given, due.packed)
             case Stage.DIED, Given() as given:
-                self._agenda.take_back(given.client, given.number)
-                self._submit(ClientFailed(given.client, given.number, "it died while it trained"))
+                self._fail(given, "it died while it trained")
             case _:
                 self._change(due.client, due.when)
 
@@ -210,7 +213,7 @@ class Simulation:
         federation, client = self._federation, given.client
         message, _ = federation.packed_assignment(client)
         assignment, named = unpack_assignment(message, client, federation.run_id)
-        download = unpack_model(federation.folder.model_blob(named.sha256), named.encoding)
+        download = self._unpacked(named)
 
         def on_step(done: int, loss: float) -> None:
             self._monitor.client_stepped(client, done, assignment.steps, loss)
@@ -221,9 +224,23 @@ class Simulation:
         metrics = {**update.metrics, "seconds": self._training_s(assignment)}
         sent = self._fleet.told(replace(update, metrics=metrics))
         sender = Sender(federation.folder.residuals(client), federation.config.compression)
-        packed = sender.pack(sent, assignment, federation.run_id)
+        try:
+            packed = sender.pack(sent, assignment, federation.run_id)
+        except UpdateError as error:  # it has diverged, and no codec packs what is not finite
+            return self._fail(given, str(error))
         arrives = when + self._fleet.upload_s(client, packed.size)
         self._agenda.add(Due(arrives, client, Stage.DELIVERED, given, packed))
+
+    def _unpacked(self, model: Blob) -> Download:
+        """Return a model as a client unpacks it; most clients of a round start from the same one."""
+        if self._newest is None or self._newest[0] != model.sha256:
+            file = self._federation.folder.model_blob(model.sha256)
+            self._newest = (model.sha256, unpack_model(file, model.encoding))
+        return self._newest[1]
+
+    def _fail(self, given: Given, reason: str) -> None:
+        self._agenda.take_back(given.client, given.number)
+        self._submit(ClientFailed(given.client, given.number, reason))
 
     def _arrive(self, given: Given, packed: Packed) -> None:
         self._agenda.take_back(given.client, given.number)

@@ -8,6 +8,7 @@ State: `params/<name>`, the global factors (float32), and `opt/<…>`, the serve
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -88,10 +89,9 @@ def _fold(settings: _Lora, state: State, updates: Iterable[Update], learning_rat
     aggregated = settings.aggregation.aggregate(start, settings.scale(settings.r), contributions)
     delta = {name: aggregated.params[name] - start[name] for name in start}
     opt, params = settings.optimizer.apply(under("opt", state), start, delta)
-    report = {
-        "aggregation_error": aggregated.error,
-        "update_norm": _distance(start, params),
-    }
+    report = {"update_norm": _distance(start, params)}
+    if not math.isnan(aggregated.error):
+        report["aggregation_error"] = aggregated.error
     return Folded(prefixed("params", params) | prefixed("opt", opt), report)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from antiphon.core.errors import UpdateError
 from antiphon.core.types import FloatArray, Params
@@ -25,9 +26,12 @@ from antiphon.strategies.aggregation.low_rank import Product, inner_products, no
 from antiphon.strategies.aggregation.weighted_mean import weighted_mean
 
 
-def factors() -> Aggregation:
-    """Mean of the factors; every client must have the global rank and scale."""
-    return Aggregation(_aggregate)
+def factors(*, report_error: bool = True) -> Aggregation:
+    """Mean of the factors; every client must have the global rank and scale.
+
+    report_error: compute the norm of the cross terms, which costs more than the mean; else it is NaN.
+    """
+    return Aggregation(partial(_aggregate, report_error))
 
 
 @dataclass(frozen=True)
@@ -39,19 +43,26 @@ class _Mean:
     whole: float = 0.0
 
 
-def _aggregate(start: Params, scale: float, contributions: Sequence[Contribution]) -> Aggregated:
+def _aggregate(
+    report_error: bool, start: Params, scale: float, contributions: Sequence[Contribution]
+) -> Aggregated:
     ordered = shares(contributions)
     found = for_each_module(
-        start, contributions, lambda module: _mean(start, scale, module, ordered)
+        start, contributions, lambda module: _mean(report_error, start, scale, module, ordered)
     )
     params = {name: tensor for each in found for name, tensor in each.named.items()}
     missed = math.hypot(*(each.missed for each in found))
     whole = math.hypot(*(each.whole for each in found))
-    return Aggregated(params, missed / whole if whole else 0.0)
+    error = missed / whole if whole else 0.0
+    return Aggregated(params, error if report_error else math.nan)
 
 
 def _mean(
-    start: Params, scale: float, module: str, ordered: Sequence[tuple[float, Contribution]]
+    report_error: bool,
+    start: Params,
+    scale: float,
+    module: str,
+    ordered: Sequence[tuple[float, Contribution]],
 ) -> _Mean:
     reference = factors_of(start, module)
     clients = locals_of(module, start, reference, ordered)
@@ -60,7 +71,7 @@ def _mean(
         weighted_mean((each.share, each.start.b + each.delta.b) for each in clients),
         weighted_mean((each.share, each.start.a + each.delta.a) for each in clients),
     )
-    if not any(each.moved for each in clients):
+    if not report_error or not any(each.moved for each in clients):
         return _Mean(mean.named(module))
     elsewhere = started_elsewhere(reference, scale, clients)
     # ΔW* = s·B̄Ā + s·Σ pᵢβᵢαᵢ + what clients did not start from; the first r terms are not missed.
