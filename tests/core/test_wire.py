@@ -15,8 +15,9 @@ from antiphon.core.blob import Blob, blob_of
 from antiphon.core.coefficients import SeedCoefficients
 from antiphon.core.errors import UpdateError
 from antiphon.core.tensors import LazyTensors
-from antiphon.core.types import Assignment, LoraUpdate, Scalars, Update
+from antiphon.core.types import Assignment, CodecChoice, LoraUpdate, Scalars, Update
 from antiphon.core.wire import (
+    CodedModel,
     pack_assignment,
     pack_model,
     pack_update,
@@ -276,3 +277,13 @@ def test_coefficients_that_do_not_fit_are_refused(broken, folder):
 
     with pytest.raises(UpdateError, match="K = "):
         unpack_model(folder / "model", "coefficients")
+
+
+def test_a_packed_model_is_no_larger_than_expected(folder):
+    """A message of a few bytes cannot make a client hold more numbers than its own adapter has."""
+    shapes = {"m": (1 << 15, 1 << 15)}
+    content, encoding = pack_model(CodedModel(CodecChoice("ecdq"), shapes, b""))
+    (folder / "model").write_bytes(content)
+
+    with pytest.raises(UpdateError, match="1073741824 numbers, expected 100 at most"):
+        unpack_model(folder / "model", encoding, 100)

@@ -46,6 +46,7 @@ class _Loaded:
     config: RunConfig
     data: ClientData
     worker: Worker
+    parameters: int
 
 
 class TrainingSession:
@@ -76,7 +77,7 @@ class TrainingSession:
         with _memory_errors():
             worker = Worker(config)
             data = encode_client(worker.model.tokenizer, local.examples, config.model.max_length)
-            self._loaded = _Loaded(request.client, config, data, worker)
+            self._loaded = _Loaded(request.client, config, data, worker, shapes.parameters)
             capabilities = describe(worker, config, shapes, data, self._now)
         space = space_report(shapes, model_digest(config.model.model_name_or_path))
         return Prepared(
@@ -90,7 +91,7 @@ class TrainingSession:
         """Carry out an assignment; the files appear whole. Raises UpdateError where it does not fit."""
         loaded = self._ready("train")
         run_id, assignment, model = _read_assignment(Path(request.assignment), loaded)
-        download = unpack_model(Path(request.model), model.encoding)
+        download = unpack_model(Path(request.model), model.encoding, loaded.parameters)
         with _memory_errors():
             update = loaded.worker.train(
                 assignment,
@@ -113,7 +114,8 @@ class TrainingSession:
         """Measure a model on the held-out examples. Raises UpdateError where it does not fit."""
         loaded = self._ready("evaluate")
         with _memory_errors():
-            loaded.worker.load(unpack_model(Path(request.model), request.encoding))
+            model = unpack_model(Path(request.model), request.encoding, loaded.parameters)
+            loaded.worker.load(model)
             measured: dict[str, Any] = asdict(loaded.worker.evaluate(loaded.data, on_batch))
         examples = measured.pop("examples")
         return Evaluated(examples, {k: v for k, v in measured.items() if v is not None})

@@ -218,11 +218,16 @@ def pack_model(download: Params | SeedCoefficients | CodedModel) -> tuple[bytes,
     return to_bytes(download), "safetensors"
 
 
-def unpack_model(file: Path, encoding: str) -> Params | SeedCoefficients:
-    """Unpack the model that a task named. Raises UpdateError."""
+def unpack_model(
+    file: Path, encoding: str, most: int = MAX_PACKED_PARAMETERS
+) -> Params | SeedCoefficients:
+    """Unpack the model that a task named. Raises UpdateError.
+
+    most: numbers that a packed one may have; zeros take no bytes, so its size does not bound them.
+    """
     content = file.read_bytes()
     if encoding == "packed":
-        return _unpack_coded(_parsed(update_pb2.PackedModel, content, len(content)))
+        return _unpack_coded(_parsed(update_pb2.PackedModel, content, len(content)), most)
     if encoding == "safetensors":
         return _float32_tensors(content)
     if encoding == "coefficients":
@@ -233,11 +238,11 @@ def unpack_model(file: Path, encoding: str) -> Params | SeedCoefficients:
     )
 
 
-def _unpack_coded(message: update_pb2.PackedModel) -> Params:
+def _unpack_coded(message: update_pb2.PackedModel, most: int) -> Params:
     choice = _unpack_codec(message.codec)
     shapes = {each.name: tuple(each.side) for each in message.shapes}
-    if sum(math.prod(shape) for shape in shapes.values()) > MAX_PACKED_PARAMETERS:
-        raise UpdateError(f"a packed model of more than {MAX_PACKED_PARAMETERS} numbers")
+    if (size := sum(math.prod(shape) for shape in shapes.values())) > most:
+        raise UpdateError(f"a packed model of {size} numbers, expected {most} at most")
     try:
         codec = registry.build("codec", choice.kind, choice.arguments)
     except ConfigError as error:
