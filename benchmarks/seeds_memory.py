@@ -36,15 +36,20 @@ CLIENT = """
 import numpy as np
 from antiphon.client.adapter import linear_modules
 from antiphon.client.methods.seeds import SeedsTraining
+from antiphon.client.zeroth_order.dense import DenseProbe
+from antiphon.client.zeroth_order.lowrank import LowRankProbe
 from antiphon.client.zeroth_order.training import SeedTraining, train
 from antiphon.core.run_sections import SeedsConfig
 from antiphon.core.coefficients import SeedCoefficients
 seeds = SeedsConfig(directions={directions})
-method = SeedsTraining(model, linear_modules(model.network), seeds, key=5)
+linears = linear_modules(model.network)
+method = SeedsTraining(model, linears, seeds, key=5)
 index = np.arange(1000, dtype=np.uint32)
 method.load(SeedCoefficients(4096, index, np.full(1000, 1e-7, dtype=np.float32)))
 plan = SeedTraining(4096, 1e-3, 1e-9, 1e3)
-probe = method._probe()
+kind = seeds.directions.kind
+dense = kind != "lowrank"
+probe = DenseProbe(linears, kind=kind, key=5) if dense else LowRankProbe(linears, rank=1, key=5)
 train(model, probe, [batch] * 12, plan, np.random.default_rng(0), lambda done, loss: None)
 probe.close()
 method.close()

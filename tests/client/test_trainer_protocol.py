@@ -28,7 +28,7 @@ COUNT = st.integers(0, 2**40)
 LOSS = st.floats(allow_nan=False)
 REQUESTS = st.one_of(
     st.builds(Prepare, TEXT, VALUES, VALUES, st.none() | TEXT, st.none() | COUNT),
-    st.builds(Train, TEXT, TEXT, TEXT, st.none() | LOSS),
+    st.builds(Train, TEXT, TEXT, TEXT, TEXT, st.none() | LOSS),
     st.builds(Evaluate, TEXT, TEXT),
     st.just(Cancel()),
 )

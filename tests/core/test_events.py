@@ -187,4 +187,4 @@ def test_unwritable_value_is_our_defect() -> None:
     with pytest.raises(TypeError, match="cannot hold object"):
         encode(RoundFolded(1, "d", {"norm": object()}))  # type: ignore[dict-item]
 
-    assert encode(event) == ("run_resumed", "{}")
+    assert decode(*encode(event)) == event

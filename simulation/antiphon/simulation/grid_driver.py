@@ -169,6 +169,8 @@ class GridDriver:
     def _joined(self, node: int, answer: Answer) -> None:
         try:
             if isinstance(answer, str):
+                # A SuperLink may list a node a moment before it takes messages for it.
+                self._roster.ask_again(node)
                 raise UpdateError(answer)
             member = self._roster.admit(node, answer)
         except UpdateError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from antiphon.v1 import coordinator_pb2
 
 _MAX_NAME = 200
 _MAX_EXAMPLES = 1 << 40
+_MOST_ASKS = 3
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,19 @@ class Roster:
         """Know nobody yet."""
         self._config_hash, self._space = config_hash(config), space
         self._node_of: dict[str, int] = {}
+        self._unheard: Counter[int] = Counter()
         self.online: frozenset[int] = frozenset()
 
     def look(self, online: Collection[int]) -> list[int]:
         """Take in who is online now; return the nodes that have come since the last look."""
         before, self.online = self.online, frozenset(online)
         return sorted(self.online - before)
+
+    def ask_again(self, node: int) -> None:
+        """Count a node that gave no answer as one that has yet to come, unless it was asked enough."""
+        self._unheard[node] += 1
+        if self._unheard[node] < _MOST_ASKS:
+            self.online -= {node}
 
     def node_of(self, client: str) -> int | None:
         """Return a client's node, if it has one that is online."""

@@ -103,6 +103,7 @@ class Engine:
         self.may_plan: Callable[[], str | None] = lambda: None
         self.on_verdict: Callable[[str], None] = lambda verdict: None
         self._told: set[str] = set()
+        self._leaving: set[str] = set()
         self._actions: asyncio.Queue[Action | Evaluation] = asyncio.Queue()
         self._submissions = Submissions(federation, thread, self._take)
 
@@ -137,6 +138,7 @@ class Engine:
     async def join(self, client: str, examples: int) -> None:
         """Take a client in, or again."""
         self.leases.touch(client)
+        self._leaving.discard(client)
         await self._submissions.submit(lambda: ClientJoined(client, examples))
         log.info("client joined", client=client, examples=examples)
 
@@ -273,7 +275,8 @@ class Engine:
         else:  # the desk may lag behind: after a restart, and when a client is back
             receipt = self.federation.machine.receipts.get(client)
             counts = receipt is not None and receipt.round == in_hand.round
-            done = counts and task is not None and not _is_training(task, in_hand.round)
+            same = isinstance(task, Training) and task.round == in_hand.round
+            done = counts and task is not None and not same
             wanted = not done and (counts or self.federation.is_assigned(client, in_hand.round))
         return None if wanted else Cancelled(in_hand.round, "the round has closed without it")
 
@@ -357,19 +360,20 @@ class Engine:
 
     async def _evaluate(self, number: int) -> None:
         now, config = self._clock.now(), self.federation.config
-        machine = self.federation.machine  # who still trains for an earlier round goes on with that
+        # Who still trains for an earlier round goes on with that; who leaves may not be in the journal yet.
+        asked = set(idle(self.federation.machine)) - self._leaving
         due = self.federation.evaluation_is_due(number)
-        self.evaluation = Evaluation(
+        evaluation = self.evaluation = Evaluation(
             number,
-            idle(machine) if due else (),
+            asked if due else (),
             started_s=now,
             deadline=now + config.evaluation.deadline_s,
             done=self.federation.measured(number),
         )
-        if self.evaluation.waiting:
+        if evaluation.waiting:
             model = await self._in_thread(self.federation.model)
-            for client in sorted(self.evaluation.waiting):
-                self.desk.give(client, Measuring(number, model, self.evaluation.deadline))
+            for client in sorted(evaluation.waiting):
+                self.desk.give(client, Measuring(number, model, evaluation.deadline))
         self._end_evaluation_if_done()
 
     def _not_measured(self, client: str) -> None:
@@ -416,6 +420,7 @@ class Engine:
         if task is not None:
             self.desk.take_back(client, type(task), task.round)
         log.info("client gone", client=client, reason=reason)
+        self._leaving.add(client)
         self._not_measured(client)
         await self._submissions.submit(lambda: ClientLeft(client, reason))
 
@@ -431,10 +436,6 @@ class Engine:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
-
-
-def _is_training(task: Task, number: int) -> bool:
-    return isinstance(task, Training) and task.round == number
 
 
 def _ignore(task: asyncio.Future[Submitted]) -> None:
