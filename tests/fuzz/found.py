@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import zlib
 
 
 def _tensors(*shape: int, data: bytes = b"") -> bytes:
@@ -31,7 +33,25 @@ _PREPARED = (
     '"space": "", "evaluation_examples": 3}'
 )
 
+# A journal whose pages lead back to themselves.
+_ROUND_AND_ROUND = (
+    "c-rlm-%r~{9KcOV3zeYT!=ya)p{Ls>Ks8x11QnU4Efm9|rcUd)qS1t`i+vEUmpgMlM?}b~%wzx3{ttWDzP1yfv@2"
+    "EHx829Gb-w%lzVpLZ?mh2>ilQSSM?|3w<6EOrF@8tLFpSFdo-seYXUt7+qs3KZe3*(+^XHax#pQG3o7eZ=-g^!Mj"
+    "Ygxn;GZeF5*m$0qtR&o4`iMBh5PH(#dA-|@c5WYI;LECTzHa3jQF&8f9zN-*Fvt--ru(zbX^ARSbJT^LT$TeIWFq"
+    "jr35<o!?Ka}vfXogXtif`tj8{DpgpJi^ilxSVtRspMYeTNgV7oo+i%-wD(<w}J!`eK({)@Et*9YIe~CnL!cZ6^5="
+    "E2;>w>e%%Gxi;vUjuZZY|t@SY6CcuBQ`FM%Bl&DMe<<>_Pw_b&<@Mg;n{Fu#zYsH-uG+%))x{Y`68b!g@WoP_0(y"
+    "vO`4%tPG-fRA!;Hb~@J7&uYF)ZQHf-*q%A<r!A+Co>+Yo5#_}Q6gtT6y2yUf>6qwM$OGhBFWoD10})K#om<O$^Tn"
+    "n9dYd1GJXDkAlcm3x-YoU?cd5~6G#ZUYqtR$SnV%MK8+RXcWx_q^d1!EkeKCsi_6|3dOsI(^C9&YRi37nYPR0Hm<"
+    "L-L)o6o|$?Fwk@%WzOA7Be8og;Yaq;v?d#7&p&wK*ymE2C*L{Fh8OrAt&Boq9`ms+IUpo-rQ_#H8xGG#4E~UFQU?"
+    "erR~~gnyNeC@IiJ!$Al%&-+?D75+2}Y!+hT-JtcYgpuABxF%vP2>NT)Td_R%IpWr4>7&9@r0J&4>rNB^a%gl`)Q;"
+    "(JF>EUhg`hE6e5u`T~;~V@2p`^YFi$Wz4Ohk!{L`;j<ye);PX~Ns}dYbLcgZ+o+qFnSqnTF#JR`Jql5FXPwUm}Bx"
+    "t9QeX;Q{%K>z!Dy*0k|6yvB+~Fy6{H61sH1*y6I%XZVLBCP)!J;W$mxZ2J}@x^mtx((ociIKNg(F@#KU^UrC<hbB"
+    "HrgiJ<d&Xfc!<TO7HTlHG~%6TM=<#h&&x#L2)0s{zYC<1)tjDN`=@g`&@3BJraO`#wh&dLxD7L<UTda)vma+(*QJ"
+    "X?w~n%4%7)>)cvRNxa^=@uLNFWNKd@B"
+)
+
 FOUND: dict[str, list[bytes]] = {
+    "journal": [zlib.decompress(base64.b85decode(_ROUND_AND_ROUND))],
     "tensors": _IMPOSSIBLE,
     "state": _IMPOSSIBLE,
     "model, tensors": _IMPOSSIBLE,

@@ -132,8 +132,10 @@ class Journal:
         )
         while rows := self._rows(query, (after, *names)):
             for seq, at_s, kind, body in rows:
+                if seq <= after:  # a tree of pages that leads back to itself would be read for ever
+                    raise RunFolderError(f"{self.path} is damaged: entry {seq} stands after {after}")
                 yield Entry(seq, at_s, decode(kind, body))
-            after = rows[-1][0]
+                after = seq
 
     def close(self) -> None:
         """Close the file and give the lock back. Closing twice does no harm."""
