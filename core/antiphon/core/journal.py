@@ -133,7 +133,9 @@ class Journal:
         while rows := self._rows(query, (after, *names)):
             for seq, at_s, kind, body in rows:
                 if seq <= after:  # a tree of pages that leads back to itself would be read for ever
-                    raise RunFolderError(f"{self.path} is damaged: entry {seq} stands after {after}")
+                    raise RunFolderError(
+                        f"{self.path} is damaged: entry {seq} stands after {after}"
+                    )
                 yield Entry(seq, at_s, decode(kind, body))
                 after = seq
 
