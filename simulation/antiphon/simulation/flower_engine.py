@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from queue import Empty, Queue
-from typing import Final
+from typing import Any, Final
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MessageType, RecordDict
 from flwr.clientapp import ClientApp
@@ -196,7 +196,7 @@ class _Simulation(threading.Thread):
 def _simulate(
     app: ClientApp,
     nodes: int,
-    backend: dict[str, dict[str, object]],
+    backend: dict[str, Any],
     grids: Queue[Grid],
     over: threading.Event,
 ) -> None:
@@ -207,7 +207,7 @@ def _simulate(
         grids.put(grid)
         over.wait()
 
-    run_simulation(server, app, num_supernodes=nodes, backend_config=backend)  # type: ignore[arg-type]
+    run_simulation(server, app, num_supernodes=nodes, backend_config=backend)
 
 
 def _first(grids: Queue[Grid], simulation: _Simulation) -> Grid:

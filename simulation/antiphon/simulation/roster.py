@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 from antiphon.core.config import RunConfig, config_hash
 from antiphon.core.errors import UpdateError
 from antiphon.core.types import Plain
+from antiphon.server.machine_facts import facts_of
 from antiphon.server.space import Space
 from antiphon.simulation.letters import Parcel
 from antiphon.v1 import coordinator_pb2
@@ -68,18 +69,7 @@ class Roster:
         self._check_name(node, parcel.client)
         self._check(said)
         self._node_of[parcel.client] = node
-        told = said.capabilities
-        return Member(
-            parcel.client,
-            said.examples,
-            {
-                "antiphon": told.antiphon_version[:_MAX_NAME],
-                "device": told.device_kind[:_MAX_NAME],
-                "device_name": told.device_name[:_MAX_NAME],
-                "memory_bytes": told.memory_bytes,
-                "evaluation_examples": said.evaluation_examples,
-            },
-        )
+        return Member(parcel.client, said.examples, facts_of(said))
 
     def _check_name(self, node: int, client: str) -> None:
         if not (0 < len(client) <= _MAX_NAME and client.isprintable()):

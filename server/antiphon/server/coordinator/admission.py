@@ -18,6 +18,7 @@ from antiphon.core.errors import AntiphonError
 from antiphon.core.events import ClientDescribed
 from antiphon.core.types import Plain
 from antiphon.server.coordinator.engine import Engine
+from antiphon.server.machine_facts import facts_of
 from antiphon.server.roles import method_of
 from antiphon.server.space import Shape, Space
 from antiphon.v1 import coordinator_pb2 as pb
@@ -27,7 +28,6 @@ log = structlog.get_logger()
 _MAX_MATRICES = 20_000
 _MAX_SIDE = 1 << 20
 _MAX_TEXT = 200
-_MAX_LIBRARIES = 32
 _SHA256_BYTES = 32
 
 Opening = Callable[[Space], Awaitable[Engine]]
@@ -55,7 +55,7 @@ class Admission:
 
     async def join(self, client: str, request: pb.JoinRequest) -> Engine:
         """Take a client in. Raises Refused with the reason."""
-        facts = _facts(request)
+        facts = facts_of(request)
         self._check(client, request, facts)
         space = _space(request.space, self._config.model.model_name_or_path)
         self._check_size(space)
@@ -141,19 +141,3 @@ def _check_space(ours: Space, theirs: Space) -> None:
             f"this client's base model has the weights {theirs.model_digest[:16] or 'unknown'}…, the run "
             f"began on {ours.model_digest[:16] or 'unknown'}…: use the same files"
         )
-
-
-def _facts(request: pb.JoinRequest) -> dict[str, Plain]:
-    told = request.capabilities
-    libraries = sorted(told.libraries.items())[:_MAX_LIBRARIES]
-    return {
-        "antiphon": told.antiphon_version[:_MAX_TEXT],
-        "device": told.device_kind[:_MAX_TEXT],
-        "device_name": told.device_name[:_MAX_TEXT],
-        "memory_bytes": told.memory_bytes,
-        "cpu_cores": told.cpu_cores,
-        "tokens_per_s": told.tokens_per_s,
-        "platform": told.platform[:_MAX_TEXT],
-        "evaluation_examples": request.evaluation_examples,
-        "libraries": ", ".join(f"{name} {version}"[:_MAX_TEXT] for name, version in libraries),
-    }
