@@ -29,6 +29,7 @@ from antiphon.server.enrolment.registrar import NotProven, Registrar
 from antiphon.server.enrolment.requests import BadRequest, requested_key
 from antiphon.server.enrolment.tokens import new_token
 from antiphon.server.enrolment.tokens import written as token_text
+from antiphon.server.machine_facts import facts_of
 from antiphon.server.space import Space, read_space, write_space
 from antiphon.v1 import coordinator_pb2 as pb
 from antiphon.v1 import enrolment_pb2
@@ -78,7 +79,7 @@ def _join(content: bytes) -> None:
         _finished(door.join("north", request))
         space = admission._space(request.space, "tiny")
         admission._check_space(space, space)
-        described = events.ClientDescribed("north", admission._facts(request))
+        described = events.ClientDescribed("north", facts_of(request))
         events.decode(*events.encode(described))
         admission._check_space(Space(_SHAPES, {}, "tiny", 26, "ab" * 32), space)
 
