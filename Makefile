@@ -42,7 +42,7 @@ test: setup system-tools browser  ## run every check and every test, those on th
 lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy $(ROOTS)
+	$(BIN)/mypy $(ROOTS) tests benchmarks
 	$(BIN)/lint-imports
 
 check: lint system-tools  ## format, lint, types, imports and the fast tests (under 90 seconds)

@@ -24,7 +24,7 @@ def messages() -> dict[str, Descriptor]:
 def told(field: FieldDescriptor) -> list[Any]:
     """Number, type and label of a field, and the message that it holds."""
     kind = field.message_type.full_name if field.message_type else ""
-    return [field.number, field.type, field.label, kind]
+    return [field.number, field.type, field.label, kind]  # type: ignore[attr-defined]
 
 
 def now() -> dict[str, dict[str, Any]]:

@@ -26,6 +26,7 @@ from antiphon.client.daemon.policy import Policy, permits
 from antiphon.client.daemon.settings import load_settings
 from antiphon.client.daemon.tasks import TaskFailed
 from antiphon.core.blob import Blob
+from antiphon.core.channel import RETRY_AFTER
 from antiphon.core.errors import ConfigError, ProtocolError, RunFolderError
 from antiphon.core.identity import IdentityError, pin_of, read_certificate
 from antiphon.core.wire import pack_assignment
@@ -215,7 +216,7 @@ def _outbox_seeds() -> list[bytes]:
 
 def _hint(content: bytes) -> None:
     for value in (content, content.decode("utf-8", "replace")):
-        metadata = grpc.aio.Metadata((calls.RETRY_AFTER, value))
+        metadata = grpc.aio.Metadata((RETRY_AFTER, value))
         error = grpc.aio.AioRpcError(
             grpc.StatusCode.UNAVAILABLE, metadata, metadata, content.decode("latin1")
         )

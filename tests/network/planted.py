@@ -76,7 +76,7 @@ def no_idempotency_key() -> None:
     from antiphon.server.coordinator.engine import Engine
     from antiphon.server.federation import Federation
 
-    judge = machine.judge
+    judge = machine.judge  # type: ignore[attr-defined]
 
     def forgetful(state: RunState, event: UpdateReceived) -> tuple[Verdict, str]:
         cohort = {name: slot for name, slot in state.cohort.items() if name != event.client}
@@ -87,7 +87,7 @@ def no_idempotency_key() -> None:
     def waits_for(engine: Engine, client: str, message: bytes) -> bool:
         return round_of(message) == engine.round
 
-    machine.judge = forgetful
+    machine.judge = forgetful  # type: ignore[attr-defined]
     Engine.waits_for = waits_for  # type: ignore[method-assign]
     Federation.was_accepted = lambda federation, client, message: False  # type: ignore[method-assign]
 

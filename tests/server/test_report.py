@@ -21,7 +21,6 @@ from antiphon.core.events import (
     Evaluated,
     Event,
     PhaseTimed,
-    Plain,
     RoundEvaluated,
     RoundFolded,
     RoundPlanned,
@@ -36,6 +35,7 @@ from antiphon.core.events import (
 )
 from antiphon.core.journal import Entry, Journal
 from antiphon.core.run_folder import RunFolder
+from antiphon.core.types import Plain
 from antiphon.server.actions import Action, Evaluate, Fold, PlanRound
 from antiphon.server.report import build, write
 from antiphon.server.report_types import Report
