@@ -82,7 +82,7 @@ def _packed(
         raise SystemExit("an update of tensors names a blob")
     file = work / blob.sha256
     if not file.exists():
-        file.write_bytes(packed.content)
+        file.write_bytes(packed.joined)
     return packed.message, blob, file
 
 

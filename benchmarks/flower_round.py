@@ -3,8 +3,10 @@
     python -m benchmarks.flower_round [--clients 2] [--parameters 1000000] [--rounds 4]
 
 Flower: stock FedAvg on a SuperLink with SuperNodes, insecure, nothing installed at run time. Ours: daemons
-over mutual TLS (network_round.py). Both on the loopback of this machine, with processes of their own; the
-client adds a constant. Of Flower's rounds all count, of ours all but the last, after which is measured.
+over mutual TLS (network_round.py). Both on the loopback of this machine, with processes of their own. A
+client adds a constant, on Flower a ramp of its own slope, which takes milliseconds: its store sends equal
+objects once, and deltas of training never are equal. Of Flower's rounds all count, of ours all but the
+last, after which is measured.
 """
 
 from __future__ import annotations
@@ -70,6 +72,8 @@ def main(grid, context):
 """
 
 _CLIENT = """
+import random
+
 import numpy as np
 from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
@@ -80,7 +84,8 @@ app = ClientApp()
 @app.train()
 def train(message, context):
     arrays = message.content["arrays"].to_numpy_ndarrays()
-    moved = ArrayRecord([each + np.float32(0.001) for each in arrays])
+    ramp = np.linspace(0.0, 0.001, arrays[0].size, dtype=np.float32).reshape(arrays[0].shape)
+    moved = ArrayRecord([each + np.float32(random.random()) * ramp for each in arrays])
     metrics = MetricRecord({"num-examples": 10})
     return Message(RecordDict({"arrays": moved, "metrics": metrics}), reply_to=message)
 """

@@ -184,7 +184,7 @@ class _NoNode:
             Path(file.name).write_bytes(parcel.content)
             download = cast(Params, unpack_model(Path(file.name), blob.encoding))
         packed = pack_update(_update(assignment, download), run_id)
-        return Parcel(packed.message, packed.content or b"")
+        return Parcel(packed.message, packed.joined)
 
 
 def _update(assignment: Assignment, download: Params) -> Update:

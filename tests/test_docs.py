@@ -1,10 +1,14 @@
 """The documents say what the code does: every check here fails when only one of the two changes."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 import tomllib
 import warnings
 from collections.abc import Iterator
+from importlib.metadata import entry_points
 from inspect import Parameter
 from pathlib import Path
 from typing import Any, get_args
@@ -26,7 +30,15 @@ from antiphon.strategies.scheduling.telemetry import ClientTelemetry, RunTelemet
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
-MEMBERS = [(kind, name) for kind in registry.KINDS for name in registry.members(kind)]
+
+
+def our_members(kind: str) -> list[str]:
+    """Names of the members that this distribution brings; others document theirs themselves."""
+    points = entry_points(group=f"antiphon.{kind}")
+    return sorted(each.name for each in points if each.dist and each.dist.name == "antiphon")
+
+
+MEMBERS = [(kind, name) for kind in registry.KINDS for name in our_members(kind)]
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FACTORS = {
     "m.lora_A.weight": np.eye(2, 3, dtype=np.float32),
@@ -219,7 +231,7 @@ def test_data_page_has_every_asset_with_its_licence() -> None:
         assert f"| {asset.licence} |" in row
 
 
-@pytest.mark.parametrize("name", registry.members("format"))
+@pytest.mark.parametrize("name", our_members("format"))
 def test_every_example_row_is_read_by_its_format(name: str) -> None:
     """The row shown for a format is one that the format accepts."""
     heading = f"### `{signature('format', name)}`"
@@ -260,6 +272,27 @@ def test_extending_shows_one_member_of_each_kind(extras: dict[str, Any]) -> None
     shown = {group.removeprefix("antiphon.") for group in extras["entry-points"]}
 
     assert shown == set(registry.KINDS)
+
+
+@pytest.mark.slow
+def test_extending_members_keep_the_laws_of_their_kinds(
+    extras: dict[str, Any], tmp_path: Path
+) -> None:
+    """The laws find the page's distribution where it is installed, and each of its members keeps them."""
+    names = {name for members in extras["entry-points"].values() for name in members}
+    only = " or ".join(f"[{name}" for name in sorted(names))
+    laws = ["tests/strategies/members", "-k", only, "-v", "-p", "no:cacheprovider"]
+
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", *laws],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+
+    assert ran.returncode == 0, ran.stdout
+    assert set(re.findall(r"\[(\w+).* PASSED", ran.stdout)) >= names
 
 
 def test_extending_yaml_builds_through_the_registry(extras: dict[str, Any]) -> None:

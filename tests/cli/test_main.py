@@ -58,6 +58,19 @@ def test_a_users_mistake_exits_with_2(tiny_file, tmp_path, arguments, message):
 
 
 @pytest.mark.slow
+def test_a_spent_budget_exits_with_0(tiny_file, tmp_path):
+    """A run that its policy ends has done what the config asked: code 0, and the reason is told."""
+    budget = ["lora.r=2", "policy={kind: adaptive, bytes: 200_000}"]
+
+    done = antiphon("simulate", tiny_file, *budget, "--json", cwd=tmp_path)
+    told = antiphon("status", json.loads(done.stdout.splitlines()[-1])["run_dir"], cwd=tmp_path)
+
+    assert done.returncode == 0
+    assert "stopped by policy: the budget is used up" in done.stderr.replace("\n", " ")
+    assert "complete: stopped by policy" in told.stdout
+
+
+@pytest.mark.slow
 def test_ctrl_c_ends_cleanly_and_resume_goes_on(tiny_file, tmp_path):
     """SIGINT in the middle exits with 130 and says how to go on; --resume completes the run."""
     slow = ["training.max_steps=40", "rounds=3"]

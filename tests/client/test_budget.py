@@ -126,3 +126,13 @@ def test_loading_counts_but_does_not_make_steps_look_slow():
 
     assert (meter.steps, meter.tokens) == (4, 20)
     assert meter.metrics() == {"seconds": 10.0, "tokens": 20.0}
+
+
+def test_losses_of_the_steps_are_reported(client):
+    """An update has the mean of its steps' losses, and the root of their mean square."""
+    seen = []
+
+    update = client.train(steps=4, on_step=lambda done, loss: seen.append(loss))
+
+    assert update.metrics["loss"] == pytest.approx(np.mean(seen))
+    assert update.metrics["rms_loss"] == pytest.approx(np.sqrt(np.mean(np.square(seen))))

@@ -33,7 +33,7 @@ def send(folder: Path, number: int, folded: int, decay: float = 1.0) -> bytes:
     """Pack a round's update as a process that has just started would; return the blob."""
     sender = Sender(folder, CompressionConfig(residual_decay=decay))
     update = Update("north", number, 10, 1, LoraUpdate(delta(number)))
-    content = sender.pack(update, assignment(number, folded), "run").content
+    content = sender.pack(update, assignment(number, folded), "run").joined
     assert content is not None
     return content
 
@@ -50,7 +50,7 @@ def kept(folder: Path, number: int) -> dict[str, np.ndarray]:
     zeros = {name: np.zeros(shape, np.float32) for name, shape in SHAPES.items()}
     update = Update("north", number + 1, 10, 1, LoraUpdate(zeros))
     packed = sender.pack(update, assignment(number + 1, number, whole), "run")
-    return topk(fraction=1.0, values="float32").decode(packed.content, SHAPES)
+    return topk(fraction=1.0, values="float32").decode(packed.joined, SHAPES)
 
 
 def test_without_a_codec_tensors_travel_as_they_are(tmp_path):

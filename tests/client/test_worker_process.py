@@ -29,6 +29,7 @@ from antiphon.core.blob import blob_of
 from antiphon.core.coefficients import SeedCoefficients
 from antiphon.core.config import resolved
 from antiphon.core.errors import ModelError
+from antiphon.core.files import write_bytes
 from antiphon.core.tensors import LazyTensors, write_tensors
 from antiphon.core.types import Assignment
 from antiphon.core.wire import pack_assignment, pack_model, pack_update, unpack_update
@@ -57,7 +58,7 @@ class Task:
         self.assignment = Assignment(1, "meadow", config.method, steps, 0, steps, 1e-3, 8, 3)
         message = pack_assignment(self.assignment, blob_of(content, self.encoding), RUN)
         self.model = model
-        (folder / "model").write_bytes(content)
+        write_bytes(folder / "model", content)
         (folder / "assignment").write_bytes(message)
 
     def prepare(self):

@@ -61,7 +61,7 @@ EVENTS = {
     RoundUndone: st.builds(RoundUndone, counts, names),
     RoundEvaluated: st.builds(RoundEvaluated, counts, by_name),
     RunResumed: st.builds(RunResumed),
-    RunStopped: st.builds(RunStopped, names),
+    RunStopped: st.builds(RunStopped, names, st.booleans()),
     Evaluated: st.builds(Evaluated, counts, names, counts, measured, measured, measured, measured),
     BytesMoved: st.builds(
         BytesMoved, counts, names, st.sampled_from(["up", "down"]), names, counts

@@ -1,10 +1,22 @@
 """Tensors on disk and what is compared when they arrive."""
 
+import os
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.numpy import save
 
 from antiphon.core.errors import UpdateError
-from antiphon.core.tensors import LazyTensors, check_against, from_bytes, to_bytes, write_tensors
+from antiphon.core.tensors import (
+    LazyTensors,
+    check_against,
+    from_bytes,
+    to_bytes,
+    to_content,
+    write_tensors,
+)
 
 WANTED = {"a": np.zeros((2, 3), dtype=np.float32), "b": np.zeros(4, dtype=np.float32)}
 
@@ -63,3 +75,38 @@ def test_lazy_tensors_read_one_at_a_time(tmp_path):
     assert lazy["b"].tolist() == [1, 1, 1, 1]
     with pytest.raises(KeyError):
         lazy["c"]
+
+
+@given(
+    st.dictionaries(
+        st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(
+            lambda name: name != "__metadata__"
+        ),
+        st.lists(st.integers(0, 3), max_size=3),
+        max_size=5,
+    )
+)
+def test_the_bytes_are_those_of_the_safetensors_library(shapes):
+    """Any names and shapes of float32, tensors without elements among them."""
+    tensors = {name: np.full(shape, 1.5, np.float32) for name, shape in shapes.items()}
+
+    assert to_content(tensors).joined() == save(tensors)
+
+
+def test_float32_tensors_are_not_copied():
+    """What is written and hashed is the tensors' own memory, behind a header."""
+    tensor = np.zeros((64, 64), np.float32)
+
+    _, part = to_content({"m": tensor}).parts
+
+    assert np.shares_memory(np.frombuffer(part, np.uint8), tensor)
+
+
+def test_a_file_that_was_cut_while_it_was_read_is_said(tmp_path):
+    """Whoever looks a tensor up hears of it, instead of getting what was in memory."""
+    write_tensors(tmp_path / "t", {"m": np.ones((64, 64), np.float32)})
+    lazy = LazyTensors(tmp_path / "t")
+    os.truncate(tmp_path / "t", 1000)
+
+    with pytest.raises(UpdateError, match="too short"):
+        lazy["m"]

@@ -13,11 +13,14 @@ from hypothesis.extra import numpy as hnp
 
 from antiphon.core.blob import Blob, blob_of
 from antiphon.core.coefficients import SeedCoefficients
+from antiphon.core.content import Content
 from antiphon.core.errors import UpdateError
+from antiphon.core.files import write_bytes
 from antiphon.core.tensors import LazyTensors
 from antiphon.core.types import Assignment, CodecChoice, LoraUpdate, Scalars, Update
 from antiphon.core.wire import (
     CodedModel,
+    Packed,
     pack_assignment,
     pack_model,
     pack_update,
@@ -99,7 +102,7 @@ def unpacked(packed, folder):
     tensors = None
     if packed.content is not None:
         file = folder / "blob"
-        file.write_bytes(packed.content)
+        file.write_bytes(packed.joined)
         tensors = LazyTensors(file)
     update = unpack_update(packed.message, "north", "run", tensors)
     if isinstance(update.payload, LoraUpdate):
@@ -142,7 +145,7 @@ def test_an_assignment_comes_back_to_the_bit(assignment, model):
 def test_a_model_comes_back_to_the_bit(model, folder):
     """Factors and coefficients alike."""
     content, encoding = pack_model(model)
-    (folder / "model").write_bytes(content)
+    write_bytes(folder / "model", content)
 
     same(model, unpack_model(folder / "model", encoding))
 
@@ -166,11 +169,15 @@ def test_garbage_raises_nothing_but_update_error(content, folder):
 def test_one_wrong_byte_raises_nothing_but_update_error(at, byte, update, folder):
     """A byte that flipped on the way gives another well-formed update, or an UpdateError."""
     packed = pack_update(update, "run")
-    for broken in (packed.message, packed.content or b"-"):
+    for broken in (packed.message, packed.joined or b"-"):
         content = bytearray(broken)
         content[at % len(content)] = byte
-        of_message = broken is packed.message
-        changed = replace(packed, **{"message" if of_message else "content": bytes(content)})
+        message, rest = packed.message, packed.content
+        if broken is packed.message:
+            message = bytes(content)
+        else:
+            rest = Content((bytes(content),))
+        changed = Packed(message, rest)
 
         with contextlib.suppress(UpdateError):
             unpacked(changed, folder)
@@ -180,7 +187,7 @@ def test_one_wrong_byte_raises_nothing_but_update_error(at, byte, update, folder
 def test_a_torn_update_raises_nothing_but_update_error(cut, folder):
     """A blob that lacks its end is refused."""
     packed = pack_update(ONE, "run")
-    torn = replace(packed, content=packed.content[: min(cut, len(packed.content) - 1)])
+    torn = replace(packed, content=Content((packed.joined[: min(cut, len(packed.joined) - 1)],)))
 
     with pytest.raises(UpdateError):
         unpacked(torn, folder)
@@ -194,7 +201,7 @@ def test_tensors_of_another_type_are_refused(dtype, folder):
     packed = struct.pack("<Q", len(header)) + header + bytes(size)
 
     with pytest.raises(UpdateError, match="float32"):
-        unpacked(replace(pack_update(ONE, "run"), content=packed), folder)
+        unpacked(replace(pack_update(ONE, "run"), content=Content((packed,))), folder)
 
 
 def test_a_message_can_be_read_before_its_tensors():
@@ -257,7 +264,7 @@ def test_all_coefficients_take_four_bytes_each():
         4096, np.arange(4096, dtype=np.uint32), rng.normal(size=4096).astype("f4")
     )
 
-    assert len(pack_model(model)[0]) < 4 * 4096 + 20
+    assert pack_model(model)[0].size < 4 * 4096 + 20
 
 
 @pytest.mark.parametrize(
@@ -283,7 +290,7 @@ def test_a_packed_model_is_no_larger_than_expected(folder):
     """A message of a few bytes cannot make a client hold more numbers than its own adapter has."""
     shapes = {"m": (1 << 15, 1 << 15)}
     content, encoding = pack_model(CodedModel(CodecChoice("ecdq"), shapes, b""))
-    (folder / "model").write_bytes(content)
+    write_bytes(folder / "model", content)
 
     with pytest.raises(UpdateError, match="1073741824 numbers, expected 100 at most"):
         unpack_model(folder / "model", encoding, 100)

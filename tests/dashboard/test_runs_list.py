@@ -72,6 +72,16 @@ def test_only_what_is_new_is_added(tmp_path):
     assert line(tmp_path).summary.end is None
 
 
+@pytest.mark.parametrize(("by_policy", "life"), [(True, "complete"), (False, "stopped")])
+def test_a_spent_budget_is_no_failure(tmp_path, by_policy, life):
+    """A run that its policy ended after a folded round is complete; one that somebody stopped is not."""
+    round_1 = [RoundPlanned(1, (), 1, 1.0), RoundFolded(1, ""), RoundEvaluated(1, {"loss": 1.0})]
+
+    journal_of(tmp_path / "a", [STARTED, *round_1, RunStopped("spent", by_policy)])
+
+    assert line(tmp_path).life == life
+
+
 def test_a_model_that_was_taken_back_does_not_count(tmp_path):
     """After the guard undid a round, the final loss is that of the model before it."""
     happened = [RoundEvaluated(0, {"loss": 2.0})]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.dashboard.large_journal import Fleet, happened
-from tests.server.test_report import SCRIPT, recorded
+from tests.server.happenings import SCRIPT, recorded
 
 from antiphon.core.events import ClientJoined, RunStarted
 from antiphon.core.journal import Entry

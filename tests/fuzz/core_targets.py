@@ -127,7 +127,7 @@ def _update_seeds() -> list[bytes]:
     lora = Update("north", 3, 120, 6, LoraUpdate(FACTORS), {"loss": 0.5, "seconds": 9.0})
     steps = Update("north", 3, 120, 3, SCALARS, {"loss": 0.5})
     packed = [pack_update(each, RUN) for each in (lora, steps)]
-    return [joined([each.message, each.content or b""]) for each in packed]
+    return [joined([each.message, each.joined]) for each in packed]
 
 
 def _tensors(content: bytes) -> None:
@@ -160,7 +160,7 @@ def _model(encoding: str, content: bytes) -> object:
 
 
 def _model_seeds(*models: Params | SeedCoefficients | CodedModel) -> list[bytes]:
-    return [pack_model(each)[0] for each in models]
+    return [pack_model(each)[0].joined() for each in models]
 
 
 def _coded_model(kind: str) -> CodedModel:

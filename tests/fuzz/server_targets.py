@@ -18,7 +18,7 @@ from antiphon.core import config, events, golden
 from antiphon.core.errors import RunFolderError
 from antiphon.core.identity import renewal_statement
 from antiphon.core.run_folder import RunFolder
-from antiphon.server.coordinator import admission
+from antiphon.server.agreement import Disagreement, check_same_space, reported_space
 from antiphon.server.coordinator.admission import Admission
 from antiphon.server.coordinator.admission import Refused as NotAdmitted
 from antiphon.server.coordinator.engine import Engine
@@ -77,11 +77,11 @@ def _join(content: bytes) -> None:
     for door in _doors():
         request.config_hash = door.config_hash
         _finished(door.join("north", request))
-        space = admission._space(request.space, "tiny")
-        admission._check_space(space, space)
+        space = reported_space(request.space, "tiny")
+        check_same_space(space, space)
         described = events.ClientDescribed("north", facts_of(request))
         events.decode(*events.encode(described))
-        admission._check_space(Space(_SHAPES, {}, "tiny", 26, "ab" * 32), space)
+        check_same_space(Space(_SHAPES, {}, "tiny", 26, "ab" * 32), space)
 
 
 def _join_seeds() -> list[bytes]:
@@ -216,7 +216,7 @@ def certificate_seeds() -> list[bytes]:
 
 
 SERVER_TARGETS: dict[str, Target] = {
-    "join": Target(_join, _join_seeds, (NotAdmitted,)),
+    "join": Target(_join, _join_seeds, (NotAdmitted, Disagreement)),
     "space file": Target(_space_file, _space_seeds, (RunFolderError,), JSON_WORDS),
     "certificate request": Target(requested_key, _request_seeds, (BadRequest,)),
     "enrolment": Target(_enrol, _enrol_seeds, (BadRequest, TokenRefused)),

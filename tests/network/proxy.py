@@ -21,6 +21,7 @@ Direction = Literal["up", "down"]
 
 _PIECE = 16 << 10
 _BUFFER = 32 << 10
+_SEGMENT = 1448
 _GRAIN_S = 0.02  # a piece takes about as long at the given rate, so that a change is felt soon
 _IN_FLIGHT = 4 << 20
 
@@ -83,8 +84,7 @@ class Proxy:
 
     async def start(self) -> Self:
         """Listen on a free port of loopback."""
-        listener = socket.socket()
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+        listener = _narrow(socket.socket())
         listener.bind(("127.0.0.1", 0))
         listener.listen(128)
         listener.setblocking(False)
@@ -129,8 +129,7 @@ class Proxy:
 
     async def _serve(self, near: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        far = socket.socket()
-        far.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+        far = _narrow(socket.socket())
         pair = _Pair(near, _prepared(far), asyncio.current_task())
         self._links.add(pair)
         try:
@@ -276,6 +275,15 @@ class _Line:
         # Only one side can be waiting: the line is not full and empty at once.
         self._moved.clear()
         await self._moved.wait()
+
+
+def _narrow(each: socket.socket) -> socket.socket:
+    """Let few bytes wait, in segments of a usual size: loopback's own would not fit, and the sender's
+    kernel would take a slow line for one that stands still.
+    """
+    each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+    each.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, _SEGMENT)
+    return each
 
 
 def _prepared(each: socket.socket) -> socket.socket:

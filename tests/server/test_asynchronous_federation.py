@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from antiphon.core.clock import VirtualClock
 from antiphon.core.config import config_hash, resolved
 from antiphon.core.events import (
+    ClientFailed,
     ClientJoined,
     RoundEvaluated,
     RoundPlanned,
@@ -164,6 +166,29 @@ def test_an_update_between_rounds_is_folded_by_the_next(
 
     assert federation.machine.outcomes[-1].accepted == ("south",)
     assert federation.machine.folded == {"north": 1, "south": 1}
+
+
+@pytest.mark.parametrize("crashes", [False, True])
+def test_what_a_failed_round_accepted_is_folded_by_the_next(
+    federation: Federation, make: Maker, crashes: bool
+) -> None:
+    """It counts once, as stale as it is by then: begun in round 1, folded by round 3."""
+    deliver(federation, "north", 1)
+    fold(federation, 1, "north")
+    before = coefficient(federation)
+    decided = federation.plan(2, idle(federation.machine))
+    assert isinstance(decided, RoundPlanned)
+    federation.submit(replace(decided, quorum=2, enough=2))
+    deliver(federation, "south", 1)
+    federation.submit(ClientFailed("west", 1, "no memory"))
+    federation.submit(ClientFailed("north", 2, "no memory"))
+
+    federation = make() if crashes else federation
+    plan(federation, 3)
+    fold(federation, 3, "south")
+
+    assert [each.ending for each in federation.machine.outcomes] == ["folded", "failed", "folded"]
+    assert coefficient(federation) - before == pytest.approx(before / np.sqrt(3))
 
 
 def test_updates_are_removed_when_nobody_works_on_their_round(federation: Federation) -> None:

@@ -20,6 +20,7 @@ from antiphon.core.events import (
     RunStopped,
     UpdateReceived,
 )
+from antiphon.core.run_sections import AsynchronousConfig
 from antiphon.core.section import Choice
 from antiphon.server.costs import costs_of
 from antiphon.server.planning import assignment_of, plan_round
@@ -103,10 +104,15 @@ def with_budget(config, budget, seconds):
     budget=st.integers(10_000, 400_000),
     seconds=st.sampled_from([10**6, 500]),
     greed=st.sampled_from([1.0, 0.9, 0.3]),
+    buffer=st.sampled_from([None, 1, 2]),
 )
-def test_budgets_are_never_overrun(config, data, budget, seconds, greed):
+def test_budgets_are_never_overrun(config, data, budget, seconds, greed, buffer):
     """Whatever is measured and whoever fails or is late: neither bytes nor deadlines pass the budget."""
     config = with_budget(config, budget, seconds)
+    if buffer:
+        asynchronous = AsynchronousConfig(buffer=buffer)
+        cohort = config.cohort.model_copy(update={"asynchronous": asynchronous})
+        config = config.model_copy(update={"cohort": cohort})
     history, late = History(Accumulator()), []
     history.tell(RunStarted("run", "", ROUNDS, 1, 3))
     for client in CLIENTS:

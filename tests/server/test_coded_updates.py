@@ -62,7 +62,7 @@ def deliver(federation, client, codec=None, damage=lambda content: content):
     sender = Sender(federation.folder.residuals(client) / str(codec), federation.config.compression)
     packed = sender.pack(update, replace(asked, codec=codec or asked.codec), federation.run_id)
     blob = update_blob(packed.message)
-    write_bytes(federation.folder.upload_file(client, blob.sha256), damage(packed.content))
+    write_bytes(federation.folder.upload_file(client, blob.sha256), damage(packed.joined))
     return federation.receive(client, packed.message)
 
 

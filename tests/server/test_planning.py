@@ -172,12 +172,16 @@ def test_seed_scalars_have_no_codec(tiny_config):
 
 
 def test_a_policy_may_end_the_run(tiny_config):
-    """A budget that holds no round gives RunStopped in place of a plan, with the figures."""
+    """A budget that holds no round gives RunStopped in place of a plan, with whose word it is and the
+    figures.
+    """
     config = tiny_config("policy={kind: adaptive, bytes: 100}")
 
     stopped = plan_round(config, 1, CLIENTS, 1.0, space=SPACE)
 
     assert isinstance(stopped, RunStopped)
+    assert stopped.by_policy
+    assert stopped.reason.startswith("stopped by policy: ")
     assert "100 B" in stopped.reason
 
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from antiphon.core.events import (
+    BY_POLICY,
     BytesMoved,
     ClientFailed,
     ClientJoined,
@@ -160,6 +161,16 @@ def test_stopped_run(tmp_path: Path) -> None:
     page = page_of(tmp_path, [*whole_run()[:6], RunStopped("the operator said so")])
 
     assert "**The run stopped early** (the operator said so)" in page
+
+
+def test_run_that_its_policy_ended(tmp_path: Path) -> None:
+    """A run that has spent its budget is complete, with the policy's reason in its first paragraph."""
+    start = RunStarted("tiny", "0123", 9, 1, 1)
+    spent = RunStopped(f"{BY_POLICY}: 1 MB are spent", by_policy=True)
+
+    page = page_of(tmp_path, [start, *whole_run()[1:], spent])
+
+    assert "The run is complete (stopped by policy: 1 MB are spent): 1 round ended" in page
 
 
 def test_names_stay_in_their_cells(tmp_path: Path) -> None:

@@ -433,6 +433,21 @@ def test_stop_calls_off() -> None:
     )
 
 
+def test_policy_completes_a_run() -> None:
+    """A run that its policy ends after a folded round has done what was asked of it, and is over."""
+    planning = after(RoundFolded(1, "d"), RoundEvaluated(1), state=FOLDING)
+
+    done, given = step(planning, RunStopped("spent", by_policy=True), 0.0)
+
+    assert given == (Finish(True, "spent"),)
+    assert step(done, RunResumed(), 9.0) == (done, (Finish(True, "spent"),))
+
+
+def test_policy_that_holds_no_round_completes_nothing() -> None:
+    """A run that its policy ends before any round was folded has trained nothing."""
+    assert actions(PLANNING, RunStopped("spent", by_policy=True)) == (Finish(False, "spent"),)
+
+
 @pytest.mark.parametrize(
     ("state", "endings"),
     [(PLANNING, []), (COLLECTING, ["stopped"]), (FOLDING, ["stopped"]), (EVALUATING, ["folded"])],

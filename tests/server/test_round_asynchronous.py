@@ -216,7 +216,25 @@ def test_the_deadline_folds_what_is_there_or_fails() -> None:
 
     given = actions(state, Ticked(), now=60.0)
 
-    assert given == (PlanRound(2, ("a",), ("b", "c", "d")),)
+    assert given == (PlanRound(2, (), ("a", "b", "c", "d")),)
+
+
+def test_a_failed_round_hands_its_updates_on() -> None:
+    """What a buffer below its quorum has accepted counts in the next one, with its own base."""
+    failed = after(Ticked(), state=after(update("a"), state=COLLECTING), now=60.0)
+
+    given = actions(after(plan(2, ""), state=failed, now=60.0), update("b"), now=61.0)
+
+    assert given[-1] == Fold(2, ("a", "b"))
+
+
+def test_a_failed_round_hands_on_nothing_too_stale() -> None:
+    """With max_staleness 0 the next round could not fold what the failed one has accepted."""
+    strict = after(replace(plan(), max_staleness=0), update("a"), state=PLANNING)
+
+    given = actions(strict, Ticked(), now=60.0)
+
+    assert given[-1] == PlanRound(2, ("a", "b", "c", "d"), ())
 
 
 def test_an_update_after_a_failed_round_counts() -> None:

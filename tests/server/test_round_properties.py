@@ -182,9 +182,9 @@ class Run(RuleBasedStateMachine):
         assert asked == pending_actions(self.state)
 
     @precondition(lambda self: self.state.round > 1)
-    @rule()
-    def stop(self) -> None:
-        self.feed(RunStopped("enough"))
+    @rule(by_policy=st.booleans())
+    def stop(self, by_policy: bool) -> None:
+        self.feed(RunStopped("enough", by_policy))
         assert self.state.phase in ENDS
 
     @invariant()

@@ -38,13 +38,17 @@ def honest(letter: Letter, answer: Parcel) -> Answer | None:
 
 @dataclass
 class MemoryPost:
-    """Nodes by number, each with its client's name. online: those that can be reached."""
+    """Nodes by number, each with its client's name.
+
+    online: those that can be reached; late: answers that arrive at the next look.
+    """
 
     config: RunConfig
     names: dict[int, str]
     answering: Answering = honest
     online: set[int] = field(default_factory=set)
     sent: list[Letter] = field(default_factory=list)
+    late: list[tuple[Letter, Answer]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.online = set(self.names)
@@ -66,6 +70,8 @@ class MemoryPost:
             answer = self.answering(letter, _honest_answer(self, letter))
             if answer is not None:
                 yield letter, answer
+        late, self.late = self.late, []
+        yield from late
 
 
 def only(client: str, kind: str, wrong: Answering) -> Answering:
@@ -94,7 +100,7 @@ def update_of(letter: Letter, **changes: Any) -> Parcel:
         {"loss": 1.0},
     )
     packed = pack_update(replace(update, **changes), run_id)
-    return Parcel(packed.message, packed.content or b"")
+    return Parcel(packed.message, packed.joined)
 
 
 def _honest_answer(post: MemoryPost, letter: Letter) -> Parcel:

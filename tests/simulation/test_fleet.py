@@ -156,7 +156,7 @@ def test_a_download_is_counted_when_it_is_complete(fleet_config: FleetMaker) -> 
 
     seen = [(event.client, event.direction, at_s) for at_s, event in moved]
     assert seen == [
-        ("client-00", "down", 0.0), ("client-00", "up", 2.0), ("client-01", "down", 2.0),
+        ("client-00", "down", 0.0), ("client-01", "down", 2.0), ("client-00", "up", 2.0),
     ]  # fmt: skip
 
 
@@ -291,7 +291,8 @@ def test_clients_describe_themselves_as_real_ones_do(fleet_config: FleetMaker) -
     first, second = (event.facts for _, event in described)
     assert first == {"device": "phone", "memory_bytes": 6_000_000_000, "tokens_per_s": 90.0,
                      "uplink_kbps": 800.0, "latency_s": 0.0}  # fmt: skip
-    assert second.keys() == {"device", "tokens_per_s", "latency_s"}
+    assert second.keys() == {"device", "tokens_per_s", "step_s", "latency_s"}
+    assert second["step_s"] == 1.0
 
 
 def test_a_client_holds_its_share_of_the_data(fleet_config: FleetMaker) -> None:

@@ -16,6 +16,7 @@ from antiphon.core.events import ClientFailed, RoundFolded, UpdateRejected
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder
 from antiphon.simulation.letters import Kind, Parcel
+from antiphon.simulation.node import residuals_of
 from antiphon.simulation.place import Place
 from antiphon.simulation.run import load_split, simulate
 
@@ -33,6 +34,15 @@ def collected() -> Iterator[None]:
     """What Ray leaves behind is collected while its warnings are still ignored."""
     yield
     gc.collect()
+
+
+EVERYTHING: dict[str, Any] = {
+    "method": "mixed",
+    "mixed": {"seeds": ["meadow"]},
+    "seeds": {"space": "adapter", "max_steps": 2, "num_seeds": 64, "learning_rate": 1e-3},
+    "compression": {"uplink": {"kind": "topk", "fraction": 0.1}, "downlink": "int8"},
+    "cohort": {"asynchronous": {"buffer": 4}},
+}
 
 
 def on(engine: str, values: dict[str, Any], **changes: Any) -> RunConfig:
@@ -54,16 +64,20 @@ def faulty(kind: Kind, parcel: Parcel, config: RunConfig, place: Place) -> Parce
     return answer(kind, parcel, config, place)
 
 
-@pytest.mark.parametrize("method", ["lora", "seeds"])
-def test_flower_ends_with_the_simulations_adapter(method: str, tiny_values: dict[str, Any]) -> None:
-    """The same YAML gives the same bits on Ray's actors as in one process."""
-    ours, theirs = (on(each, tiny_values, method=method) for each in ("simulation", "flower"))
+def test_flower_ends_with_the_simulations_adapter(tiny_values: dict[str, Any]) -> None:
+    """The same YAML gives the same bits on Ray's actors as in one process, and leaves no residual.
+
+    Both methods, a codec with error feedback each way and asynchronous rounds at once; without Ray,
+    test_flower_methods.py takes them one by one.
+    """
+    ours, theirs = (on(each, tiny_values, **EVERYTHING) for each in ("simulation", "flower"))
 
     here = simulate(ours, load_split(ours))
     there = simulate(theirs, load_split(theirs))
 
     assert adapter(there) == adapter(here)
     assert Path(there.report_md).exists()
+    assert not residuals_of(there.path.name, theirs).exists()
 
 
 def test_a_faulty_client_app_costs_its_client_only(tiny_values: dict[str, Any]) -> None:

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
-from tests.simulation.flower_nodes import SPACE, Driven, MemoryPost, drive, only, update_of
+from tests.simulation.flower_nodes import (
+    EXAMPLES,
+    SPACE,
+    Driven,
+    MemoryPost,
+    drive,
+    only,
+    update_of,
+)
 
+from antiphon.client.sender import Sender
 from antiphon.core.events import (
     ClientFailed,
     ClientJoined,
@@ -16,7 +27,11 @@ from antiphon.core.events import (
     UpdateReceived,
     UpdateRejected,
 )
-from antiphon.simulation.letters import Parcel
+from antiphon.core.run_sections import CompressionConfig
+from antiphon.core.types import LoraUpdate, Update
+from antiphon.core.wire import unpack_assignment
+from antiphon.simulation.letters import Letter, Parcel
+from antiphon.v1 import update_pb2
 
 NAMES = {11: "ada", 12: "bob", 13: "cyd"}
 
@@ -47,6 +62,20 @@ WRONG = {
 }
 
 
+def as_asked(letter, answer):
+    """Pack an update by the codec of its assignment; what it leaves out is lost."""
+    if letter.kind != "train":
+        return answer
+    run_id = update_pb2.Assignment.FromString(letter.parcel.message).run_id
+    assignment, _ = unpack_assignment(letter.parcel.message, letter.client, run_id)
+    delta = {name: np.full(shape, 0.01, np.float32) for name, shape in SPACE.factors.items()}
+    update = Update(letter.client, assignment.round, EXAMPLES, assignment.steps, LoraUpdate(delta))
+    packed = Sender(Path(), CompressionConfig(error_feedback=False)).pack(
+        update, assignment, run_id
+    )
+    return Parcel(packed.message, packed.joined)
+
+
 @pytest.fixture
 def config(tiny_config):
     return tiny_config(
@@ -69,6 +98,16 @@ def test_a_run_of_honest_nodes_completes(config):
     assert (run.finish.complete, folded(run)) == (True, [1, 2])
     assert received(run, 1) == set(NAMES.values())
     assert (run.folder.adapter(2) / "adapter_model.safetensors").exists()
+
+
+def test_a_spent_budget_ends_a_run_well(tiny_config):
+    """A run whose policy ends it after a round is complete, as in a simulation."""
+    config = tiny_config("lora.r=2", "policy={kind: adaptive, bytes: 20_000, codec: ecdq}")
+
+    run = drive(MemoryPost(config, NAMES, as_asked))
+
+    assert (run.finish.complete, folded(run)) == (True, [1])
+    assert run.finish.reason.startswith("stopped by policy: the budget is used up")
 
 
 def test_measurements_are_the_clients_mean(config):
@@ -157,6 +196,52 @@ def test_a_node_that_comes_back_is_written_again(tiny_config):
 
     assert received(run, 1) == {"ada", "bob", "cyd"}
     assert (run.finish.complete, folded(run)) == (True, [1])
+
+
+def going_away(config, kept):
+    """A post whose node 12 goes offline with bob's work, which is kept; 22 is bob's next."""
+    post = MemoryPost(config, NAMES | {22: "bob"})
+    post.online = set(NAMES)
+
+    def answering(letter, answer):
+        if letter.kind == "train" and letter.client == "bob":
+            post.online.discard(12)
+            kept.append((letter, answer))
+            return None
+        return answer
+
+    post.answering = answering
+    return post
+
+
+def test_what_an_offline_node_has_sent_counts(tiny_config):
+    """Work that is done is not done again, though its node has left since."""
+    kept: list[tuple[Letter, Parcel]] = []
+    post = going_away(tiny_config("lora.r=2", "rounds=1", "cohort.deadline_s=60"), kept)
+
+    run = drive(
+        post, min_clients=3, on_wait=lambda now: post.late.extend(kept) if now > 1005 else None
+    )
+
+    assert [each.client for each in run.of(ClientLeft)] == ["bob"]
+    assert (run.finish.complete, received(run, 1)) == (True, {"ada", "bob", "cyd"})
+
+
+def test_the_end_of_an_old_node_is_not_its_clients(tiny_config):
+    """News of the node that a client has left behind does not fail its work on the new one."""
+    kept: list[tuple[Letter, Parcel]] = []
+    post = going_away(tiny_config("lora.r=2", "rounds=1", "cohort.deadline_s=60"), kept)
+
+    def back(now):
+        if now > 1005:
+            post.online.add(22)
+        if len(kept) == 2:
+            post.late += [(kept[0][0], "its node has gone"), kept[1]]
+
+    run = drive(post, min_clients=3, on_wait=back)
+
+    assert run.of(ClientFailed) == []
+    assert (run.finish.complete, received(run, 1)) == (True, {"ada", "bob", "cyd"})
 
 
 @pytest.mark.parametrize(

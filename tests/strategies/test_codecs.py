@@ -1,4 +1,4 @@
-"""Every installed codec: what it declares holds, and what it did not write it refuses."""
+"""Our codecs: how exact each is, and the envelope that they share. What all codecs owe is in members/."""
 
 from functools import cache
 
@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from antiphon.core.errors import ConfigError, UpdateError
-from antiphon.core.registry import factory, members
 from antiphon.strategies.compression import frame, rice
 from antiphon.strategies.compression.bf16 import bf16, from_bf16, to_bf16
 from antiphon.strategies.compression.dense import float32
@@ -24,13 +23,9 @@ VARIANTS = {
     "ecdq, 8": ecdq(bits=8.0),
 }
 SEALED = {**{name: make() for name, make in OURS.items() if name != "float32"}, **VARIANTS}
-CODECS = {
-    "float32": float32(),
-    **SEALED,
-    **{name: factory("codec", name)() for name in members("codec")},
-}
+CODECS = {"float32": float32(), **SEALED}
 KINDS = {"bf16": b"b", "int8": b"8", "topk": b"k", "ecdq": b"q"}
-# ‖x − x̂‖² / ‖x‖² on Gaussians; a codec that is not listed must at least not double the error.
+# ‖x − x̂‖² / ‖x‖² on Gaussians.
 MOST_ERROR = {
     "float32": 0.0,
     "bf16": 2.0**-16,
@@ -39,6 +34,7 @@ MOST_ERROR = {
     "topk": 0.75,
     "topk, half, float32": 0.1,
     "ecdq": 0.45,
+    "ecdq, 0.1": 1.0,
     "ecdq, 8": 1e-4,
 }
 SHAPES = {"b.lora_A": (8, 300), "a.lora_B": (300, 8), "bias": (40,), "one": (1, 1)}
@@ -88,16 +84,7 @@ def test_error_is_within_the_codecs_bound(name):
     got = round_trip(CODECS[name], sent)
 
     lost = sum(float(np.sum((got[each] - sent[each]) ** 2)) for each in sent)
-    assert lost <= MOST_ERROR.get(name, 1.0) * sum(float(np.sum(t**2)) for t in sent.values())
-
-
-@every
-def test_shapes_and_dtype_are_restored(codec):
-    """Matrices and vectors come back as they were."""
-    got = round_trip(codec, update())
-
-    assert {name: tensor.shape for name, tensor in got.items()} == SHAPES
-    assert {tensor.dtype for tensor in got.values()} == {np.dtype(np.float32)}
+    assert lost <= MOST_ERROR[name] * sum(float(np.sum(t**2)) for t in sent.values())
 
 
 @sealed
@@ -108,46 +95,6 @@ def test_scalars_and_empty_tensors_are_tensors_too(codec):
     got = round_trip(codec, update(0, shapes))
 
     assert {name: tensor.shape for name, tensor in got.items()} == shapes
-
-
-@every
-def test_encoding_is_deterministic_given_rng(codec):
-    """The same tensors and an equal generator give the same bytes."""
-    assert codec.encode(update(), rng()) == codec.encode(update(), rng())
-
-
-@every
-def test_order_of_the_mapping_does_not_matter(codec):
-    """Tensors are visited in sorted order, whatever the mapping's."""
-    tensors = update()
-    turned = dict(reversed(tensors.items()))
-
-    assert codec.encode(turned, rng()) == codec.encode(tensors, rng())
-
-
-@every
-def test_decoding_ignores_the_order_of_the_manifest(codec):
-    """A manifest in another order gives the same tensors."""
-    content = codec.encode(update(), rng())
-
-    straight, turned = (
-        codec.decode(content, SHAPES),
-        codec.decode(content, dict(reversed(SHAPES.items()))),
-    )
-
-    assert all((straight[name] == turned[name]).all() for name in SHAPES)
-
-
-@every
-@pytest.mark.parametrize("shapes", [{}, {"empty": (0,)}, {"one": (1,)}, SHAPES])
-def test_zeros_are_sent_exactly(codec, shapes):
-    """A delta of zeros, of one parameter and of none too, comes back as zeros."""
-    zeros = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
-
-    got = round_trip(codec, zeros)
-
-    assert all((got[name] == 0).all() for name in zeros)
-    assert set(got) == set(zeros)
 
 
 @every
@@ -179,38 +126,6 @@ def test_odd_values_come_back_finite_and_no_larger(codec, values):
     assert np.isfinite(got).all()
     assert (got * wanted >= 0).all()
     assert (np.abs(got) <= np.abs(wanted) + np.abs(wanted).max() / 20 + 1e-39).all()
-
-
-@sealed
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_values_that_are_not_finite_are_not_packed(codec, value):
-    """NaN and Inf raise UpdateError on encoding, naming the tensor."""
-    with pytest.raises(UpdateError, match="w2"):
-        codec.encode({"w1": np.zeros(3, np.float32), "w2": np.array([value], np.float32)}, rng())
-
-
-@every
-@pytest.mark.parametrize("n", [1, 10, 1000, 30_000])
-def test_bits_is_an_honest_upper_estimate(codec, n):
-    """A message is never longer than `bits` says, header included."""
-    content = codec.encode(update(n, {"w": (n,)}), rng())
-
-    assert 8 * len(content) <= codec.bits(n) * n
-
-
-@pytest.mark.parametrize("name", ["float32", "int8", "int8, block 7, float32"])
-def test_unbiased_codecs_are_right_on_average(name):
-    """The mean over 4,000 draws is the update, within six standard errors of a step drawn at random."""
-    codec, sent = CODECS[name], update(3, {"w": (300,)})
-    generator, draws = np.random.default_rng(0), 4000
-
-    got = np.stack(
-        [codec.decode(codec.encode(sent, generator), {"w": (300,)})["w"] for _ in range(draws)]
-    ).astype(np.float64)
-
-    error = np.abs(got.mean(axis=0) - sent["w"])
-    assert not codec.biased
-    assert (error <= 3 * np.abs(sent["w"]).max() / 127 / draws**0.5).all()
 
 
 def test_deterministic_rounding_declares_its_bias():
@@ -270,26 +185,6 @@ def test_any_changed_byte_is_refused(codec, data):
         codec.decode(bytes(content), SHAPES)
     with pytest.raises(UpdateError):
         codec.decode(bytes(content[:at]), SHAPES)
-
-
-@sealed
-def test_another_manifest_is_refused(codec):
-    """A message is bound to its names and shapes, even where the number of parameters fits."""
-    content = codec.encode({"w": np.ones((4, 6), np.float32)}, rng())
-
-    with pytest.raises(UpdateError, match="other tensors"):
-        codec.decode(content, {"w": (6, 4)})
-    with pytest.raises(UpdateError, match="other tensors"):
-        codec.decode(content, {"v": (4, 6)})
-
-
-@every
-@given(content=st.binary(max_size=200))
-@settings(max_examples=25)
-def test_random_bytes_are_refused(codec, content):
-    """Bytes that no codec wrote raise UpdateError and nothing else."""
-    with pytest.raises(UpdateError):
-        codec.decode(content, SHAPES)
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -6,7 +6,7 @@ import pytest
 from antiphon.core import registry
 from antiphon.core.types import LoraUpdate, Update
 from antiphon.strategies.aggregation.factors import factors
-from antiphon.strategies.compression.downlink import code, packed_downlink
+from antiphon.strategies.compression.downlink import packed_downlink
 from antiphon.strategies.lora import lora
 from antiphon.strategies.server_opt.optimizers import sgd
 
@@ -20,25 +20,11 @@ def tensors(seed, size=1.0):
     return {k: (size * rng.normal(size=s)).astype(np.float32) for k, s in SHAPES.items()}
 
 
-def method(kind, *, feedback=True, **arguments):
-    """Plain means of factors behind a codec, and the codec."""
-    codec = registry.build("codec", kind, arguments)
+def method(kind, *, feedback):
+    """Plain means of factors behind a codec."""
+    codec = registry.build("codec", kind, {})
     plain = lora(aggregation=factors(), optimizer=sgd(), lora_alpha=8, r=4)
-    return packed_downlink(plain, codec, 7, feedback=feedback), codec
-
-
-@pytest.mark.parametrize("kind", ["bf16", "int8", "ecdq"])
-def test_clients_receive_the_very_model_that_is_folded_onto(kind):
-    """What a client decodes is the state's adapter, bit for bit, before and after a fold."""
-    served, codec = method(kind)
-    state = served.init(tensors(0))
-
-    for _ in range(2):
-        received = codec.decode(code(state), SHAPES)
-
-        assert all(np.array_equal(received[k], served.download(state, 4)[k]) for k in SHAPES)
-        update = Update("north", 1, 10, 1, LoraUpdate(tensors(1, 0.1)))
-        state = served.fold(state, [update], 0.0).state
+    return packed_downlink(plain, codec, 7, feedback=feedback)
 
 
 def test_small_moves_are_not_lost():
@@ -46,7 +32,7 @@ def test_small_moves_are_not_lost():
     start, move = tensors(0), {k: np.full(s, 1e-4, np.float32) for k, s in SHAPES.items()}
     moved = {}
     for feedback in (True, False):
-        served, _ = method("bf16", feedback=feedback)
+        served = method("bf16", feedback=feedback)
         state = served.init(start)
         for number in range(1, 101):
             update = Update("north", number, 10, 1, LoraUpdate(move))
@@ -58,12 +44,13 @@ def test_small_moves_are_not_lost():
     assert moved[False] < 0.8 * moved[True]
 
 
-def test_a_fold_repeats_itself():
-    """The rounding follows from the seed and the number of folds."""
-    served, _ = method("int8")
-    state = served.init(tensors(0))
-    update = Update("north", 1, 10, 1, LoraUpdate(tensors(1, 0.1)))
+def test_rounding_at_random_does_not_wander():
+    """Hundred rounds in which nobody moves leave an unbiased codec's model where one round left it."""
+    served, still = method("int8", feedback=True), {k: np.zeros(s, "f4") for k, s in SHAPES.items()}
+    start, state = tensors(0), served.init(tensors(0))
+    first = max(np.abs(state[f"params/{k}"] - start[k]).max() for k in SHAPES)
 
-    one, other = (served.fold(state, [update], 0.0).state for _ in range(2))
+    for number in range(1, 101):
+        state = served.fold(state, [Update("north", number, 10, 1, LoraUpdate(still))], 0.0).state
 
-    assert code(one) == code(other)
+    assert max(np.abs(state[f"params/{k}"] - start[k]).max() for k in SHAPES) < 3 * first

@@ -1,24 +1,12 @@
-"""Error feedback: nothing is lost, whatever the codec and the sequence of deltas."""
+"""Error feedback: what it is for, and what it refuses. That nothing is lost is a law (members/)."""
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from antiphon.core.errors import UpdateError
-from antiphon.strategies.compression.bf16 import bf16
 from antiphon.strategies.compression.ecdq import ecdq
 from antiphon.strategies.compression.error_feedback import corrected, residual
-from antiphon.strategies.compression.int8 import int8
-from antiphon.strategies.compression.topk import topk
 
-CODECS = {
-    "bf16": bf16(),
-    "int8": int8(),
-    "topk": topk(),
-    "ecdq 0.1": ecdq(bits=0.1),
-    "ecdq 1": ecdq(),
-}
 SHAPES = {"a": (40, 8), "b": (8, 50)}
 
 
@@ -33,27 +21,6 @@ def deltas(rounds, seed):
         }
         for _ in range(rounds)
     ]
-
-
-@pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS.keys())
-@given(rounds=st.integers(1, 8), seed=st.integers(0, 1000))
-@settings(max_examples=5)
-def test_sum_of_sent_and_last_residual_is_sum_of_deltas(codec, rounds, seed):
-    """Σ decoded + residual = Σ Δ to 1e-5 relative, at decay 1."""
-    rng, kept = np.random.default_rng(seed), {}
-    sent = {name: np.zeros(shape) for name, shape in SHAPES.items()}
-    given_deltas = deltas(rounds, seed)
-
-    for delta in given_deltas:
-        wanted = corrected(delta, kept)
-        decoded = codec.decode(codec.encode(wanted, rng), SHAPES)
-        kept = residual(wanted, decoded)
-        sent = {name: sent[name] + decoded[name] for name in sent}
-
-    for name in SHAPES:
-        total = sum(delta[name].astype(np.float64) for delta in given_deltas)
-        error = np.linalg.norm(sent[name] + kept[name] - total)
-        assert error <= 1e-5 * np.sqrt(rounds) * np.linalg.norm(given_deltas[0][name])
 
 
 def test_without_feedback_small_tensors_are_never_sent():

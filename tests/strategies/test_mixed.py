@@ -7,7 +7,6 @@ import pytest
 
 from antiphon.core.coefficients import SeedCoefficients
 from antiphon.core.errors import UpdateError
-from antiphon.core.tensors import to_bytes
 from antiphon.core.types import Assignment, LoraUpdate, Scalars, Update
 from antiphon.strategies.aggregation.product import product
 from antiphon.strategies.lora import lora
@@ -55,19 +54,6 @@ def test_scalars_count_as_the_delta_they_stand_for():
 
     for name in got:
         np.testing.assert_allclose(got[name], expected[name], rtol=1e-4, atol=1e-6)
-
-
-def test_the_order_of_the_updates_changes_no_bit():
-    """Whoever is first."""
-    state = MIXED.init(tensors(0))
-    updates = [
-        Update("north", 1, 30, 3, LoraUpdate(tensors(1, 0.1))),
-        Update("south", 1, 10, 3, steps()),
-    ]
-
-    one, other = (MIXED.fold(state, each, RATE).state for each in (updates, updates[::-1]))
-
-    assert to_bytes(one) == to_bytes(other)
 
 
 @pytest.mark.parametrize(

@@ -164,6 +164,60 @@ def test_adaptive_prefers_few_rounds_to_none():
     assert decision.size == 2
 
 
+def test_adaptive_spends_on_the_rounds_that_can_be_held():
+    """45 kB hold four rounds of 8 × (1,000 B + 320 B) and not sixteen: each gets a quarter of them."""
+    decision = decide(adaptive(bytes=45_000), smallest=8)
+
+    assert decision.codec.arguments["bits"] == 0.4
+    assert decision.reason == "ecdq at 0.4 bits, 11.2 kB at most of 45 kB left for 4 of 16 rounds"
+
+
+@pytest.mark.parametrize(("model_bytes", "bits"), [(0, 0.25), (1_000, 0.32), (30_000, 3.2)])
+def test_adaptive_takes_no_rate_that_saves_little(model_bytes, bits):
+    """The lowest rate is the highest that adds a tenth at most to what the round costs anyway."""
+    costs = Costs(down=lambda client: model_bytes, up=up)
+    lowest = 8 * (model_bytes + 250)
+
+    decision = decide(adaptive(bytes=int(lowest * 1.1)), costs=costs, smallest=8)
+
+    assert decision.codec.arguments["bits"] == bits
+
+
+def test_adaptive_takes_the_lowest_rate_where_no_other_fits():
+    """A last round at a poor rate is better than none."""
+    decision = decide(adaptive(bytes=8 * 1_260), round=16, smallest=8)
+
+    assert decision.codec.arguments["bits"] == 0.25
+
+
+def test_adaptive_shares_time_over_the_rounds_that_bytes_allow():
+    """Bytes for two of sixteen rounds: each may take half of the 40 s, not a sixteenth."""
+    decision = decide(adaptive(bytes=22_000, seconds=40.0), measured(uplink=1e6), smallest=8)
+
+    assert set(decision.steps.values()) == {10}
+
+
+def test_adaptive_counts_what_asynchronous_rounds_ask_for():
+    """The first asks eight, and each of the other fifteen two: it may spend 8 of 38 parts."""
+    decision = decide(adaptive(bytes=38 * 3_000), buffer=2)
+
+    assert decision.codec.arguments["bits"] == 2.0
+
+
+def test_adaptive_lets_asynchronous_work_outlast_its_round():
+    """Of eight at work two close a round: each may take four rounds' time, 9 s of 10 instead of 2.25."""
+    decision = decide(adaptive(seconds=40.0), measured(uplink=1e6), buffer=2)
+
+    assert set(decision.steps.values()) == {8}
+
+
+def test_adaptive_waits_for_those_at_work():
+    """Who is asked now may be quicker than who is at work: the round is not cut off by his time."""
+    decision = decide(adaptive(seconds=100.0), measured(step_s=0.1), size=2, busy=6, buffer=4)
+
+    assert decision.deadline_s == 50.0
+
+
 def test_adaptive_ends_the_run_before_the_budget_does():
     """Not even the smallest round fits: the run stops, and the reason has the figures."""
     run = RunTelemetry(bytes_up=6_000, bytes_down=3_000, reserved_bytes=500)

@@ -2,8 +2,6 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from antiphon.core.errors import ConfigError, UpdateError
 from antiphon.core.tensors import from_bytes, to_bytes
@@ -62,20 +60,6 @@ def test_nesterov_acts_on_coefficients_as_on_weights():
         memory, weights = outer.apply(memory, weights, walked)
 
     np.testing.assert_allclose(state["coefficients"] @ directions, weights["w"], atol=1e-12)
-
-
-@settings(max_examples=20)
-@given(order=st.permutations("abcde"))
-def test_the_same_updates_in_any_order_give_the_same_bits(order):
-    """Pro with momentum and guard: arrival order leaves no trace in the state."""
-    served = method(optimizers.momentum(), sampling="pro", guard=Guard(1.5))
-    expected = got = served.init({})
-
-    for _ in range(2):
-        expected = served.fold(expected, [update(n, loss=1.0) for n in "abcde"], 0.1).state
-        got = served.fold(got, [update(n, loss=1.0) for n in order], 0.1).state
-
-    assert to_bytes(got) == to_bytes(expected)
 
 
 def test_download_holds_the_coefficients_that_are_not_zero():

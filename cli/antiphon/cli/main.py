@@ -1,8 +1,9 @@
 """The `antiphon` command.
 
-Errors that the user can mend are printed without a traceback and end with code 2; a run that stopped
-before its last round ends with 1; an interrupted one ends with 130 and says how to go on. `--json` prints
-exactly one JSON object as the last line of stdout; progress goes to stderr.
+Errors that the user can mend are printed without a traceback and end with code 2; a run that
+stopped before its last round ends with 1, one that its policy ended with 0; an interrupted one ends with
+130 and says how to go on. `--json` prints exactly one JSON object as the last line of stdout; progress
+goes to stderr.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from antiphon.core.config import load
+from antiphon.core.events import BY_POLICY
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder
 from antiphon.server.round import replay
@@ -79,6 +80,8 @@ def _finished(console: Console, folder: RunFolder) -> dict[str, Any]:
     report: dict[str, Any] = json.loads(folder.report_json.read_text())
     if not report["complete"]:
         console.print(f"[bold red]the run stopped:[/] {escape(report['reason'])}", highlight=False)
+    elif report["reason"].startswith(BY_POLICY):
+        console.print(f"[bold]complete[/]: {escape(report['reason'])}", highlight=False)
     initial, final = report["initial"], report["final"]
     for metric in ("accuracy", "loss"):
         if final and final.get(metric) is not None:

@@ -16,8 +16,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from antiphon.core.errors import RunFolderError
+from antiphon.core.events import ClientDescribed
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder
+from antiphon.core.types import Plain
 from antiphon.server.round import replay
 from antiphon.server.run_state import RunState
 from antiphon.server.waiting import why_waiting
@@ -60,25 +62,31 @@ def _asked(folder: RunFolder) -> dict[str, Any] | None:
 
 def _from_journal(folder: RunFolder) -> dict[str, Any]:
     with Journal.reading(folder.journal_file) as journal:
-        machine = replay((entry.event, entry.at_s) for entry in journal.read())
+        entries = list(journal.read())
+    machine = replay((entry.event, entry.at_s) for entry in entries)
+    told = (entry.event for entry in entries if isinstance(entry.event, ClientDescribed))
+    facts = {event.client: dict(event.facts) for event in told}
     return {
         "run_id": folder.run_id(),
         "phase": machine.phase,
         "round": machine.round,
         "rounds": machine.run.rounds,
         "why": why_waiting(machine, time.time()),
-        "clients": [_client(machine, name) for name in sorted(machine.clients)],
+        "clients": [_client(machine, name, facts) for name in sorted(machine.clients)],
         "live": False,
     }
 
 
-def _client(machine: RunState, name: str) -> Mapping[str, Any]:
+def _client(
+    machine: RunState, name: str, facts: Mapping[str, Mapping[str, Plain]]
+) -> Mapping[str, Any]:
     member, slot = machine.clients[name], (machine.carried.get(name) or machine.cohort.get(name))
     return {
         "name": name,
         "present": member.present,
         "examples": member.examples,
         "in_round": slot.status if slot else None,
+        "facts": facts.get(name, {}),
     }
 
 

@@ -42,8 +42,8 @@ def train(
     plan: GradientTraining,
     on_step: OnStep,
     meter: Meter | None = None,
-) -> float:
-    """Train the factors in place, one optimizer step per rate; return the mean loss of the steps.
+) -> tuple[float, ...]:
+    """Train the factors in place, one optimizer step per rate; return the loss of each step.
 
     meter: counts the steps, and ends them early where its budget is used up.
     """
@@ -66,7 +66,7 @@ def train(
             optimizer.zero_grad()
             meter.step_taken(sum(batch.tokens for batch in accumulated))
             on_step(done, losses[-1])
-    return sum(losses) / len(losses)
+    return tuple(losses)
 
 
 def _gradient(model: LanguageModel, batches: list[Batch]) -> float:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from antiphon.core import registry
+from antiphon.core.content import Content
 from antiphon.core.errors import ConfigError, UpdateError
 from antiphon.core.run_sections import CompressionConfig
 from antiphon.core.tensors import from_bytes, write_tensors
@@ -45,17 +46,17 @@ class Sender:
         """Remove what is kept."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _encode(self, assignment: Assignment, delta: Params) -> tuple[bytes, str]:
+    def _encode(self, assignment: Assignment, delta: Params) -> tuple[Content, str]:
         codec = _codec(assignment)
         stream = assignment.round + _OF_CODECS
         rng = np.random.Generator(np.random.Philox(key=[assignment.seed, stream]))
         if not (codec.biased and self._compression.error_feedback):
-            return codec.encode(delta, rng), assignment.codec.kind
+            return Content((codec.encode(delta, rng),)), assignment.codec.kind
         wanted = self._corrected(assignment, delta)
         content = codec.encode(wanted, rng)
         decoded = codec.decode(content, {name: value.shape for name, value in wanted.items()})
         self._keep(assignment, residual(wanted, decoded))
-        return content, assignment.codec.kind
+        return Content((content,)), assignment.codec.kind
 
     def _corrected(self, assignment: Assignment, delta: Params) -> Params:
         file = self._file(assignment.folded_round)

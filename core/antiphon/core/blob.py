@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
+
+from antiphon.core.content import Content
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,7 @@ class Blob:
     encoding: str
 
 
-def blob_of(content: bytes, encoding: str) -> Blob:
+def blob_of(content: bytes | Content, encoding: str) -> Blob:
     """Return the description of `content`. encoding: how it is read, see update.proto."""
-    return Blob(hashlib.sha256(content).hexdigest(), len(content), encoding)
+    whole = content if isinstance(content, Content) else Content((content,))
+    return Blob(whole.sha256, whole.size, encoding)

@@ -2,7 +2,8 @@
 gRPC ignores a name that it does not know.
 
 A message is 4 MiB at most and never compressed: what a peer can make this process allocate is bounded
-by what it sends. A silent peer is noticed by HTTP/2 pings; `ping_timeout_ms` is what makes that quick.
+by what it sends. Who is there is a matter of leases, which are shorter; that a connection is dead is
+found out by HTTP/2 pings, in a minute at most.
 """
 
 from __future__ import annotations
@@ -24,6 +25,16 @@ Option = tuple[str, int | str]
 
 _IDENTITY_ONLY = 1  # of the bit set of compression algorithms
 
+_KEEPALIVE: Sequence[Option] = (
+    # A ping after this long without a byte from the peer; above the server's least interval.
+    ("grpc.keepalive_time_ms", 12_000),
+    # What the peer's kernel does not acknowledge for this long ends the connection (TCP_USER_TIMEOUT).
+    ("grpc.keepalive_timeout_ms", 20_000),
+    # So does a ping without an answer, which on a slow line waits behind all that was sent before it.
+    ("grpc.http2.ping_timeout_ms", 45_000),
+    ("grpc.http2.max_pings_without_data", 0),
+)
+
 SERVER_OPTIONS: Sequence[Option] = (
     ("grpc.so_reuseport", 0),  # a second coordinator on the same port must fail, not share it
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -36,10 +47,7 @@ SERVER_OPTIONS: Sequence[Option] = (
     ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.lookahead_bytes", 2 * CHUNK_BYTES),  # one on its way while one is taken in
     ("grpc.server_handshake_timeout_ms", 8_000),
-    ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.http2.ping_timeout_ms", 10_000),
-    ("grpc.http2.max_pings_without_data", 0),
+    *_KEEPALIVE,
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.max_connection_idle_ms", 600_000),
@@ -52,10 +60,7 @@ CLIENT_OPTIONS: Sequence[Option] = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_metadata_size", MAX_METADATA_BYTES),
     ("grpc.compression_enabled_algorithms_bitset", _IDENTITY_ONLY),
-    ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.http2.ping_timeout_ms", 10_000),
-    ("grpc.http2.max_pings_without_data", 0),
+    *_KEEPALIVE,
     ("grpc.enable_retries", 0),
     ("grpc.initial_reconnect_backoff_ms", 500),
     ("grpc.min_reconnect_backoff_ms", 500),

@@ -159,11 +159,20 @@ class RunResumed:
     clock_stood: bool = False
 
 
+BY_POLICY = "stopped by policy"
+"""How the reason of a run begins that its policy ended."""
+
+
 @dataclass(frozen=True)
 class RunStopped:
-    """The operator, or an engine that cannot go on, ended the run before its last round."""
+    """The operator, the policy, or an engine that cannot go on, ended the run before its last round.
+
+    by_policy: the config asked for it (a budget is spent). Such a run is complete if it has folded a
+    round, and is not taken up again.
+    """
 
     reason: str
+    by_policy: bool = False
 
 
 @dataclass(frozen=True)
@@ -228,7 +237,9 @@ class ClientDescribed:
 
 @dataclass(frozen=True)
 class RunEnded:
-    """The report is written and nothing is left to do. complete: every round is over, one folded."""
+    """The report is written and nothing is left to do. complete: every round is over, or the policy
+    ended the run, and one was folded.
+    """
 
     complete: bool
     reason: str

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from antiphon.core.content import Content
 from antiphon.core.errors import RunFolderError
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
@@ -55,19 +56,19 @@ def written_whole(path: Path, *, sync: bool = True) -> Iterator[Path]:
         _remove(part)
 
 
-def write_bytes(path: Path, content: bytes, *, sync: bool = True) -> None:
+def write_bytes(path: Path, content: bytes | Content, *, sync: bool = True) -> None:
     """Write `content` to `path`, whole or not at all. sync: see written_whole."""
     with written_whole(path, sync=sync) as part:
-        part.write_bytes(content)
+        _write(part, content)
 
 
-def write_cache(path: Path, content: bytes) -> None:
+def write_cache(path: Path, content: bytes | Content) -> None:
     """Write what can be made again: whole for other processes, but not synced. Raises RunFolderError."""
     part = path.with_name(f".{path.name}.part-{os.getpid()}")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with full_disk_is_said(path):
-            part.write_bytes(content)
+            _write(part, content)
             part.replace(path)
     finally:
         _remove(part)
@@ -97,6 +98,11 @@ def sha256_of(path: Path) -> str:
     """Return the hex SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write(path: Path, content: bytes | Content) -> None:
+    with path.open("wb") as file:
+        file.writelines(content.parts if isinstance(content, Content) else [content])
 
 
 def _sync_all(path: Path) -> None:

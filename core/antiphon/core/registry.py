@@ -25,7 +25,9 @@ def members(kind: str) -> list[str]:
     return sorted({point.name for point in entry_points(group=f"antiphon.{kind}")})
 
 
-@cache  # an entry point costs milliseconds to find, and a round asks for a codec hundreds of times
+# An entry point costs milliseconds to find and a signature as much to compile, and a round asks for a
+# codec hundreds of times.
+@cache
 def factory(kind: str, name: str) -> Callable[..., Any]:
     """Load the factory called `name`. Raises ConfigError, listing what is installed."""
     for point in entry_points(group=f"antiphon.{kind}"):
@@ -47,13 +49,11 @@ def build(kind: str, name: str, arguments: Mapping[str, Any]) -> Any:
 
     Raises ConfigError for an argument that it does not take, one that is missing, or a wrong type.
     """
-    make = factory(kind, name)
-    takes = inspect.signature(make).parameters
+    takes, checked = _checked(kind, name)
     unknown = sorted(set(arguments) - set(takes))
     if unknown:
         listed = ", ".join(str(parameter) for parameter in takes.values()) or "no arguments"
         raise ConfigError(f"{kind}: {name} takes ({listed}), not {unknown}")
-    checked = validate_call(config=ConfigDict(arbitrary_types_allowed=True))(make)
     try:
         return checked(**arguments)
     except ValidationError as error:
@@ -61,3 +61,11 @@ def build(kind: str, name: str, arguments: Mapping[str, Any]) -> Any:
         where = ".".join(str(part) for part in first["loc"])
         got = first.get("input")
         raise ConfigError(f"{kind}: {name}.{where}: {first['msg']} (got {got!r})") from None
+
+
+@cache
+def _checked(kind: str, name: str) -> tuple[Mapping[str, inspect.Parameter], Callable[..., Any]]:
+    """Return what a member takes, and its factory behind a check of the arguments' types."""
+    make = factory(kind, name)
+    checked = validate_call(config=ConfigDict(arbitrary_types_allowed=True))(make)
+    return inspect.signature(make).parameters, checked

@@ -147,8 +147,9 @@ class MixedConfig(Section):
     seeds_below_gb: PositiveFloat | None = Field(
         None, description="And those whose training device has less memory than this, gigabytes."
     )
-    seeds_devices: list[Literal["cpu", "cuda", "mps"]] = Field(
-        default_factory=list, description="And those that train on a device of this kind."
+    seeds_devices: list[Literal["cpu", "cuda", "mps", "phone"]] = Field(
+        default_factory=list,
+        description="And those that train on a device of this kind; a phone is of a simulated fleet.",
     )
 
 
@@ -193,7 +194,8 @@ class CompressionConfig(Section):
     )
     error_feedback: bool = Field(
         True,
-        description="A sender adds what a biased codec left out to what it sends next; both ways.",
+        description="A sender adds what its codec left out to what it sends next: a client that of a "
+        "biased codec, the server that of any.",
     )
     residual_decay: Fraction = Field(
         1.0, description="Of a client's residual, for each round that it has missed."
@@ -255,4 +257,13 @@ class EngineConfig(Section):
         None,
         description="File that says how fast, how far away and how reliable each simulated client is; "
         "step_s is not used then.",
+    )
+    num_cpus: PositiveFloat | None = Field(
+        None,
+        description="flower: cores that a client at work takes; none: as many as threads, or 1.",
+    )
+    num_gpus: NonNegativeFloat | None = Field(
+        None,
+        description="flower: GPUs that a client at work takes; 0.25 puts four clients on one. none: a "
+        "whole one where model.device finds CUDA, else 0.",
     )

@@ -10,16 +10,19 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load, save
 
+from antiphon.core.content import Content
 from antiphon.core.errors import UpdateError
 from antiphon.core.files import write_bytes
 from antiphon.core.types import AnyArray, FloatArray, Params, State
 
+_LITTLE_FLOAT32 = np.dtype("<f4")
 _MOST_DIMENSIONS = 32  # the fewest that a numpy in use allows
 _MOST_BYTES = (1 << 63) - 1  # of an array as numpy counts it: a side of 0 as if it were 1
 
@@ -42,8 +45,12 @@ class LazyTensors(Mapping[str, FloatArray]):
     def __getitem__(self, name: str) -> FloatArray:
         """Read one tensor."""
         place = self._places[name]
-        read = np.fromfile(self.path, "<f4", math.prod(place.shape), offset=place.offset)
-        tensor: FloatArray = read.reshape(place.shape)
+        tensor: FloatArray = np.empty(place.shape, _LITTLE_FLOAT32)
+        if tensor.size:
+            # Unlike np.fromfile, this lets other threads run while it reads.
+            with self.path.open("rb", buffering=0) as file:
+                file.seek(place.offset)
+                _fill(tensor, file, self.path)
         return tensor
 
     def __iter__(self) -> Iterator[str]:
@@ -53,6 +60,15 @@ class LazyTensors(Mapping[str, FloatArray]):
     def __len__(self) -> int:
         """Return the number of tensors."""
         return len(self._places)
+
+
+def _fill(tensor: AnyArray, file: FileIO, path: Path) -> None:
+    memory = tensor.reshape(-1).view(np.uint8).data
+    while memory.nbytes:
+        read = file.readinto(memory)
+        if not read:
+            raise UpdateError(f"{path.name} has become {memory.nbytes} bytes too short")
+        memory = memory[read:]
 
 
 @dataclass(frozen=True)
@@ -86,10 +102,32 @@ def _possible(name: str, sides: Sequence[int]) -> tuple[int, ...]:
     return tuple(sides)
 
 
+def to_content(tensors: Mapping[str, AnyArray]) -> Content:
+    """Return the safetensors file of tensors without copying them, where all are float32.
+
+    The same tensors always give the same bytes, those of the safetensors library.
+    """
+    held = {name: np.asarray(tensors[name], order="C") for name in sorted(tensors)}
+    if any(tensor.dtype != _LITTLE_FLOAT32 for tensor in held.values()):
+        return Content((save(held),))
+    parts = [each.reshape(-1).view(np.uint8).data for each in held.values() if each.size]
+    return Content((_header(held), *parts))
+
+
 def to_bytes(tensors: Mapping[str, AnyArray]) -> bytes:
     """Pack tensors into safetensors bytes; the same tensors always give the same bytes."""
-    packed: bytes = save({name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)})
-    return packed
+    return to_content(tensors).joined()
+
+
+def _header(tensors: Mapping[str, AnyArray]) -> bytes:
+    """Return how a safetensors file of float32 tensors begins; see _places for the format."""
+    described, end = {}, 0
+    for name, tensor in tensors.items():
+        start, end = end, end + tensor.nbytes
+        described[name] = {"dtype": "F32", "shape": tensor.shape, "data_offsets": (start, end)}
+    text = json.dumps(described, separators=(",", ":"), ensure_ascii=False).encode()
+    padded = text.ljust(-(-len(text) // 8) * 8)
+    return len(padded).to_bytes(8, "little") + padded
 
 
 def from_bytes(content: bytes) -> dict[str, AnyArray]:
@@ -103,7 +141,7 @@ def from_bytes(content: bytes) -> dict[str, AnyArray]:
 
 def write_tensors(path: Path, tensors: State) -> None:
     """Write a safetensors file, whole or not at all."""
-    write_bytes(path, to_bytes(tensors))
+    write_bytes(path, to_content(tensors))
 
 
 def check_against(reference: Params, received: Params, *, max_norm: float | None = None) -> None:

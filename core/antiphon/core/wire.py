@@ -22,8 +22,9 @@ from google.protobuf.message import DecodeError, Message
 from antiphon.core import registry
 from antiphon.core.blob import Blob, blob_of
 from antiphon.core.coefficients import SeedCoefficients
+from antiphon.core.content import Content
 from antiphon.core.errors import ConfigError, UpdateError
-from antiphon.core.tensors import from_bytes, to_bytes
+from antiphon.core.tensors import from_bytes, to_content
 from antiphon.core.types import (
     DENSE,
     Assignment,
@@ -61,21 +62,26 @@ class Packed:
     """An update as bytes: its message, and the content of the blob that the message names, if any."""
 
     message: bytes
-    content: bytes | None
+    content: Content | None
 
     @property
     def size(self) -> int:
         """Bytes on the wire."""
-        return len(self.message) + len(self.content or b"")
+        return len(self.message) + (self.content.size if self.content else 0)
+
+    @property
+    def joined(self) -> bytes:
+        """The content in one piece; empty where there is none."""
+        return self.content.joined() if self.content else b""
 
 
-Pack = Callable[[Params], tuple[bytes, str]]
+Pack = Callable[[Params], tuple[Content, str]]
 """Tensors → their bytes, and the encoding under which a blob names them."""
 
 
-def as_safetensors(tensors: Params) -> tuple[bytes, str]:
-    """Pack tensors as they are."""
-    return to_bytes(tensors), "safetensors"
+def as_safetensors(tensors: Params) -> tuple[Content, str]:
+    """Pack tensors as they are; the content is their own memory."""
+    return to_content(tensors), "safetensors"
 
 
 def pack_update(update: Update, run_id: str, pack: Pack = as_safetensors) -> Packed:
@@ -200,12 +206,15 @@ def _unpack_codec(message: update_pb2.Codec) -> CodecChoice:
     return CodecChoice(message.kind or DENSE, arguments)
 
 
-def pack_model(download: Params | SeedCoefficients | CodedModel) -> tuple[bytes, str]:
-    """Pack a model as a client receives it; the same model always gives the same bytes."""
+def pack_model(download: Params | SeedCoefficients | CodedModel) -> tuple[Content, str]:
+    """Pack a model as a client receives it; the same model always gives the same bytes.
+
+    Tensors are not copied: the content is their own memory.
+    """
     match download:
         case SeedCoefficients():
             message: Message = _pack_coefficients(download)
-            return message.SerializeToString(deterministic=True), "coefficients"
+            return Content((message.SerializeToString(deterministic=True),)), "coefficients"
         case CodedModel():
             shapes = [
                 update_pb2.TensorShape(name=name, side=shape)
@@ -214,8 +223,8 @@ def pack_model(download: Params | SeedCoefficients | CodedModel) -> tuple[bytes,
             message = update_pb2.PackedModel(
                 codec=_pack_codec(download.codec), shapes=shapes, content=download.content
             )
-            return message.SerializeToString(deterministic=True), "packed"
-    return to_bytes(download), "safetensors"
+            return Content((message.SerializeToString(deterministic=True),)), "packed"
+    return to_content(download), "safetensors"
 
 
 def unpack_model(

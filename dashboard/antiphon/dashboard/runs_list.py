@@ -150,7 +150,8 @@ def _after(before: Summary, kind: str, values: Mapping[str, Any]) -> Summary:
         case "run_resumed":
             return replace(before, end=None)
         case "run_stopped":
-            return replace(before, end=(False, str(values.get("reason", ""))))
+            done = values.get("by_policy") is True and before.model > 0
+            return replace(before, end=(done, str(values.get("reason", ""))))
         case "run_ended":
             return replace(before, end=(values.get("complete") is True, str(values.get("reason"))))
     return before

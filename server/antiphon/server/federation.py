@@ -21,6 +21,7 @@ from antiphon.core.blob import Blob
 from antiphon.core.clock import Clock
 from antiphon.core.coefficients import SeedCoefficients
 from antiphon.core.config import RunConfig, config_hash
+from antiphon.core.content import Content
 from antiphon.core.errors import UpdateError
 from antiphon.core.events import (
     Evaluated,
@@ -39,7 +40,7 @@ from antiphon.core.events import (
 from antiphon.core.files import remove_parts, write_bytes
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder, read_state
-from antiphon.core.tensors import to_bytes
+from antiphon.core.tensors import to_content
 from antiphon.core.types import DENSE, Assignment, CodecChoice, Params, State, Update
 from antiphon.core.wire import CodedModel, pack_assignment, pack_model, unpack_update, update_blob
 from antiphon.server.actions import Action
@@ -67,7 +68,7 @@ class Folding:
 
     round: int
     folded: Folded
-    content: bytes
+    content: Content
 
 
 class Federation:
@@ -102,7 +103,7 @@ class Federation:
         """Begin the run, or resume it; return the first actions. clock_stood: see RunResumed."""
         if self.machine.phase != "new":
             return self.submit(RunResumed(clock_stood))
-        self._write(0, self.folder.state_file(0), to_bytes(self.state), self.state)
+        self._write(0, self.folder.state_file(0), to_content(self.state), self.state)
         return self.submit(
             RunStarted(
                 run_id=self.run_id,
@@ -198,7 +199,7 @@ class Federation:
         """Return the global model as a blob, whose file is `folder.model_blob`; r as in `download`."""
         rank = self.config.lora.r if r is None else r
 
-        def pack() -> tuple[bytes, str]:
+        def pack() -> tuple[Content, str]:
             return pack_model(self._coded(rank, self.state) or self.download(rank))
 
         return self._models.get(self._version, rank, pack)
@@ -209,7 +210,7 @@ class Federation:
         if version == self._version:
             return self.model(r)
 
-        def pack() -> tuple[bytes, str]:
+        def pack() -> tuple[Content, str]:
             state = read_state(self.folder.model_file(version))
             return pack_model(self._coded(r, state) or self._method.download(state, r))
 
@@ -270,7 +271,7 @@ class Federation:
         learning_rate = self._learning_rate(clients[0])
         folded = self._method.fold(self.state, self._updates(number, clients), learning_rate)
         fault_points.reached("during fold")
-        return Folding(number, folded, to_bytes(folded.state))
+        return Folding(number, folded, to_content(folded.state))
 
     def take_fold(self, folding: Folding) -> RoundFolded | RoundUndone:
         """Write the new state and make it the model; the event goes to `submit`."""
@@ -281,8 +282,7 @@ class Federation:
                 number, "the clients' losses exploded after the fold before this one"
             )
         self._write(number, self.folder.state_file(number), folding.content, folded.state)
-        digest = hashlib.sha256(folding.content).hexdigest()
-        return RoundFolded(number, digest, folded.report)
+        return RoundFolded(number, folding.content.sha256, folded.report)
 
     def evaluation_is_due(self, number: int) -> bool:
         """Whether the config wants the model measured after this round (0: untouched)."""
@@ -314,7 +314,7 @@ class Federation:
         if self.config.method != "seeds" or (math.isfinite(loss) and loss <= limit):
             return None
         state = undo(self.state)
-        self._write(number, self.folder.undone_file(number), to_bytes(state), state)
+        self._write(number, self.folder.undone_file(number), to_content(state), state)
         return RoundUndone(number, f"the held-out loss rose to {loss:.3g} nats per token")
 
     def save_adapter(self, number: int) -> None:
@@ -418,7 +418,7 @@ class Federation:
 
         return unpack
 
-    def _write(self, number: int, file: Path, content: bytes, state: State) -> None:
+    def _write(self, number: int, file: Path, content: Content, state: State) -> None:
         write_bytes(file, content)
         fault_points.reached("state written")
         self.state, self._version = state, number

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from antiphon.core.blob import Blob, blob_of
+from antiphon.core.content import Content
 from antiphon.core.files import write_cache
 from antiphon.core.run_folder import RunFolder
 
@@ -17,7 +18,7 @@ class ModelShelf:
         self._folder = folder
         self._blobs: dict[tuple[int, int], Blob] = {}
 
-    def get(self, version: int, r: int, pack: Callable[[], tuple[bytes, str]]) -> Blob:
+    def get(self, version: int, r: int, pack: Callable[[], tuple[Content, str]]) -> Blob:
         """Return a model, whose file is `folder.model_blob`. pack: gives its content and encoding."""
         if (version, r) not in self._blobs:
             content, encoding = pack()

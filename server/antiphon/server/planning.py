@@ -11,7 +11,7 @@ import numpy as np
 
 from antiphon.core.config import RunConfig
 from antiphon.core.errors import ConfigError
-from antiphon.core.events import RoundPlanned, RunStopped
+from antiphon.core.events import BY_POLICY, RoundPlanned, RunStopped
 from antiphon.core.section import Choice
 from antiphon.core.types import DENSE, Assignment, CodecChoice, Plain
 from antiphon.server.costs import costs_of
@@ -49,7 +49,7 @@ def plan_round(
     rng = np.random.Generator(np.random.Philox(key=[config.seed, number], counter=1 << 128))
     decision = policy.decide(telemetry, cohort.draft(), rng)
     if isinstance(decision, Stop):
-        return RunStopped(decision.reason)
+        return RunStopped(f"{BY_POLICY}: {decision.reason}", by_policy=True)
     members = tuple(sorted(decision.steps))
     enough = cohort.enough(decision.size, len(members))
     scale, asynchronous = learning_rate_scale, config.cohort.asynchronous
@@ -114,6 +114,8 @@ class _Cohort:
             costs=self._costs,
             cohort=self._choose,
             work=self._work,
+            busy=self._busy,
+            buffer=self._buffer if config.cohort.asynchronous else None,
         )
 
     def quorum(self, size: int, members: int) -> int:

@@ -164,7 +164,10 @@ def _evaluation(run: Tally, number: int) -> Evaluation | None:
 
 def _bytes(run: Tally) -> ByteReport:
     rounds = run.rounds.values()
-    sent = sum(each.counts["accepted"] + len(each.status) for each in rounds)
+    # A member of several asynchronous rounds was sent one model, and its update is one.
+    asked = sum(len(each.planned.cohort) for each in rounds)
+    answers = {(name, each.base[name]) for each in rounds for name in each.having("accepted")}
+    sent = asked + len(answers)
     trained, model = (
         integer_fact(run.facts, f"{each}_parameters") for each in ("trained", "model")
     )

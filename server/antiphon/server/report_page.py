@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 
+from antiphon.core.events import BY_POLICY
 from antiphon.server.report_types import Problem, Report, RoundReport
 
 _NONE = "–"
@@ -81,7 +82,8 @@ def _ending(report: Report) -> str:
     rounds = f"{_count(ended, 'round')} ended, {folded} of them with a new model"
     reason = f" ({_cell(report['reason'])})" if report["reason"] else ""
     if report["complete"]:
-        return f"The run is complete: {rounds}."
+        short = reason if (report["reason"] or "").startswith(BY_POLICY) else ""
+        return f"The run is complete{short}: {rounds}."
     if report["reason"]:
         return f"**The run stopped early**{reason}: {rounds}."
     return f"**The run is not over; it was interrupted, or goes on still**: {rounds}."

@@ -99,7 +99,8 @@ class Report(TypedDict):
 
     run_dir, adapter: absolute paths; adapter: the last saved one that was not undone; initial: the
     untouched model; final: the last evaluated model that was not undone; seconds: `total`, and each
-    phase by name; complete: every round is over, and one was folded; reason: why the run ended.
+    phase by name; complete: every round is over, or the policy ended the run, and one was
+    folded; reason: why the run ended.
     """
 
     run_id: str | None

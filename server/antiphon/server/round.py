@@ -16,7 +16,7 @@ The phases, and the event that ends each of them:
                 reach; or the deadline
     folding     RoundFolded, or RoundUndone
     evaluating  RoundEvaluated (of the untouched model, as round 0, before round 1), or RoundUndone
-    complete    (none: every round is over)
+    complete    (none: every round is over, or the policy has ended the run)
     stopped     RunResumed, if rounds are left
 
 A round number is used once. A round that closes below its quorum has failed: the model stays as it
@@ -28,7 +28,8 @@ quorum needs it, the round waits for it until the deadline.
 A round whose plan has a max_staleness is asynchronous: a buffer that closes when it has enough updates
 and calls nobody off. Who is still at work then keeps the model and the assignment of the round in which
 it began, is in the cohort of the next round from its beginning, and may deliver between the two; only a
-client whose update would be too stale there, or that nothing would follow, is called off.
+client whose update would be too stale there, or that nothing would follow, is called off. A buffer that
+closes below its quorum keeps what it has: those updates are the next round's from its beginning.
 """
 
 from __future__ import annotations
@@ -79,6 +80,8 @@ from antiphon.server.run_state import (
     slots,
 )
 
+_UNFOLDED: tuple[Status, ...] = (*ON_THE_WAY, "accepted")
+
 
 def step(state: RunState, event: Event, now: float) -> Step:
     """Return the state after an event at `now` (seconds), and what the engine must do about it.
@@ -92,7 +95,7 @@ def step(state: RunState, event: Event, now: float) -> Step:
         case RunResumed():
             return _resume(state, event, now)
         case RunStopped():
-            return _stop(state, event.reason)
+            return _stop(state, event)
         case RoundPlanned():
             return _open(state, event, now)
         case RoundFolded():
@@ -167,24 +170,26 @@ def _resume(state: RunState, event: RunResumed, now: float) -> Step:
     return state, pending_actions(state)
 
 
-def _stop(state: RunState, reason: str) -> Step:
+def _stop(state: RunState, event: RunStopped) -> Step:
     if state.phase == "new":
         raise ProtocolError("got RunStopped, but there is no run yet: begin with RunStarted")
     if state.phase in ("complete", "stopped"):
         return state, ()
     ended, cancelled = _call_off(state, ())
     if state.phase in ("collecting", "folding"):
-        ended = _with_outcome(ended, "stopped", reason)
+        ended = _with_outcome(ended, "stopped", event.reason)
     elif state.phase == "evaluating" and state.round > 0:
         ended = _with_outcome(ended, "folded", "")
-    stopped = replace(ended, phase="stopped", reason=reason)
+    done = event.by_policy and any(each.ending == "folded" for each in ended.outcomes)
+    stopped = replace(ended, phase="complete" if done else "stopped", reason=event.reason)
     return stopped, (*cancelled, *_asked(stopped))
 
 
 def _open(state: RunState, event: RoundPlanned, now: float) -> Step:
     _expect(state, event.round, event, "planning")
     _check_plan(state, event)
-    begun, too_stale = _call_off(state, _still_valid(state, event.round, event.max_staleness))
+    valid = _still_valid(state, event.round, event.max_staleness, _UNFOLDED)
+    begun, too_stale = _call_off(state, valid)
     new = {each: _first_slot(state.clients[each], event.round) for each in sorted(event.cohort)}
     opened = replace(
         begun,
@@ -220,11 +225,12 @@ def _first_slot(member: Member, base: int) -> Slot:
     return Slot("left", base, "left before the round was planned")
 
 
-def _still_valid(state: RunState, number: int, max_staleness: int | None) -> tuple[str, ...]:
-    """Return the members, not accepted in a round that has closed, who may deliver in `number`."""
+def _still_valid(
+    state: RunState, number: int, max_staleness: int | None, statuses: tuple[Status, ...]
+) -> tuple[str, ...]:
+    """Return the members in one of these statuses whose update round `number` may fold."""
     if max_staleness is None or number > state.run.rounds:
         return ()
-    statuses = ON_THE_WAY if state.phase == "collecting" else (*ON_THE_WAY, "accepted")
     return tuple(
         name
         for name, slot in slots(state).items()
@@ -268,10 +274,14 @@ def _close_if_due(state: RunState, now: float) -> Step:
 
 
 def _close(state: RunState, cause: str) -> Step:
-    valid = _still_valid(state, state.round + 1, state.max_staleness)
+    accepted = len(having(state, "accepted"))
+    folds = accepted >= state.quorum
+    # A buffer that is not folded keeps its updates: the next round goes on filling it.
+    statuses = ON_THE_WAY if folds else _UNFOLDED
+    valid = _still_valid(state, state.round + 1, state.max_staleness, statuses)
     carried, cancelled = _call_off(state, valid)
-    closed, accepted = replace(carried, phase="folding"), len(having(state, "accepted"))
-    if accepted >= state.quorum:
+    closed = replace(carried, phase="folding")
+    if folds:
         after, following = _enter(replace(closed, failed_in_a_row=0))
     else:
         why = f"{cause}: {accepted} of {len(state.cohort)} updates, quorum {state.quorum}"

@@ -126,6 +126,12 @@ def slot_of(state: RunState, client: str) -> Slot | None:
     return slots(state).get(client)
 
 
+def may_deliver(state: RunState, client: str, base: int) -> bool:
+    """Whether an update that began in round `base` may still count, as no other of its client has."""
+    slot = slot_of(state, client)
+    return slot is not None and slot.base == base and slot.status in MAY_DELIVER
+
+
 def next_fold(state: RunState) -> int:
     """Return the round that folds what is accepted now."""
     return state.round + (state.phase in ("folding", "evaluating"))

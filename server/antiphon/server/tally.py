@@ -149,12 +149,13 @@ class Tally:
         """Take no more updates for the newest round; below its quorum it has failed."""
         last = cast(RoundTally, self.last)
         accepted, quorum = last.counts["accepted"], last.planned.quorum
-        on_the_way = {
+        statuses = ON_THE_WAY if accepted >= quorum else (*ON_THE_WAY, "accepted")
+        unfolded = {
             client: Slot(status, last.base[client])
             for client, status in last.status.items()
-            if status in ON_THE_WAY
+            if status in statuses
         }
-        self.carried = self.still_valid(on_the_way, last.planned, last.planned.round + 1)
+        self.carried = self.still_valid(unfolded, last.planned, last.planned.round + 1)
         for client in last.having("assigned"):
             if client in self.carried:
                 continue
@@ -314,13 +315,15 @@ def _direct(run: Tally, event: events.Event, now: float) -> None:
         case events.RunStopped() if run.end is None:
             if last and last.phase != "over":
                 run.finish("folded" if last.phase == "evaluating" else "stopped", event.reason)
-            run.end, run.carried = (False, event.reason), {}
+            folded = any(each.outcome == "folded" for each in run.rounds.values())
+            run.end, run.carried = (event.by_policy and folded, event.reason), {}
         case events.RunEnded():
             run.end = (event.complete, event.reason)
 
 
 def _resume(run: Tally, event: events.RunResumed, now: float) -> None:
-    if run.end is not None and run.started and len(run.rounds) < run.started.rounds:
+    stopped = run.end is not None and not run.end[0]
+    if stopped and run.started and len(run.rounds) < run.started.rounds:
         run.end, run.failed_in_a_row = None, 0
     if run.last and run.last.phase == "collecting" and not event.clock_stood:
         run.last.deadline = now + run.last.planned.deadline_s

@@ -130,8 +130,9 @@ class Accumulator:
         """Return a step's seconds by what the client's machine said when it joined."""
         if member.told_step_s is not None:
             return member.told_step_s
-        rate = member.known.tokens_per_s
-        return self._tokens_per_step / rate if rate and self._tokens_per_step else None
+        rate, tokens = member.known.tokens_per_s, self._tokens_per_step
+        expected = tokens / rate if rate and tokens else math.inf
+        return expected if math.isfinite(expected) else None  # a rate near zero says nothing
 
     def _reserved(self) -> int:
         members = sum(sum(each.reserved.values()) for each in self._members.values())

@@ -12,7 +12,7 @@ from antiphon.core.blob import Blob
 from antiphon.core.errors import RunFolderError, UpdateError
 from antiphon.core.files import link_whole, sha256_of, write_bytes, write_cache
 from antiphon.core.run_folder import RunFolder, read_bytes
-from antiphon.core.tensors import LazyTensors, to_bytes
+from antiphon.core.tensors import LazyTensors, to_content
 from antiphon.core.types import DENSE, CodecChoice, Params
 from antiphon.core.wire import update_blob
 from antiphon.strategies.compression.codec import Codec, Shapes
@@ -85,7 +85,7 @@ class UpdateShelf:
         decoded = self._folder.update_decoded_file(number, client)
         if (number, client, blob.sha256) not in self._decoded:
             tensors = built(codec).decode(file.read_bytes(), shapes())
-            write_cache(decoded, to_bytes(tensors))
+            write_cache(decoded, to_content(tensors))
             self._decoded.add((number, client, blob.sha256))
         return LazyTensors(decoded)
 

@@ -7,10 +7,11 @@ which it was given, so that one that is given again to the same client has nothi
 from __future__ import annotations
 
 import heapq
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from antiphon.core.wire import Packed
+from antiphon.simulation.packing import Letter
 
 
 class Stage(IntEnum):
@@ -20,7 +21,8 @@ class Stage(IntEnum):
     DOWNLOADED = 1
     DIED = 2
     TRAINED = 3
-    DELIVERED = 4
+    PACKED = 4
+    DELIVERED = 5
 
 
 @dataclass(frozen=True)
@@ -40,18 +42,24 @@ class Given:
 class Due:
     """One thing that is due.
 
-    when: virtual seconds; given: none where a client comes or goes; packed: what is delivered.
+    when: virtual seconds; given: none where a client comes or goes; packing: what is sent, packed by
+    another thread: nobody waits for it as long as others do something at that very moment.
     """
 
     when: float
+    waits: bool = field(init=False)
     client: str
     stage: Stage
     given: Given | None = field(default=None, compare=False)
-    packed: Packed | None = field(default=None, compare=False)
+    packing: Future[Letter] | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        """Say whether it waits for a thread."""
+        object.__setattr__(self, "waits", self.stage is Stage.PACKED)
 
 
 class Agenda:
-    """A queue by time, then name, then stage."""
+    """A queue by time, then name, then stage; what waits for a thread comes last of its time."""
 
     def __init__(self) -> None:
         """Nothing is due."""

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
 
 from antiphon.client.data.clients import ClientData
 from antiphon.client.evaluation import Measured
 from antiphon.client.methods.method import Download
-from antiphon.client.sender import Sender
 from antiphon.client.worker import Worker
 from antiphon.core.blob import Blob
 from antiphon.core.clock import VirtualClock
@@ -35,9 +35,8 @@ from antiphon.core.events import (
     RoundUndone,
     Ticked,
 )
-from antiphon.core.files import write_cache
 from antiphon.core.types import Assignment
-from antiphon.core.wire import Packed, unpack_assignment, unpack_model, update_blob
+from antiphon.core.wire import unpack_assignment, unpack_model, update_blob
 from antiphon.server.actions import (
     Action,
     Assign,
@@ -54,6 +53,7 @@ from antiphon.server.run_state import present
 from antiphon.simulation.agenda import Agenda, Due, Given, Stage
 from antiphon.simulation.fleet import Fleet, clients_needed
 from antiphon.simulation.monitor import Monitor
+from antiphon.simulation.packing import Letter, Packing
 from antiphon.simulation.resumption import UnderWay
 from antiphon.simulation.workload import Workload, examples_per_step, mean_tokens, workload_of
 
@@ -79,6 +79,7 @@ class Simulation:
         self._federation, self._worker, self._clients = federation, worker, clients
         self._clock, self._fleet, self._under_way = clock, fleet, dict(under_way)
         self._stopwatch, self._monitor = stopwatch, monitor
+        self._packing = Packing(federation.folder, federation.config.compression, federation.run_id)
         self._agenda = Agenda()
         self._actions: deque[Action] = deque()
         self._timings: list[PhaseTimed] = []
@@ -89,13 +90,18 @@ class Simulation:
         federation = self._federation
         needed = clients_needed(federation.config, self._fleet)
         self._actions.extend(federation.start(needed, clock_stood=True))
-        self._open_doors()
+        with self._packing:
+            self._open_doors()
+            finish = self._until_finished()
+        self._submit()
+        federation.save_last_adapter()
+        return finish
+
+    def _until_finished(self) -> Finish:
         while True:
             while self._actions:
                 action = self._actions.popleft()
                 if isinstance(action, Finish):
-                    self._submit()
-                    federation.save_last_adapter()
                     return action
                 self._perform(action)
             self._wait()
@@ -146,8 +152,10 @@ class Simulation:
                 self._submit(_down(given))
             case Stage.TRAINED, Given() as given:
                 self._train(given, due.when)
-            case Stage.DELIVERED, Given() as given if due.packed is not None:
-                self._arrive(given, due.packed)
+            case Stage.PACKED, Given() as given if due.packing is not None:
+                self._send(given, due.when, due.packing)
+            case Stage.DELIVERED, Given() as given if due.packing is not None:
+                self._arrive(given, due.packing.result())
             case Stage.DIED, Given() as given:
                 self._fail(given, "it died while it trained")
             case _:
@@ -223,13 +231,18 @@ class Simulation:
         # What a client says of its time must not depend on the machine that simulates it.
         metrics = {**update.metrics, "seconds": self._training_s(assignment)}
         sent = self._fleet.told(replace(update, metrics=metrics))
-        sender = Sender(federation.folder.residuals(client), federation.config.compression)
+        self._agenda.add(
+            Due(when, client, Stage.PACKED, given, self._packing.begin(sent, assignment))
+        )
+
+    def _send(self, given: Given, when: float, packing: Future[Letter]) -> None:
+        client = given.client
         try:
-            packed = sender.pack(sent, assignment, federation.run_id)
+            letter = packing.result()
         except UpdateError as error:  # it has diverged, and no codec packs what is not finite
             return self._fail(given, str(error))
-        arrives = when + self._fleet.upload_s(client, packed.size)
-        self._agenda.add(Due(arrives, client, Stage.DELIVERED, given, packed))
+        arrives = when + self._fleet.upload_s(client, letter.bytes)
+        self._agenda.add(Due(arrives, client, Stage.DELIVERED, given, packing))
 
     def _unpacked(self, model: Blob) -> Download:
         """Return a model as a client unpacks it; most clients of a round start from the same one."""
@@ -242,22 +255,19 @@ class Simulation:
         self._agenda.take_back(given.client, given.number)
         self._submit(ClientFailed(given.client, given.number, reason))
 
-    def _arrive(self, given: Given, packed: Packed) -> None:
+    def _arrive(self, given: Given, letter: Letter) -> None:
         self._agenda.take_back(given.client, given.number)
-        federation, blob = self._federation, update_blob(packed.message)
+        federation, blob = self._federation, update_blob(letter.message)
         client, number = given.client, given.number
-        upload = federation.folder.upload_file(client, blob.sha256) if blob else None
-        if upload is not None and packed.content is not None:
-            write_cache(upload, packed.content)
         with self._timed(number, "checks"):
-            received = federation.receive(client, packed.message)
-        moved = BytesMoved(number, client, "up", "update", packed.size)
+            received = federation.receive(client, letter.message)
+        moved = BytesMoved(number, client, "up", "update", letter.bytes)
         before = () if self._fleet.described else (_down(given),)
         for action in self._submit(*before, moved, received):
             if isinstance(action, Reply):
-                self._monitor.replied(action, packed.size)
-        if upload is not None:
-            upload.unlink()
+                self._monitor.replied(action, letter.bytes)
+        if blob is not None:
+            federation.folder.upload_file(client, blob.sha256).unlink()
 
     def _evaluate(self, number: int) -> None:
         federation = self._federation

@@ -113,6 +113,7 @@ class Fleet:
             "device": traits.device,
             "memory_bytes": None if memory is None else round(memory * _BYTES_PER_GB),
             "tokens_per_s": rate,
+            "step_s": traits.step_s,
             "uplink_kbps": traits.uplink_kbps,
             "downlink_kbps": traits.downlink_kbps,
             "latency_s": traits.latency_s,

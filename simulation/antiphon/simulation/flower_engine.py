@@ -9,6 +9,7 @@ the tensors as one array, which Flower sends in chunks.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import shlex
 import threading
@@ -153,10 +154,10 @@ def config_from(run_file: Path) -> ConfigOf:
 
 
 @contextmanager
-def on_ray(app: ClientApp, nodes: int, *, cpus: int, gpus: float) -> Iterator[FlowerPost]:
+def on_ray(app: ClientApp, nodes: int, *, cpus: float, gpus: float) -> Iterator[FlowerPost]:
     """Start Flower's simulation with so many nodes in the background; stop it at the end of the block.
 
-    cpus, gpus: of each actor; an actor serves one node after the other.
+    cpus, gpus: of each actor, may be fractions; an actor serves one node after the other.
     """
     grids: Queue[Grid] = Queue()
     over = threading.Event()
@@ -219,13 +220,15 @@ def _first(grids: Queue[Grid], simulation: _Simulation) -> Grid:
     raise AntiphonError(f"Flower's simulation has not started within {_START_S:.0f} s")
 
 
-def _resources(nodes: int, cpus: int, gpus: float) -> dict[str, dict[str, object]]:
+def _resources(nodes: int, cpus: float, gpus: float) -> dict[str, dict[str, object]]:
     # As many actors as nodes at most: each holds a base model.
-    actors = max(1, min(nodes, (os.cpu_count() or 1) // cpus))
+    actors = max(1, min(nodes, int((os.cpu_count() or 1) / cpus)))
     return {
         "client_resources": {"num_cpus": cpus, "num_gpus": gpus},
         "init_args": {
-            "num_cpus": actors * cpus,
+            "num_cpus": math.ceil(
+                actors * cpus
+            ),  # of the whole simulation; Ray takes no fraction here
             "include_dashboard": False,
             "log_to_driver": False,
             "logging_level": logging.ERROR,

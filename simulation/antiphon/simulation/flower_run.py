@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping
 from contextlib import nullcontext
 from importlib import util
@@ -17,6 +18,7 @@ from antiphon.core.run_folder import RunFolder, create
 from antiphon.core.types import Plain
 from antiphon.simulation.grid_run import run_over
 from antiphon.simulation.monitor import Monitor
+from antiphon.simulation.node import residuals_of
 from antiphon.simulation.run import MonitorFor, OnFolder, Split, refuse_other_data
 from antiphon.simulation.space import space_of
 from antiphon.simulation.split import draw_split
@@ -64,8 +66,7 @@ def simulate_on_flower(
 
     space, clients = space_of(config), len(split.clients)
     app = client_app(_Always(config), handler)
-    gpus = 1.0 if pick_device(config.model.device).type == "cuda" else 0.0
-    with on_ray(app, clients, cpus=config.engine.threads or 1, gpus=gpus) as post:
+    with on_ray(app, clients, cpus=_cpus(config), gpus=_gpus(config)) as post:
         runs_dir = Path(config.output.runs_dir).expanduser()
         folder = resumed or create(runs_dir, config.name, resolved(config), config_hash(config))
         on_folder(folder)
@@ -84,6 +85,7 @@ def simulate_on_flower(
                 poll_s=_POLL_S,
                 facts=_facts(split),
             )
+            shutil.rmtree(residuals_of(folder.path.name, config), ignore_errors=True)
     return folder
 
 
@@ -95,6 +97,16 @@ class _Always:
 
     def __call__(self, settings: Mapping[str, Any]) -> RunConfig:
         return self._config
+
+
+def _cpus(config: RunConfig) -> float:
+    return config.engine.num_cpus or config.engine.threads or 1
+
+
+def _gpus(config: RunConfig) -> float:
+    if config.engine.num_gpus is not None:
+        return config.engine.num_gpus
+    return 1.0 if pick_device(config.model.device).type == "cuda" else 0.0
 
 
 def _facts(split: Split) -> dict[str, Plain]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -45,11 +45,12 @@ from antiphon.server.actions import (
     PlanRound,
     Reply,
 )
+from antiphon.server.agreement import Disagreement
 from antiphon.server.coordinator.evaluation import Evaluation
 from antiphon.server.federation import Federation
 from antiphon.server.held_out import METRICS
 from antiphon.server.round import next_deadline
-from antiphon.server.run_state import present
+from antiphon.server.run_state import idle, may_deliver, present
 from antiphon.simulation.letters import Answer, Letter, Parcel, Post
 from antiphon.simulation.monitor import Monitor
 from antiphon.simulation.roster import Roster
@@ -94,6 +95,7 @@ class GridDriver:
         self._roster = Roster(federation.config, federation.space)
         self._actions: deque[Action] = deque()
         self._errands: dict[str, _Errand] = {}
+        self._training: Counter[int | None] = Counter()
         self._evaluation: Evaluation | None = None
         self._began = self._next_look = clock.now()
         self._opened_at: dict[int, float] = {}
@@ -171,9 +173,9 @@ class GridDriver:
             if isinstance(answer, str):
                 # A SuperLink may list a node a moment before it takes messages for it.
                 self._roster.ask_again(node)
-                raise UpdateError(answer)
+                raise Disagreement(answer)
             member = self._roster.admit(node, answer)
-        except UpdateError as error:
+        except Disagreement as error:
             self._on_refused(node, str(error)[:_MAX_REASON])
             return
         # First what it is: the plan may follow at once.
@@ -189,7 +191,9 @@ class GridDriver:
             if node is not None:
                 del self._errands[client]
                 letters.append(self._letter(node, client, errand))
-        self._post.send([each for each in letters if each is not None])
+        sent = [each for each in letters if each is not None]
+        self._training.update(each.node for each in sent if each.kind == "train")
+        self._post.send(sent)
 
     def _letter(self, node: int, client: str, errand: _Errand) -> Letter | None:
         federation = self._federation
@@ -234,10 +238,12 @@ class GridDriver:
 
     def _trained(self, letter: Letter, answer: Answer) -> None:
         client, number = letter.client, letter.round
-        if not self._federation.is_assigned(client, number):
-            return  # its round has closed without it
+        self._training[letter.node] -= 1
+        if not may_deliver(self._federation.machine, client, number):
+            return  # its round has closed without it, or another node of its client was faster
         if isinstance(answer, str):
-            self._submit(ClientFailed(client, number, answer[:_MAX_REASON]))
+            if self._roster.node_of(client) == letter.node:  # else a newer node is at the same work
+                self._submit(ClientFailed(client, number, answer[:_MAX_REASON]))
             return
         size = len(answer.message) + len(answer.content)
         self._federation.observe(BytesMoved(number, client, "up", "update", size))
@@ -292,7 +298,7 @@ class GridDriver:
         deadline = now + federation.config.evaluation.deadline_s
         evaluation = self._evaluation = Evaluation(
             number,
-            present(federation.machine) if due else (),
+            self._at_leisure() if due else (),
             started_s=self._stopwatch(),
             deadline=deadline,
             done=federation.measured(number),
@@ -300,6 +306,14 @@ class GridDriver:
         for client in sorted(evaluation.waiting):
             self._errands[client] = _Errand(number, deadline, False)
         self._end_evaluation_if_done()
+
+    def _at_leisure(self) -> list[str]:
+        """Return the clients whose nodes could measure at once: a node does one thing at a time.
+
+        One that trains for a round that has closed cannot be called off, and nobody waits for it.
+        """
+        without_work = idle(self._federation.machine)
+        return [each for each in without_work if not self._training[self._roster.node_of(each)]]
 
     def _measured(self, letter: Letter, answer: Answer) -> None:
         evaluation = self._evaluation

@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import structlog
-from google.protobuf.message import DecodeError
 
 from antiphon.core.clock import SystemClock
 from antiphon.core.config import RunConfig, config_hash, resolved
@@ -18,14 +17,14 @@ from antiphon.core.run_folder import RunFolder, create, open_for_resume
 from antiphon.core.types import Plain
 from antiphon.server import report
 from antiphon.server.actions import Finish, Reply
+from antiphon.server.agreement import Disagreement, reported_space
 from antiphon.server.federation import Federation
 from antiphon.server.planning import clients_needed
 from antiphon.server.space import Space, read_space, write_space
 from antiphon.simulation.grid_driver import GridDriver, Refused
 from antiphon.simulation.letters import Answer, Letter, Parcel, Post
 from antiphon.simulation.monitor import Monitor
-from antiphon.simulation.roster import space_of_node
-from antiphon.v1 import coordinator_pb2
+from antiphon.simulation.roster import read_joining
 
 log = structlog.get_logger()
 
@@ -150,11 +149,13 @@ class _Greeted:
             come = set(self._post.nodes()) - self._asked
             self._asked |= come
             self._post.send([Letter(node, "join", Parcel(b"")) for node in sorted(come)])
-            for letter, answer in self._post.answers():
-                self._early.append((letter, answer))
-                if not isinstance(answer, str) and (space := _space(answer, config)):
-                    return space
-                _log_refusal(letter.node, answer if isinstance(answer, str) else "no JoinRequest")
+            heard = list(self._post.answers())  # all of them: what is not taken now is lost
+            self._early += heard
+            for letter, answer in heard:
+                try:
+                    return _space(answer, config)
+                except Disagreement as error:
+                    _log_refusal(letter.node, str(error))
             wait()
 
     def nodes(self) -> Collection[int]:
@@ -171,13 +172,11 @@ class _Greeted:
         yield from self._post.answers()
 
 
-def _space(answer: Parcel, config: RunConfig) -> Space | None:
-    try:
-        said = coordinator_pb2.JoinRequest.FromString(answer.message)
-    except DecodeError:
-        return None
-    space = space_of_node(said, config.model.model_name_or_path)
-    return space if bool(space.factors) != bool(space.weights) else None
+def _space(answer: Answer, config: RunConfig) -> Space:
+    if isinstance(answer, str):
+        raise Disagreement(answer)
+    said = read_joining(answer, config_hash(config))
+    return reported_space(said.space, config.model.model_name_or_path)
 
 
 def _described(config: RunConfig, space: Space) -> dict[str, Plain]:

@@ -80,7 +80,7 @@ class Node:
         download = _model(parcel.content, blob)
         update = self._worker.train(assignment, download, client, lambda done, loss: None)
         packed = self._sender(run_id, client.name).pack(update, assignment, run_id)
-        return Parcel(packed.message, packed.content or b"")
+        return Parcel(packed.message, packed.joined)
 
     def evaluate(self, parcel: Parcel, place: Place) -> Parcel:
         """Measure a model on the client's held-out examples."""
@@ -100,9 +100,7 @@ class Node:
         self._worker.close()
 
     def _sender(self, run_id: str, client: str) -> Sender:
-        # Beside the fetched models: it outlives this process, which may end with this very letter.
-        run = f"{run_id}-{config_hash(self._config)}"
-        folder = cache_dir() / "residuals" / file_name_of(run) / file_name_of(client)
+        folder = residuals_of(run_id, self._config) / file_name_of(client)
         return Sender(folder, self._config.compression)
 
     def _client(self, place: Place) -> ClientData:
@@ -127,6 +125,14 @@ class Node:
                 "start as many nodes, with partition-id from 0 on"
             )
         return self._split[place.partition]
+
+
+def residuals_of(run_id: str, config: RunConfig) -> Path:
+    """Return the folder of what codecs have left out of a run's updates on this machine.
+
+    It lies beside the fetched models: it outlives a process, which may end with the letter it answers.
+    """
+    return cache_dir() / "residuals" / file_name_of(f"{run_id}-{config_hash(config)}")
 
 
 _held: dict[str, Node] = {}

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from google.protobuf.message import DecodeError
 
 from antiphon.core.config import RunConfig, config_hash
-from antiphon.core.errors import UpdateError
 from antiphon.core.types import Plain
+from antiphon.server.agreement import (
+    Disagreement,
+    check_examples,
+    check_same_space,
+    reported_space,
+)
 from antiphon.server.machine_facts import facts_of
 from antiphon.server.space import Space
 from antiphon.simulation.letters import Parcel
 from antiphon.v1 import coordinator_pb2
 
 _MAX_NAME = 200
-_MAX_EXAMPLES = 1 << 40
 _MOST_ASKS = 3
 
 
@@ -61,49 +65,44 @@ class Roster:
         return client in self._node_of
 
     def admit(self, node: int, parcel: Parcel) -> Member:
-        """Take a node in by its answer. Raises UpdateError where it does not fit the run."""
-        try:
-            said = coordinator_pb2.JoinRequest.FromString(parcel.message)
-        except DecodeError as error:
-            raise UpdateError(f"its answer is no JoinRequest: {error}") from None
+        """Take a node in by its answer. Raises Disagreement where it does not fit the run."""
+        said = read_joining(parcel, self._config_hash)
         self._check_name(node, parcel.client)
-        self._check(said)
+        self._check_space(said)
         self._node_of[parcel.client] = node
         return Member(parcel.client, said.examples, facts_of(said))
 
     def _check_name(self, node: int, client: str) -> None:
         if not (0 < len(client) <= _MAX_NAME and client.isprintable()):
-            raise UpdateError(f"it calls itself {client[:80]!r}, which is no client's name")
+            raise Disagreement(f"it calls itself {client[:80]!r}, which is no client's name")
         other = self.node_of(client)
         if other not in (None, node):
-            raise UpdateError(
+            raise Disagreement(
                 f"it calls itself {client!r}, and so does node {other}, which is online"
             )
 
-    def _check(self, said: coordinator_pb2.JoinRequest) -> None:
-        if said.config_hash != self._config_hash:
-            raise UpdateError(
-                f"its config is {said.config_hash[:16]!r}, the run's is {self._config_hash!r}: use the "
-                "same app and the same version of Antiphon on every machine"
-            )
-        if not 1 <= said.examples <= _MAX_EXAMPLES:
-            raise UpdateError(f"{said.examples} training examples, expected at least 1")
-        theirs = space_of_node(said, self._space.base_model)
-        if (theirs.factors, theirs.weights) != (self._space.factors, self._space.weights):
-            raise UpdateError(
-                "its base model has other shapes than the run trains: use the model that the config names"
-            )
-        if self._space.model_digest not in ("", theirs.model_digest):
-            raise UpdateError(
-                f"its base model has the weights {theirs.model_digest[:16]}…, the run began on "
-                f"{self._space.model_digest[:16]}…: use the same files"
-            )
+    def _check_space(self, said: coordinator_pb2.JoinRequest) -> None:
+        theirs = reported_space(said.space, self._space.base_model)
+        # A simulation names no weights: there the first node's are the run's.
+        digest = self._space.model_digest or theirs.model_digest
+        ours = replace(self._space, model_digest=digest)
+        check_same_space(ours, theirs)
+        self._space = ours
 
 
-def space_of_node(said: coordinator_pb2.JoinRequest, base_model: str) -> Space:
-    """Return what a node says the run trains in its base model."""
-    report = said.space
-    factors = {each.name: (each.rows, each.columns) for each in report.factors}
-    weights = {each.name: (each.rows, each.columns) for each in report.weights}
-    digest = report.model_digest.hex()
-    return Space(factors, weights, base_model, report.model_parameters, digest)
+def read_joining(parcel: Parcel, hashed: str) -> coordinator_pb2.JoinRequest:
+    """Return what a node says on joining a run whose config has the hash `hashed`.
+
+    Raises Disagreement where it is no JoinRequest, or one of another config or without examples.
+    """
+    try:
+        said = coordinator_pb2.JoinRequest.FromString(parcel.message)
+    except DecodeError as error:
+        raise Disagreement(f"its answer is no JoinRequest: {error}") from None
+    if said.config_hash != hashed:
+        raise Disagreement(
+            f"its config is {said.config_hash[:16]!r}, the run's is {hashed!r}: use the same app and "
+            "the same version of Antiphon on every machine"
+        )
+    check_examples(said.examples)
+    return said

@@ -18,7 +18,7 @@ import grpc
 import pytest
 from tests.client.daemon.certificates import FLEET, Authority
 from tests.client.daemon.scripted import CONFIG, Failure, Script, serving
-from tests.client.daemon.test_session import PATHS, TRAINER, over, train_task
+from tests.client.daemon.stage import PATHS, TRAINER, over, train_task
 from tests.network.proxy import Proxy
 
 from antiphon.client.daemon.identity import Identity, identity_folder, load, save

@@ -253,7 +253,7 @@ class Site:
             blob = update_blob(packed.message)
             assert blob is not None
             assert packed.content is not None
-            await self.upload(packed.content, blob, await self.arrived(blob))
+            await self.upload(packed.joined, blob, await self.arrived(blob))
             answer = await self.submit(packed.message)
         return answer
 

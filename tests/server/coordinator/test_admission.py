@@ -22,21 +22,11 @@ REFUSED = {
     "other run": ({"run_id": "elsewhere"}, "run 'elsewhere' with config"),
     "other config": ({"config_hash": "0" * 1000}, "say Hello again"),
     "no examples": ({"examples": 0}, "0 training examples"),
-    "too many examples": ({"examples": 2**63}, "training examples, expected at least 1"),
-    "no shapes": ({"space": space({})}, "expected the shapes of either factors or weights"),
-    "an empty matrix": ({"space": space({"a": (0, 4)})}, "matrix 'a' of 0 × 4 is not possible"),
-    "a giant matrix": ({"space": space({"a": (2**31, 4)})}, "is not possible"),
-    "a name of lines": ({"space": space({"a\nb": (4, 4)})}, "is not possible"),
     "a long name": ({"space": space({"x" * 70_000: (4, 4)})}, "is not possible"),
-    "too many matrices": (
-        {"space": space({f"m{number}": (1, 1) for number in range(20_001)})},
-        "20001 matrices",
-    ),
     "more than memory": (
         {"space": space({f"m{number}": (2**20, 2**20) for number in range(9)})},
         "but an upload has",
     ),
-    "a long digest": ({"space": space(digest=b"x" * 1000)}, "a model digest of 1000 bytes"),
 }
 
 
@@ -65,9 +55,7 @@ def test_the_first_client_is_refused_what_no_run_can_be(serve, what):
     ("other", "reason"),
     [
         (space({**SHAPES, "m.lora_A.weight": (4, 7)}), "other shapes than this client's model"),
-        (space({**SHAPES, "more": (4, 4)}), "(more)"),
         (space(digest=b"\2" * 32), "has the weights 0202020202020202…"),
-        (space(digest=b""), "has the weights unknown…"),
     ],
 )
 def test_a_client_with_another_base_model_is_refused(serve, other, reason):

@@ -39,7 +39,7 @@ def spool(engine: Engine, client: str, packed) -> None:
     blob = update_blob(packed.message)
     file = engine.federation.folder.upload_file(client, blob.sha256)
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(packed.content)
+    file.write_bytes(packed.joined)
 
 
 async def opened(engine: Engine, *clients: str) -> None:

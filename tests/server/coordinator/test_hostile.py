@@ -13,6 +13,7 @@ from safetensors.numpy import save
 from tests.server.coordinator.conftest import SHAPES, journalled, refusal, sites
 
 from antiphon.core.blob import blob_of
+from antiphon.core.content import Content
 from antiphon.core.events import UpdateReceived, UpdateRejected
 from antiphon.core.types import Scalars
 from antiphon.core.wire import Packed, pack_blob, unpack_assignment, update_blob
@@ -36,7 +37,7 @@ def packed(content: bytes | None = None, change: Message = lambda message: None)
     blob = pack_blob(blob_of(content, "safetensors"))
     message = update_pb2.Update(run_id="run", round=1, examples=10, steps=1, tensors=blob)
     change(message)
-    return Packed(message.SerializeToString(), content)
+    return Packed(message.SerializeToString(), None if content is None else Content((content,)))
 
 
 def tensors(**changed: np.ndarray) -> Packed:

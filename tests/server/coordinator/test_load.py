@@ -16,6 +16,7 @@ from tests.server.coordinator.conftest import PATIENCE_S, journalled, sites, unt
 
 from antiphon.core.blob import blob_of
 from antiphon.core.channel import coordinator_name
+from antiphon.core.content import Content
 from antiphon.core.events import RoundFolded
 from antiphon.core.tensors import to_bytes
 from antiphon.core.wire import Packed, pack_blob
@@ -31,7 +32,7 @@ def large_update() -> Packed:
     content = to_bytes({name: np.full(shape, 0.01, np.float32) for name, shape in LARGE.items()})
     message = update_pb2.Update(run_id="run", round=1, examples=10, steps=1)
     message.tensors.CopyFrom(pack_blob(blob_of(content, "safetensors")))
-    return Packed(message.SerializeToString(), content)
+    return Packed(message.SerializeToString(), Content((content,)))
 
 
 async def ticks(late: list[float]) -> None:
@@ -63,7 +64,7 @@ def test_the_loop_stays_free_while_a_large_update_is_taken(serve):
             ticking = asyncio.ensure_future(ticks(late))
             answer = await north.submit(update.message)
             await north.upload(
-                update.content, blob_of(update.content, "safetensors"), chunk=256 << 10
+                update.joined, blob_of(update.joined, "safetensors"), chunk=256 << 10
             )
             answer = await north.submit(update.message)
             await until(lambda: journalled(running.folder, RoundFolded), 60.0)

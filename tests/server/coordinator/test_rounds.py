@@ -68,6 +68,27 @@ def test_a_run_goes_from_join_to_report(serve, method):
     assert [each["accepted"] for each in report["rounds"]] == [["north", "south"]] * 2
 
 
+def test_a_spent_budget_ends_a_run_well(serve):
+    """A run whose policy ends it after a round is complete, and its clients hear so."""
+    budget = "policy={kind: adaptive, bytes: 77_000}"
+
+    async def scenario():
+        async with serve("method=seeds", "rounds=2", budget) as running:
+            async with sites(running, "north", "south") as both:
+                await joined(*both)
+                await both_work(*both)
+                await measured(*both)
+                over = await asyncio.gather(*(site.next("over") for site in both))
+                await running.task
+            return over, running.folder.is_complete()
+
+    over, complete = asyncio.run(scenario())
+
+    assert complete
+    assert [each.complete for each in over] == [True, True]
+    assert over[0].reason.startswith("stopped by policy: the budget is used up")
+
+
 def test_an_update_counts_once_however_often_it_is_sent(serve):
     """The first answer may be lost: the same bytes are a duplicate, and no second event."""
 
@@ -108,7 +129,7 @@ def test_a_round_closes_at_its_deadline_with_the_quorum(serve):
             await joined(north, south)
             packed = south.update((await south.next("train")).assignment)
             await south.submit(packed.message)
-            await south.upload(packed.content, update_blob(packed.message))
+            await south.upload(packed.joined, update_blob(packed.message))
             await north.work_a_round()
             await north.next("evaluate")
             return await south.submit(packed.message), journalled(running.folder)

@@ -126,10 +126,10 @@ def test_upload_slots_can_be_added_while_it_runs(serve, reload):
             update = packed()
             blob = update_blob(update.message)
             await asyncio.gather(north.submit(update.message), south.submit(update.message))
-            hanging = asyncio.ensure_future(north.upload(update.content, blob, pause=stalled))
+            hanging = asyncio.ensure_future(north.upload(update.joined, blob, pause=stalled))
             await until(lambda: running.coordinator._service._slots.locked())
             await reload(running, upload_slots=2)
-            offset = await asyncio.wait_for(south.upload(update.content, blob), 5.0)
+            offset = await asyncio.wait_for(south.upload(update.joined, blob), 5.0)
             hanging.cancel()
             return offset, blob.bytes
 
@@ -151,7 +151,7 @@ def test_settings_that_are_wrong_change_nothing(serve, monkeypatch):
 
 def test_a_newer_call_ends_an_upload_and_its_sender_is_told(serve):
     """A client that is back on a new line goes on with what the old line had brought."""
-    content = packed().content
+    content = packed().joined
 
     async def scenario():
         async with serve() as running, sites(running, "north", "south") as (north, south):

@@ -58,7 +58,7 @@ async def half_uploaded(running, north, south):
     await training(running, north, south)
     packed = north.update((await north.next("train")).assignment, 0.015)
     await north.submit(packed.message)
-    half = packed.content[: len(packed.content) // 2]
+    half = packed.joined[: len(packed.joined) // 2]
     await north.upload(half, update_blob(packed.message))
 
 
@@ -67,7 +67,7 @@ async def uploaded(running, north, south):
     await training(running, north, south)
     packed = north.update((await north.next("train")).assignment, 0.015)
     await north.submit(packed.message)
-    await north.upload(packed.content, update_blob(packed.message))
+    await north.upload(packed.joined, update_blob(packed.message))
 
 
 async def one_accepted(running, north, south):

@@ -219,6 +219,19 @@ def test_newest_certificates_count(ledger):
     assert ledger.is_revoked(first, "edge")
 
 
+def test_a_certificate_is_a_sign_of_life(ledger):
+    """A client is seen when it joins, when it renews, and when it comes back, never back in time."""
+    joined(ledger, "edge")
+    ledger.saw({"edge": (NOW + 7, {})})
+
+    seen = []
+    for at_s in (NOW + 5, NOW + 9):
+        ledger.renew("edge", at_s, issued)
+        seen.append(ledger.clients()[0].last_seen)
+
+    assert seen == [NOW + 7, NOW + 9]
+
+
 @pytest.mark.parametrize("client", ["edge", "other"])
 def test_unknown_certificate(ledger, client):
     """A certificate that the ledger does not know for this client is refused."""
@@ -248,7 +261,7 @@ def test_watching(path, ledger):
     other = Ledger(path)
     data, refusals = ledger.data_version(), ledger.refusals_version()
 
-    other.saw({"edge": (NOW, {})})
+    other.saw({"edge": (NOW + 1, {})})
     assert (ledger.data_version() != data, ledger.refusals_version() != refusals) == (True, False)
     data = ledger.data_version()
     ledger.revoke("edge", NOW)
@@ -266,7 +279,7 @@ def test_members(ledger):
 
     assert ledger.clients() == [
         Member("a", NOW, NOW + 6, NOW + 100, None, {"cores": 2}),
-        Member("b", NOW, None, NOW + 100, None, {}),
+        Member("b", NOW, NOW, NOW + 100, None, {}),
     ]
 
 

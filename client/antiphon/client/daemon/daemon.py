@@ -23,7 +23,7 @@ from antiphon.client.daemon.backoff import Backoff
 from antiphon.client.daemon.calls import CallFailed, NotAllowed
 from antiphon.client.daemon.delivery import Delivery
 from antiphon.client.daemon.link import Link
-from antiphon.client.daemon.metrics import Metrics, MetricsServer
+from antiphon.client.daemon.metrics import Metrics, serve_metrics
 from antiphon.client.daemon.open_run import Declined
 from antiphon.client.daemon.outbox import Outbox
 from antiphon.client.daemon.renewal import Renewal
@@ -72,7 +72,7 @@ class Daemon:
         with ExitStack() as stack:
             stack.enter_context(_alone(private_folder(self._folder)))
             if self._settings.metrics is not None:
-                server = MetricsServer(self._settings.metrics, metrics.registry)
+                server = serve_metrics(self._settings.metrics, metrics.registry)
                 stack.callback(server.close)
             renewal = Renewal(
                 self._folder / "identity",

@@ -41,7 +41,7 @@ _BREATH_S = 0.2
 
 @dataclass(frozen=True)
 class Finished:
-    """The run is over. complete: every round was, and at least one was folded."""
+    """The run is over. complete: as the coordinator says (a run that stopped early is not)."""
 
     run_id: str
     complete: bool

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from antiphon.client.adapter import Adapter
+from antiphon.client.batch_losses import loss_metrics
 from antiphon.client.budget import Meter
 from antiphon.client.data.clients import ClientData
 from antiphon.client.first_order import GradientTraining, train
@@ -52,14 +53,14 @@ class LoraTraining:
             training.per_device_train_batch_size,
             training.gradient_accumulation_steps,
         )
-        loss = train(self._model, self._adapter, batches, self._plan(assignment), on_step, meter)
+        losses = train(self._model, self._adapter, batches, self._plan(assignment), on_step, meter)
         return Update(
             client=assignment.client,
             round=assignment.round,
             examples=len(data.train),
             steps=meter.steps,
             payload=LoraUpdate(self._delta(_factors(download))),
-            metrics={"loss": loss, **meter.metrics()},
+            metrics={**loss_metrics(losses), **meter.metrics()},
         )
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
+from antiphon.client.batch_losses import loss_metrics
 from antiphon.client.budget import Meter
 from antiphon.client.data.clients import ClientData
 from antiphon.client.language_model import LanguageModel
@@ -64,7 +65,7 @@ class SeedsWalk:
             examples=len(data.train),
             steps=meter.steps,
             payload=trained.scalars,
-            metrics={"loss": trained.loss, **meter.metrics()},
+            metrics={**loss_metrics(trained.losses), **meter.metrics()},
         )
 
     def _probe(self) -> Probe:

@@ -38,10 +38,10 @@ class SeedTraining:
 
 @dataclass(frozen=True)
 class Trained:
-    """The pairs, and the mean of the losses seen at the points where the steps were taken."""
+    """The pairs, and the losses seen at the points where the steps were taken."""
 
     scalars: Scalars
-    loss: float
+    losses: tuple[float, ...]
 
 
 @torch.no_grad()
@@ -76,7 +76,7 @@ def train(
         meter.step_taken(batch.tokens)
         on_step(done, loss)
     scalars = Scalars(np.array(indices, dtype=np.uint32), np.array(values, dtype=np.float32))
-    return Trained(scalars, float(np.mean(losses)) if losses else math.nan)
+    return Trained(scalars, tuple(losses))
 
 
 def two_sided_losses(

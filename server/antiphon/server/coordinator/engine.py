@@ -52,7 +52,7 @@ from antiphon.server.coordinator.leases import Leases
 from antiphon.server.coordinator.submissions import Ended, Source, Submissions, Submitted
 from antiphon.server.federation import Federation
 from antiphon.server.round import next_deadline
-from antiphon.server.run_state import MAY_DELIVER, idle, present, slot_of
+from antiphon.server.run_state import idle, may_deliver, present, slot_of
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -250,9 +250,7 @@ class Engine:
 
     def waits_for(self, client: str, message: bytes) -> bool:
         """Whether an update may still count: its client has a part, and no other has been accepted."""
-        slot = slot_of(self.federation.machine, client)
-        may = slot is not None and slot.status in MAY_DELIVER
-        return may and slot is not None and round_of(message) == slot.base
+        return may_deliver(self.federation.machine, client, round_of(message))
 
     def note(self, event: Event) -> None:
         """Journal an observation, soon."""
@@ -333,7 +331,7 @@ class Engine:
         if isinstance(plan, RoundPlanned):
             log.info("round planned", round=plan.round, cohort=len(plan.cohort), reason=plan.reason)
         else:
-            log.warning("the run ends early", reason=plan.reason)
+            log.info("the run ends", reason=plan.reason)
         await self._submissions.submit(lambda: plan)
 
     async def _assign(self, action: Assign) -> None:

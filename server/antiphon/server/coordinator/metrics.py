@@ -1,4 +1,4 @@
-"""What a coordinator tells Prometheus, and a small HTTP server for it: /metrics, /healthz and /status.
+"""What a coordinator tells Prometheus, and its pages: /metrics, /healthz and /status.
 
 Plain HTTP on the loopback by default. Nothing here is secret: no token, no key, no value of an update.
 """
@@ -6,13 +6,12 @@ Plain HTTP on the loopback by default. Nothing here is secret: no token, no key,
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
-from socketserver import ThreadingMixIn
-from threading import Thread
+from collections.abc import Callable, Mapping
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from antiphon.core.http_pages import Page, Pages, metrics_page
 
 Status = Callable[[], Mapping[str, Any]]
 """What the run is at, as plain values; called in a thread of the HTTP server."""
@@ -54,46 +53,19 @@ class CoordinatorMetrics:
         self.updates.labels(verdict).inc()
 
 
-class HttpPages:
-    """Serves the pages from a thread until closed."""
+def coordinator_pages(registry: CollectorRegistry, status: Status) -> Pages:
+    """Return the coordinator's pages: /metrics, /healthz and /status."""
 
-    def __init__(self, address: str, registry: CollectorRegistry, status: Status) -> None:
-        """Listen on HOST:PORT (port 0: any). Raises OSError where that cannot be."""
-        self._metrics = make_wsgi_app(registry)
-        self._status = status
-        host, _, port = address.rpartition(":")
-        self._server = make_server(host, int(port), self._answer, _Threads, _Quiet)
-        self.port: int = self._server.server_port
-        self._thread = Thread(target=self._server.serve_forever, name="http", daemon=True)
-        self._thread.start()
+    def healthz() -> Page:
+        healthy = bool(status().get("healthy", True))
+        return _json({"healthy": healthy}, 200 if healthy else 503)
 
-    def close(self) -> None:
-        """Stop listening."""
-        self._server.shutdown()
-        self._server.server_close()
-
-    def _answer(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-        match environ.get("PATH_INFO"):
-            case "/metrics":
-                found: Iterable[bytes] = self._metrics(environ, start)
-                return found
-            case "/healthz" | "/status" as path:
-                status = self._status()
-                healthy = bool(status.get("healthy", True))
-                code = "200 OK" if healthy or path == "/status" else "503 Service Unavailable"
-                shown = status if path == "/status" else {"healthy": healthy}
-                start(code, [("Content-Type", "application/json")])
-                return [json.dumps(shown).encode() + b"\n"]
-        start("404 Not Found", [("Content-Type", "text/plain")])
-        return [b"/metrics, /healthz or /status\n"]
+    return {
+        "/metrics": lambda: metrics_page(registry),
+        "/healthz": healthz,
+        "/status": lambda: _json(status(), 200),
+    }
 
 
-class _Threads(ThreadingMixIn, WSGIServer):
-    daemon_threads = True
-
-
-class _Quiet(WSGIRequestHandler):
-    timeout = 10  # seconds: a silent caller does not hold its thread for ever
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the base's name)
-        """Say nothing: a scrape every few seconds is no news."""
+def _json(shown: Mapping[str, Any], code: int) -> Page:
+    return Page(json.dumps(shown).encode() + b"\n", "application/json", code)

@@ -28,6 +28,7 @@ from antiphon.core.coordinator_settings import CoordinatorSettings, reloaded
 from antiphon.core.errors import ConfigError, UpdateError, UserError
 from antiphon.core.events import RunDescribed, RunEnded
 from antiphon.core.files import write_text
+from antiphon.core.http_pages import HttpPages
 from antiphon.core.journal import Journal
 from antiphon.core.logs import configure_logs
 from antiphon.core.run_folder import RunFolder
@@ -38,7 +39,7 @@ from antiphon.server.coordinator.allocator import return_memory_at_once
 from antiphon.server.coordinator.chatter import Chatter
 from antiphon.server.coordinator.engine import Engine
 from antiphon.server.coordinator.leases import Leases
-from antiphon.server.coordinator.metrics import CoordinatorMetrics, HttpPages
+from antiphon.server.coordinator.metrics import CoordinatorMetrics, coordinator_pages
 from antiphon.server.coordinator.service import CoordinatorService
 from antiphon.server.coordinator.spool import Spool
 from antiphon.server.coordinator.status import status_of
@@ -329,7 +330,7 @@ def _bound(server: grpc.aio.Server, address: str, credentials: grpc.ServerCreden
 
 def _pages(address: str, metrics: CoordinatorMetrics, status: Callable[[], Any]) -> HttpPages:
     try:
-        return HttpPages(address, metrics.registry, status)
+        return HttpPages(address, coordinator_pages(metrics.registry, status))
     except OSError as error:
         raise UserError(
             f"cannot serve metrics on {address}: {error.strerror}. Set `metrics` to another address"

@@ -57,7 +57,10 @@ class Issued:
 
 @dataclass(frozen=True)
 class Member:
-    """A client of the fleet. Times: seconds since the Unix epoch; facts: what it said of itself."""
+    """A client of the fleet. Times: seconds since the Unix epoch; facts: what it said of itself.
+
+    last_seen: its last call to the coordinator or for a certificate; none: in a ledger of version 0.2.
+    """
 
     name: str
     enrolled_at: float
@@ -281,8 +284,11 @@ def _end_certificates(do: sqlite3.Connection, client: str, now: float) -> None:
 
 
 def _record(do: sqlite3.Connection, client: str, issued: Issued, now: float) -> None:
-    known = "INSERT INTO client (name, enrolled_at) VALUES (?, ?) ON CONFLICT DO NOTHING"
-    do.execute(known, (client, now))
+    upsert = (
+        "INSERT INTO client (name, enrolled_at, last_seen) VALUES (?1, ?2, ?2)"
+        " ON CONFLICT (name) DO UPDATE SET last_seen = max(?2, coalesce(last_seen, 0))"
+    )
+    do.execute(upsert, (client, now))
     row = (issued.serial, client, issued.key_hash, issued.not_before, issued.not_after)
     do.execute("INSERT INTO certificate VALUES (?, ?, ?, ?, ?, NULL)", row)
     do.execute(

@@ -13,7 +13,7 @@ from functools import partial
 
 from antiphon.core.errors import UpdateError
 from antiphon.core.types import FloatArray, Params
-from antiphon.strategies.aggregation.adapter import Factors, factors_of
+from antiphon.strategies.aggregation.adapter import Delta, Factors, factors_of
 from antiphon.strategies.aggregation.contribution import (
     Aggregated,
     Aggregation,
@@ -67,10 +67,7 @@ def _mean(
     reference = factors_of(start, module)
     clients = locals_of(module, start, reference, ordered)
     _check(clients, reference, scale)
-    mean = Factors(
-        weighted_mean((each.share, each.start.b + each.delta.b) for each in clients),
-        weighted_mean((each.share, each.start.a + each.delta.a) for each in clients),
-    )
+    mean = _mean_factors(clients)
     if not report_error or not any(each.moved for each in clients):
         return _Mean(mean.named(module))
     elsewhere = started_elsewhere(reference, scale, clients)
@@ -78,6 +75,22 @@ def _mean(
     terms = [Product(scale, mean), *_deviations(clients, mean), *elsewhere]
     inner = inner_products(terms)
     return _Mean(mean.named(module), norm(inner[mean.r :, mean.r :]), norm(inner))
+
+
+def _mean_factors(clients: Sequence[Local]) -> Factors:
+    """Return Σ pᵢ(startᵢ + δᵢ); what several clients started from counts once, with all their shares."""
+    starts = {id(each.start): each.start for each in clients}
+    shares_of: dict[int, float] = dict.fromkeys(starts, 0.0)
+    for each in clients:
+        shares_of[id(each.start)] += each.share
+    terms: list[tuple[float, Factors | Delta]] = [
+        *((shares_of[key], start) for key, start in starts.items()),
+        *((each.share, each.delta) for each in clients),
+    ]
+    return Factors(
+        weighted_mean((share, each.b) for share, each in terms),
+        weighted_mean((share, each.a) for share, each in terms),
+    )
 
 
 def _deviations(clients: Sequence[Local], mean: Factors) -> list[Product]:

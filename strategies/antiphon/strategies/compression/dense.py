@@ -24,6 +24,7 @@ def float32() -> Codec:
 
 
 def _encode(tensors: Params, rng: np.random.Generator) -> bytes:
+    _expect_finite(tensors)
     return to_bytes(tensors)
 
 
@@ -32,4 +33,12 @@ def _decode(content: bytes, shapes: Shapes) -> dict[str, FloatArray]:
     got = {name: tensor.shape for name, tensor in tensors.items()}
     if got != dict(shapes) or any(tensor.dtype != np.float32 for tensor in tensors.values()):
         raise UpdateError("float32 tensors of other names, shapes or dtypes than the round's")
-    return {name: tensors[name].astype(np.float32, copy=False) for name in sorted(tensors)}
+    exact = {name: tensors[name].astype(np.float32, copy=False) for name in sorted(tensors)}
+    _expect_finite(exact)
+    return exact
+
+
+def _expect_finite(tensors: Params) -> None:
+    for name in sorted(tensors):
+        if not np.isfinite(tensors[name]).all():
+            raise UpdateError(f"{name} holds NaN or Inf, expected an update of finite numbers")

@@ -1,8 +1,9 @@
 """The global adapter as a codec leaves it: what clients receive is what the server goes on from.
 
 After every fold the new adapter is packed and unpacked again, and the unpacked one is the global model:
-every client starts from the very numbers that the server folds onto. What a biased codec leaves out is
-added to the adapter after the next fold (error feedback, kept by the sender).
+every client starts from the very numbers that the server folds onto. What the codec leaves out is added to
+the adapter after the next fold (error feedback, kept by the sender): of an unbiased codec too, whose
+rounding would add up to a random walk of the model.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ def packed_downlink(
     """Return a method whose global adapter is always one that `codec` can say.
 
     method: of adapters, its state holding `params/<name>`; seed: of the codec's rounding; feedback: keep
-    what a biased codec leaves out.
+    what the codec leaves out.
     """
-    settings = _Downlink(method, codec, seed, feedback and codec.biased)
+    settings = _Downlink(method, codec, seed, feedback)
     return replace(method, init=partial(_init, settings), fold=partial(_fold, settings))
 
 

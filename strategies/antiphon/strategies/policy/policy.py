@@ -23,6 +23,8 @@ class Draft:
     that a policy may ask for instead; deadline_s: seconds; codec: of the uplink, none where no client
     of the run sends tensors. cohort(size) → the scheduler's choice, over-selection included;
     work(cohort, codec, most) → steps of each, none above `most` or above the config's max_steps.
+    busy: clients at work already, of earlier rounds; buffer: the updates that close an asynchronous
+    round, which are as many as each later round asks for (none: rounds wait for their cohorts).
     """
 
     round: int
@@ -35,6 +37,8 @@ class Draft:
     costs: Costs
     cohort: Callable[[int], tuple[str, ...]]
     work: Callable[[Sequence[str], CodecChoice | None, int], dict[str, int]]
+    busy: int = 0
+    buffer: int | None = None
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,9 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Percentile = Annotated[float, Field(gt=0, le=100)]
 
 _STEADY, _LEAP = 0.1, 5.0
-_SMALLEST_SCORE = 1e-12  # that a draw in proportion to scores can reach everybody
+_SMALLEST_SCORE = (
+    1e-12  # that a draw in proportion to scores can reach everybody, and its inverse the sum
+)
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,8 @@ def oort(
     ) -> tuple[str, ...]:
         return _choose(settings, candidates, size, run, rng)
 
-    return Scheduler(choose, uses=("examples", "rms_loss", "turnaround_s", "last_round"))
+    uses = ("examples", "rms_loss", "turnaround_s", "step_s", "last_round")
+    return Scheduler(choose, uses=uses)
 
 
 def exploration_share(settings: _Oort, number: int) -> float:
@@ -206,7 +209,7 @@ def _drawn(
 ) -> list[ClientTelemetry]:
     if count == 0:
         return []
-    usable = np.maximum(np.nan_to_num(weight, posinf=1 / _SMALLEST_SCORE), _SMALLEST_SCORE)
+    usable = np.clip(np.nan_to_num(weight), _SMALLEST_SCORE, 1 / _SMALLEST_SCORE)
     total = math.fsum(usable.tolist())
     picked = rng.choice(len(clients), size=count, replace=False, p=usable / total)
     return [clients[i] for i in picked]

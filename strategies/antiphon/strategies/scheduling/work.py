@@ -33,9 +33,10 @@ class Worker:
         """Return the steps that fit into a time, at least one."""
         if not self.step_s:
             return self.max_steps
-        fitting = (seconds - self.transfer_s) / self.step_s
         # A hair of slack: the fastest member's own steps must fit into its own time.
-        return int(min(self.max_steps, max(1, math.floor(fitting * (1 + 1e-9)))))
+        fitting = (seconds - self.transfer_s) / self.step_s * (1 + 1e-9)
+        # A client may claim times without end; NaN, of one less another, fits a single step too.
+        return math.floor(min(self.max_steps, fitting)) if fitting > 1 else 1
 
 
 def equal(cohort: Sequence[Worker]) -> dict[str, int]:

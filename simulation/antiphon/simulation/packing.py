@@ -1,0 +1,75 @@
+"""Packing on other cores: what a client sends is packed and written while further clients train.
+
+Hashing, compressing and writing let go of the interpreter. What comes out depends on no thread: every
+client packs for itself, one update at a time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+
+from antiphon.client.sender import Sender
+from antiphon.core.files import write_cache
+from antiphon.core.run_folder import RunFolder
+from antiphon.core.run_sections import CompressionConfig
+from antiphon.core.types import Assignment, Update
+from antiphon.core.wire import update_blob
+
+_MOST_THREADS = 8
+
+
+@dataclass(frozen=True)
+class Letter:
+    """An update on its way: its message, and its bytes on the wire with the blob that it names.
+
+    The blob lies where the coordinator looks for uploads.
+    """
+
+    message: bytes
+    bytes: int
+
+
+class Packing:
+    """Packs the updates of a run's clients. Holds a few of them in memory, however many are sent."""
+
+    def __init__(self, folder: RunFolder, compression: CompressionConfig, run_id: str) -> None:
+        """Start no thread before there is work."""
+        self._folder, self._compression, self._run_id = folder, compression, run_id
+        threads = min(_MOST_THREADS, os.cpu_count() or 1)
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="packing")
+        self._pending: deque[Future[Letter]] = deque()
+        self._most_pending = 2 * threads
+
+    def __enter__(self) -> Packing:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Wait for what is under way, and drop what has not begun."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def begin(self, update: Update, assignment: Assignment) -> Future[Letter]:
+        """Begin to pack an update; its letter, or UpdateError where no codec packs it, comes later."""
+        while len(self._pending) >= self._most_pending:
+            self._pending.popleft().exception()  # waits; whoever asks for the letter hears of it
+        packing = self._pool.submit(self._pack, update, assignment)
+        self._pending.append(packing)
+        return packing
+
+    def _pack(self, update: Update, assignment: Assignment) -> Letter:
+        client = assignment.client
+        sender = Sender(self._folder.residuals(client), self._compression)
+        packed = sender.pack(update, assignment, self._run_id)
+        blob = update_blob(packed.message)
+        if blob is not None and packed.content is not None:
+            write_cache(self._folder.upload_file(client, blob.sha256), packed.content)
+        return Letter(packed.message, packed.size)

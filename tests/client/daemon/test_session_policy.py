@@ -1,0 +1,99 @@
+"""A session does what the site's owner allows, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+
+import pytest
+from tests.client.daemon.stage import (
+    Stage,
+    over,
+    run_to_the_end,
+    train_task,
+)
+
+from antiphon.client.daemon.open_run import Declined
+
+
+def test_policy_declines_a_run(stage: Stage) -> None:
+    """A run that the owner does not allow is not joined, and its model not loaded."""
+    stage.policy(methods=["seeds"])
+
+    async def body(stage: Stage) -> None:
+        with pytest.raises(Declined, match="methods seeds, not lora"):
+            await stage.session.run()
+
+    stage.play(body)
+
+    assert (stage.script.seen("Join"), stage.requests("prepare")) == ([], [])
+
+
+def test_policy_declines_a_task(stage: Stage) -> None:
+    """A task that asks for more steps than the owner allows is reported, not done."""
+    stage.policy(max_steps=5)
+    stage.script.give(train_task(stage.script, steps=6))
+    stage.script.give(over())
+
+    stage.play(run_to_the_end)
+
+    (report,) = stage.script.seen("ReportFailure")
+    assert "5 steps in a round, not 6" in report.reason
+    assert stage.requests("train") == []
+
+
+def test_update_that_is_too_large_stays(stage: Stage) -> None:
+    """An update above the owner's limit is not sent, and does not wait in the outbox."""
+    stage.policy(max_upload_mb_per_round=0.1)
+    stage.test(blob_bytes=100_001)
+    stage.script.give(train_task(stage.script))
+    stage.script.give(over())
+
+    stage.play(run_to_the_end)
+
+    (report,) = stage.script.seen("ReportFailure")
+    assert "0.1 MB leave in a round" in report.reason
+    assert (stage.script.seen("SubmitUpdate"), stage.outbox().entries()) == ([], [])
+
+
+def test_bytes_of_the_day_are_counted(stage: Stage) -> None:
+    """What left the machine counts against the day's limit, and the next round is declined."""
+    stage.policy(max_upload_mb_per_day=0.15)
+    stage.test(blob_bytes=100_000)
+    for number in (1, 2):
+        stage.script.give(train_task(stage.script, number))
+    stage.script.give(over())
+
+    stage.play(run_to_the_end)
+
+    assert stage.outbox().sent_on("2026-03-02") == 100_000
+    assert "0.15 MB leave in a day" in stage.script.seen("ReportFailure")[0].reason
+
+
+def test_hours_end_the_membership(stage: Stage) -> None:
+    """When the owner's hours are over, the session ends with the reason."""
+    stage.policy(hours="08:00-18:00")
+
+    async def body(stage: Stage) -> None:
+        running = asyncio.create_task(stage.session.run())
+        await stage.script.until(lambda: stage.script.seen("NextTask"))
+        stage.now = datetime(2026, 3, 2, 18, 0)
+        with pytest.raises(Declined, match="08:00-18:00"):
+            await running
+
+    stage.script.lease_ms = 200
+    stage.play(body)
+
+
+def test_hopeless_run_is_not_loaded_again(stage: Stage) -> None:
+    """A run that the trainer cannot load for good is declined from then on without another try."""
+    stage.test(fail="prepare!")
+
+    async def body(stage: Stage) -> None:
+        for _ in range(2):
+            with pytest.raises(Declined, match="as the test asked"):
+                await stage.session.run()
+
+    stage.play(body)
+
+    assert len(stage.requests("prepare")) == 1

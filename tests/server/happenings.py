@@ -1,0 +1,81 @@
+"""Anything that can happen in a run, in any order, and the journal that the round machine makes of it."""
+
+from dataclasses import replace
+
+from hypothesis import strategies as st
+
+from antiphon.core.events import (
+    ClientFailed,
+    ClientJoined,
+    ClientLeft,
+    Event,
+    RoundEvaluated,
+    RoundFolded,
+    RoundPlanned,
+    RoundUndone,
+    RunResumed,
+    RunStopped,
+    Ticked,
+    UpdateReceived,
+    UpdateRejected,
+)
+from antiphon.core.journal import Entry
+from antiphon.server.actions import Action, Evaluate, Fold, PlanRound
+from antiphon.server.round import pending_actions, step
+from antiphon.server.run_state import RunState
+
+CLIENTS = st.sampled_from("abc")
+NUMBERS = st.sampled_from([0, 0, 0, 0, -1, 1])  # counted from the machine's round
+HAPPENING: st.SearchStrategy[Event | float] = st.one_of(
+    st.builds(ClientJoined, CLIENTS, st.just(10)),
+    st.builds(ClientLeft, CLIENTS),
+    st.builds(
+        UpdateReceived,
+        client=st.sampled_from(["a", "b", "c", "stranger"]),
+        round=NUMBERS,
+        digest=st.sampled_from("xy"),
+        bytes=st.just(1),
+        examples=st.just(10),
+        steps=st.just(1),
+    ),
+    st.builds(UpdateRejected, CLIENTS, NUMBERS, st.just("bad")),
+    st.builds(ClientFailed, CLIENTS, NUMBERS, st.just("tired")),
+    st.sampled_from([Ticked(), RunResumed(), RunStopped("enough"), RunStopped("spent", True)]),
+    st.floats(0.0, 40.0),
+)
+ENGINE = st.sampled_from(["at once", "at once", "later", "undoes", "buffers"])
+SCRIPT = st.lists(st.tuples(HAPPENING, ENGINE), max_size=60)
+
+
+def answer(action: Action, engine: str) -> Event | None:
+    """Return what an engine says when it has done what the machine asked for."""
+    match action:
+        case PlanRound(number, clients) if engine == "buffers":
+            return RoundPlanned(number, clients, 1, 60.0, enough=1, max_staleness=1)
+        case PlanRound(number, clients):
+            return RoundPlanned(number, clients, 2, 60.0)
+        case Fold(number, _):
+            return RoundUndone(number, "bad") if engine == "undoes" else RoundFolded(number, "")
+        case Evaluate(number):
+            undoes = engine == "undoes" and number > 0
+            return RoundUndone(number, "bad") if undoes else RoundEvaluated(number)
+    return None
+
+
+def recorded(script: list[tuple[Event | float, str]]) -> tuple[RunState, list[Entry]]:
+    """Drive the round machine and keep the journal; a number lets that many seconds pass."""
+    state, now, entries = RunState(), 0.0, list[Entry]()
+    for happens, engine in script:
+        event: Event | None = None
+        if isinstance(happens, float):
+            now += happens
+        else:
+            event = happens
+        if isinstance(event, UpdateReceived | UpdateRejected | ClientFailed):
+            event = replace(event, round=state.round + event.round)
+        while event is not None:
+            state, _ = step(state, event, now)
+            entries.append(Entry(len(entries) + 1, now, event))
+            pending = pending_actions(state)[:1] if engine != "later" else ()
+            event = answer(pending[0], engine) if pending else None
+    return state, entries
