@@ -37,9 +37,9 @@ ANTIPHON = [sys.executable, "-m", "antiphon.cli.main"]
 class ProcessFleet:
     """Processes in a folder of their own; `close` kills what is left."""
 
-    def __init__(self, folder: Path, run: Mapping[str, Any]) -> None:
-        """run: the run's config, plain values; its runs_dir is replaced."""
-        self.folder = folder
+    def __init__(self, folder: Path, run: Mapping[str, Any], *, homes: Path | None = None) -> None:
+        """run: the run's config, plain values; its runs_dir is replaced; homes: of clients, elsewhere."""
+        self.folder, self._homes = folder, homes or folder / "homes"
         folder.mkdir(parents=True, exist_ok=True)
         self.run_file = folder / "run.yaml"
         values = {**run, "output": {**run.get("output", {}), "runs_dir": str(folder / "runs")}}
@@ -112,7 +112,7 @@ class ProcessFleet:
 
     def home_of(self, name: str) -> Path:
         """Return a client's home folder."""
-        return self.folder / "homes" / name
+        return self._homes / name
 
     def log(self, name: str) -> str:
         """Return what a process has said so far."""

@@ -24,12 +24,11 @@ from antiphon.core.blob import Blob, blob_of
 from antiphon.core.coefficients import SeedCoefficients
 from antiphon.core.content import Content
 from antiphon.core.errors import ConfigError, UpdateError
-from antiphon.core.tensors import from_bytes, to_content
+from antiphon.core.tensors import LazyTensors, to_content
 from antiphon.core.types import (
     DENSE,
     Assignment,
     CodecChoice,
-    FloatArray,
     LoraUpdate,
     Params,
     Payload,
@@ -234,11 +233,12 @@ def unpack_model(
 
     most: numbers that a packed one may have; zeros take no bytes, so its size does not bound them.
     """
+    if encoding == "safetensors":
+        lazy = LazyTensors(file)
+        return {name: lazy[name] for name in lazy}
     content = file.read_bytes()
     if encoding == "packed":
         return _unpack_coded(_parsed(update_pb2.PackedModel, content, len(content)), most)
-    if encoding == "safetensors":
-        return _float32_tensors(content)
     if encoding == "coefficients":
         return _unpack_coefficients(_parsed(update_pb2.SeedCoefficients, content, len(content)))
     raise UpdateError(
@@ -303,14 +303,6 @@ def _payload(message: update_pb2.Update, tensors: Params | None) -> Payload:
             )
         return Scalars(index, value)
     raise UpdateError("an update without a payload, expected tensors or scalars")
-
-
-def _float32_tensors(content: bytes) -> Mapping[str, FloatArray]:
-    tensors = from_bytes(content)
-    for name, tensor in tensors.items():
-        if tensor.dtype != np.float32:
-            raise UpdateError(f"{name} is {tensor.dtype}, expected float32")
-    return {name: tensor.astype(np.float32, copy=False) for name, tensor in tensors.items()}
 
 
 def _pack_coefficients(sent: SeedCoefficients) -> update_pb2.SeedCoefficients:
