@@ -92,14 +92,6 @@ class RunState:
     reason: str = ""
 
 
-def folded_round(state: RunState, client: str) -> int:
-    """Return the last round that folded an update of this client, 0 if none has."""
-    for outcome in reversed(state.outcomes):
-        if outcome.ending == "folded" and client in outcome.accepted:
-            return outcome.round
-    return 0
-
-
 def present(state: RunState) -> tuple[str, ...]:
     """Return the clients that can be given work, sorted."""
     return tuple(sorted(name for name, member in state.clients.items() if member.present))
