@@ -36,7 +36,14 @@ browser:
 
 test: setup system-tools browser  ## run every check and every test, those on the real model included
 	$(MAKE) --no-print-directory lint
-	$(BIN)/pytest
+	$(MAKE) --no-print-directory -j2 test-model test-others
+
+# Side by side: the ones keep the processor busy, most of the others wait for clocks and lines.
+.PHONY: test-model test-others
+test-model: setup
+	nice -n 5 $(BIN)/pytest -m model
+test-others: setup
+	$(BIN)/pytest -m "not model"
 
 .PHONY: lint
 lint: setup
