@@ -338,6 +338,7 @@ def test_extending_codec_sends_one_bit(extras: dict[str, Any]) -> None:
     assert (np.sign(codec.decode(content, {"w": (40, 100)})["w"]) == np.sign(tensors["w"])).all()
 
 
+@pytest.mark.slow
 def test_extending_policy_runs(extras: dict[str, Any], tmp_path: Path) -> None:
     """A run with the page's `tapering` asks for fewer steps in its second round, and says so."""
     values = yaml.safe_load((ROOT / "examples" / "tiny.yaml").read_text())

@@ -38,6 +38,7 @@ def test_simulate_prints_one_json_object(tiny_file, tmp_path):
     assert "held-out loss" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -99,6 +100,7 @@ def test_ctrl_c_ends_cleanly_and_resume_goes_on(tiny_file, tmp_path):
     assert [each["round"] for each in rounds] == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_check_prints_the_resolved_config(tiny_file, tmp_path):
     """`antiphon check` prints YAML with every default, and the costs."""
     done = antiphon("check", tiny_file, cwd=tmp_path)

@@ -9,6 +9,8 @@ import pytest
 
 from antiphon.core.http_pages import HttpPages, Page
 
+pytestmark = pytest.mark.slow
+
 
 @contextmanager
 def served(pages, address="127.0.0.1:0"):

@@ -11,6 +11,8 @@ from antiphon.core import events
 from antiphon.core.events import ClientJoined, RoundPlanned, RunDescribed, RunStarted
 from antiphon.core.journal import Journal
 
+pytestmark = pytest.mark.slow
+
 NASTY = '<img src=x onerror="alert(1)"> [a](http://b) :material/home: $x$ \u202e\ud800'
 STARTED = RunStarted("run", "0", 3, 1, 3)
 

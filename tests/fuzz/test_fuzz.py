@@ -51,6 +51,7 @@ def test_any_bytes_give_a_value_or_a_documented_error(name: str) -> None:
     judged()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_changed_input_gives_a_value_or_a_documented_error(name: str) -> None:
     """Valid inputs with a few edits, within the memory that their size allows."""

@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,6 +29,8 @@ from antiphon.core.events import (
 from antiphon.core.journal import Entry
 from antiphon.server.plots import _spread, draw
 from antiphon.server.report import build
+
+pytestmark = pytest.mark.slow
 
 
 def run_of(clients: Iterable[str], rounds: int = 2, loss: float = 1.0) -> list[Event]:

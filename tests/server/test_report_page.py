@@ -147,6 +147,7 @@ def test_adapter_is_used(tmp_path: Path) -> None:
     assert "antiphon export . --out DIR" in usage
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", range(len(whole_run())))
 def test_interrupted_anywhere(tmp_path: Path, length: int) -> None:
     """A run that was cut off after any event gives a page that says so."""

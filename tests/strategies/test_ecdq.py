@@ -50,6 +50,7 @@ def sent(codec, values):
     return 8 * len(content) / values.size, float(((got - values) ** 2).sum() / (values**2).sum())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", [0.34, 1.0, 2.0, 3.0])
 @pytest.mark.parametrize("kind", TABLE)
 def test_error_is_the_tables(kind, bits):

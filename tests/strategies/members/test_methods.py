@@ -139,6 +139,7 @@ def folded(served, state, updates, rounds=2):
     return state
 
 
+@pytest.mark.slow
 @settings(max_examples=4)
 @given(order=st.permutations(range(len(CLIENTS))))
 def test_updates_in_any_order_give_the_same_bits(served, order):
