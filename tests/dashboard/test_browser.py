@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -24,14 +25,13 @@ FACTORS = {
 }
 ROUNDS = 6
 STEP_S = 0.3
-CLOSED_MS = (
-    60_000  # milliseconds in which a round must close on the page, on a machine however busy
-)
+CLOSED_MS = 180_000  # in which a round must close on the page, on a machine however busy
+CLIENTS = ("ada", "bea")
 
 
 @contextmanager
 def live_run(folder: Path) -> Iterator[ProcessFleet]:
-    """A coordinator and two daemons whose rounds take about two seconds each."""
+    """A coordinator that waits for two daemons; `start_clients` makes rounds of about two seconds."""
     values = yaml.safe_load((ROOT / "examples" / "tiny.yaml").read_text()) | {
         "name": "live",
         "rounds": ROUNDS,
@@ -40,18 +40,21 @@ def live_run(folder: Path) -> Iterator[ProcessFleet]:
         "training": {"max_steps": 6, "learning_rate": 1e-2},
         "cohort": {"min_clients": 2},
     }
-    data = folder / "data.json"
-    data.write_text(json.dumps({"examples": 10, "step_s": STEP_S, "factors": FACTORS}))
     fleet = ProcessFleet(folder, values)
     try:
         fleet.serve()
         fleet.wait_until_served()
-        fleet.enrol("ada", "bea")
-        for name in ("ada", "bea"):
-            fleet.client(name, data, trainer=NUMPY_TRAINER)
+        fleet.enrol(*CLIENTS)
         yield fleet
     finally:
         fleet.close()
+
+
+def start_clients(fleet: ProcessFleet) -> None:
+    data = fleet.folder / "data.json"
+    data.write_text(json.dumps({"examples": 10, "step_s": STEP_S, "factors": FACTORS}))
+    for name in CLIENTS:
+        fleet.client(name, data, trainer=NUMPY_TRAINER)
 
 
 @contextmanager
@@ -90,11 +93,6 @@ def browser_page() -> Iterator[Any]:
         browser.close()
 
 
-def newest_round(page: Any) -> int:
-    metric = page.get_by_test_id("stMetric").filter(has_text="Round").first
-    return int(metric.get_by_test_id("stMetricValue").inner_text().partition("/")[0])
-
-
 def test_a_round_closes_on_the_page_without_a_touch(tmp_path):
     """An open page follows a live run over the network to its end; nobody clicks or reloads."""
     with (
@@ -103,10 +101,11 @@ def test_a_round_closes_on_the_page_without_a_touch(tmp_path):
         browser_page() as page,
     ):
         page.goto(f"{address}/run?run=live")
-        page.get_by_test_id("stMetric").first.wait_for(timeout=CLOSED_MS)
-        first, loaded = newest_round(page), page.evaluate("performance.timeOrigin")
+        page.get_by_text("the run has not started").first.wait_for(timeout=CLOSED_MS)
+        loaded = page.evaluate("performance.timeOrigin")
+        start_clients(fleet)
 
-        page.get_by_text(f"{first + 1}/{ROUNDS}").wait_for(timeout=CLOSED_MS)
+        page.get_by_text(re.compile(rf"^[1-{ROUNDS}]/{ROUNDS}$")).first.wait_for(timeout=CLOSED_MS)
         page.get_by_text("complete: all rounds are over").wait_for(timeout=CLOSED_MS)
 
         assert page.evaluate("performance.timeOrigin") == loaded  # it was never loaded again
