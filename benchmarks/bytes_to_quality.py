@@ -1,10 +1,11 @@
 """Bytes up until the held-out loss of dense float32 deltas is reached, with a codec and error feedback.
 
-    python -m benchmarks.bytes_to_quality [--seeds 7 8 9] [--bits 0.34] [--rounds 7] [--work DIR]
+    python -m benchmarks.bytes_to_quality [--seeds 7 8 9] [--bits 0.34] [--rounds 9] [--decay 0.6]
 
 The quickstart's task and steps. For each seed: a run that sends float32 deltas, and one that sends ECDQ at
-`bits` per parameter for `rounds` rounds; both count what they sent until the first round whose held-out
-loss is not above the dense run's last one. Finished runs in DIR are taken as they are.
+`bits` per parameter for `rounds` rounds, with residuals that fade by `decay` each round. Both count what
+they sent until the first round whose held-out loss is not above the dense run's last one. With --work DIR,
+runs that are finished there are taken as they are.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, nargs="+", default=[7, 8, 9])
     parser.add_argument("--bits", type=float, default=0.34)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--decay", type=float, default=0.6)
     parser.add_argument("--work", type=Path)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -62,8 +64,9 @@ def main() -> None:
             dense = report_of(work, f"dense-{seed}", f"seed={seed}", f"rounds={_DENSE_ROUNDS}")
             loss, accuracy = dense["final"]["loss"], dense["final"]["accuracy"]
             uplink = f"compression.uplink={{kind: ecdq, bits: {given.bits}}}"
-            name = f"ecdq-{given.bits}-{given.rounds}-{seed}"
-            packed = report_of(work, name, f"seed={seed}", f"rounds={given.rounds}", uplink)
+            fading = f"compression.residual_decay={given.decay}"
+            name = f"ecdq-{given.bits}-{given.rounds}-{given.decay}-{seed}"
+            packed = report_of(work, name, f"seed={seed}", f"rounds={given.rounds}", uplink, fading)
             reached = bytes_until(packed, loss)
             sent = dense["bytes"]["up"]
             if reached is None:

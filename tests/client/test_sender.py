@@ -94,11 +94,11 @@ def test_the_same_round_again_gives_the_same_bytes(tmp_path):
     assert send(tmp_path, 2, 1) == send(tmp_path, 2, 1)
 
 
-def test_a_residual_fades_with_missed_rounds(tmp_path):
-    """With a decay of zero, a client that has missed a round begins anew."""
+def test_a_residual_fades_with_its_age(tmp_path):
+    """With a decay of zero, every round begins anew."""
     send(tmp_path / "old", 1, 0, decay=0.0)
 
-    assert send(tmp_path / "old", 3, 1, decay=0.0) == send(tmp_path / "new", 3, 0)
+    assert send(tmp_path / "old", 2, 1, decay=0.0) == send(tmp_path / "new", 2, 0)
 
 
 def test_residuals_do_not_pile_up(tmp_path):

@@ -67,8 +67,8 @@ class Sender:
         }
         if {k: v.shape for k, v in kept.items()} != {k: v.shape for k, v in delta.items()}:
             return delta  # the client's rank has changed: it is another space
-        missed = max(0, assignment.round - assignment.folded_round - 1)
-        return corrected(delta, kept, self._compression.residual_decay**missed)
+        age = assignment.round - assignment.folded_round  # in rounds
+        return corrected(delta, kept, self._compression.residual_decay**age)
 
     def _keep(self, assignment: Assignment, left_out: Params) -> None:
         needed = {self._file(assignment.folded_round), self._file(assignment.round)}

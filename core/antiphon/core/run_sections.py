@@ -198,7 +198,7 @@ class CompressionConfig(Section):
         "biased codec, the server that of any.",
     )
     residual_decay: Fraction = Field(
-        1.0, description="Of a client's residual, for each round that it has missed."
+        1.0, description="Of a client's residual, for each round since it was left."
     )
 
 
