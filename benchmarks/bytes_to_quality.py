@@ -1,6 +1,6 @@
 """Bytes up until the held-out loss of dense float32 deltas is reached, with a codec and error feedback.
 
-    python -m benchmarks.bytes_to_quality [--seeds 7 8 9] [--bits 0.34] [--rounds 9] [--decay 0.6]
+    python -m benchmarks.bytes_to_quality [--seeds 7 8 9] [--bits 0.34] [--rounds 9] [--decay 0.75]
 
 The quickstart's task and steps. For each seed: a run that sends float32 deltas, and one that sends ECDQ at
 `bits` per parameter for `rounds` rounds, with residuals that fade by `decay` each round. Both count what
@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[7, 8, 9])
     parser.add_argument("--bits", type=float, default=0.34)
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--decay", type=float, default=0.6)
+    parser.add_argument("--decay", type=float, default=0.75)
     parser.add_argument("--work", type=Path)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
