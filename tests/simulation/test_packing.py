@@ -68,6 +68,18 @@ def test_many_letters_are_all_packed(folder):
     assert len(list((folder.path / "uploads").rglob("*"))) >= 100
 
 
+def test_what_was_called_off_on_its_way_is_removed(folder):
+    """An update that nobody took does not stay on the disk when its client packs the next one."""
+    moved = update("north", {name: tensor + 1 for name, tensor in DELTA.items()})
+
+    with Packing(folder, CompressionConfig(), "run") as packing:
+        packing.begin(update("north"), assignment("north", CodecChoice())).result()
+        letter = packing.begin(moved, assignment("north", CodecChoice())).result()
+
+    left = [path.name for path in folder.uploads("north").iterdir()]
+    assert left == [folder.upload_file("north", update_blob(letter.message).sha256).name]
+
+
 def test_nobody_waits_for_a_thread_before_all_of_that_moment_have_trained():
     """What is packed is due after everything else of its moment, and before whatever comes later."""
     agenda = Agenda()

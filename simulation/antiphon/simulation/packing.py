@@ -7,6 +7,7 @@ client packs for itself, one update at a time.
 from __future__ import annotations
 
 import os
+import shutil
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ class Packing:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="packing")
         self._pending: deque[Future[Letter]] = deque()
         self._most_pending = 2 * threads
+        self._last: dict[str, Future[Letter]] = {}
 
     def __enter__(self) -> Packing:
         """Return itself."""
@@ -58,11 +60,20 @@ class Packing:
         self._pool.shutdown(cancel_futures=True)
 
     def begin(self, update: Update, assignment: Assignment) -> Future[Letter]:
-        """Begin to pack an update; its letter, or UpdateError where no codec packs it, comes later."""
+        """Begin to pack an update; its letter, or UpdateError where no codec packs it, comes later.
+
+        A client sends one update at a time: what an earlier one has left, which was called off on its
+        way, is removed.
+        """
+        client = assignment.client
+        if client in self._last:
+            self._last[client].exception()  # waits: its files are the client's
+            shutil.rmtree(self._folder.uploads(client), ignore_errors=True)
         while len(self._pending) >= self._most_pending:
             self._pending.popleft().exception()  # waits; whoever asks for the letter hears of it
         packing = self._pool.submit(self._pack, update, assignment)
         self._pending.append(packing)
+        self._last[client] = packing
         return packing
 
     def _pack(self, update: Update, assignment: Assignment) -> Letter:
