@@ -11,7 +11,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 import grpc
@@ -37,6 +37,7 @@ from antiphon.v1 import coordinator_pb2_grpc, enrolment_pb2, update_pb2
 
 _MAX_REASON = 500
 _CHUNK_TIMEOUT_S = 60.0
+_DROPPED_BYTES, _DROPPED_S = 4 * CHUNK_BYTES, 1.0
 _READ_BYTES = 4 * CHUNK_BYTES
 _IDLE_RETRY_MS = 2_000
 _MAX_REFUSALS = 20
@@ -182,7 +183,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServicer):
         blob = await _blob(first.blob, context)
         arrived = _Arrived(first.content, request_iterator, lambda: engine.leases.touch(client))
         try:
-            async with told(context), self._slots:
+            async with told(context), arrived.dropped_if_refused(), self._slots:
                 offset = await self._spool.receive(client, blob, first.offset, aiter(arrived))
         finally:
             self._moved(engine, client, "up", "update", arrived.size)
@@ -321,6 +322,23 @@ class _Arrived:
                 self._on_chunk()
                 self.size += len(chunk.content)
                 yield chunk.content
+
+    @asynccontextmanager
+    async def dropped_if_refused(self) -> AsyncIterator[None]:
+        """Where this block raises, first read what its sender has under way, within bounds.
+
+        A sender in Python that is still writing when its call ends may see INTERNAL in place of the status
+        and the reason (grpc/grpc issue 36066); one that has written all it had sees them.
+        """
+        try:
+            yield
+        except Exception:
+            left, rest = _DROPPED_BYTES, aiter(self._rest)
+            with suppress(StopAsyncIteration, TimeoutError):
+                async with asyncio.timeout(_DROPPED_S):
+                    while left > 0:
+                        left -= len((await anext(rest)).content)
+            raise
 
 
 def _opened_model(engine: Engine, sha256: bytes, offset: int) -> BinaryIO:
