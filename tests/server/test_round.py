@@ -1,31 +1,32 @@
 """The round machine, one rule at a time. Time is a number; clients are letters."""
 
-import math
-from collections.abc import Callable
-from dataclasses import replace
-
 import pytest
+from tests.server.phases import (
+    COLLECTING,
+    COMPLETE,
+    EVALUATING,
+    FOLDING,
+    JOINED,
+    PLANNING,
+    START,
+    actions,
+    after,
+    plan,
+    update,
+    verdict,
+)
 
-from antiphon.core.errors import ProtocolError
 from antiphon.core.events import (
-    BytesMoved,
     ClientFailed,
     ClientJoined,
     ClientLeft,
-    Event,
     RoundEvaluated,
     RoundFolded,
-    RoundPlanned,
     RoundUndone,
-    RunResumed,
-    RunStarted,
-    RunStopped,
     Ticked,
-    UpdateReceived,
     UpdateRejected,
 )
 from antiphon.server.actions import (
-    Action,
     Assign,
     CancelAssignment,
     Evaluate,
@@ -34,63 +35,8 @@ from antiphon.server.actions import (
     PlanRound,
     Reply,
 )
-from antiphon.server.round import next_deadline, pending_actions, replay, step
+from antiphon.server.round import step
 from antiphon.server.run_state import Outcome, RunState, having, present
-from antiphon.server.waiting import why_waiting
-
-START = RunStarted("quickstart", "0123", rounds=3, min_clients=2, max_failed_rounds=2)
-JOINED = [ClientJoined(each, 100) for each in "cab"]
-
-
-def update(client: str, number: int = 1, digest: str = "") -> UpdateReceived:
-    """Return an update; by default each client's digest is its own."""
-    return UpdateReceived(client, number, digest or f"{client}{number}", 1, 100, 6)
-
-
-def plan(number: int = 1, cohort: str = "abc", quorum: int = 2) -> RoundPlanned:
-    """Return a plan whose deadline is 60 s away."""
-    return RoundPlanned(number, tuple(cohort), quorum, deadline_s=60.0)
-
-
-def after(*events: Event, state: RunState | None = None, now: float = 0.0) -> RunState:
-    """Return the state after these events, all at `now`."""
-    state = state or RunState()
-    for event in events:
-        state, _ = step(state, event, now)
-    return state
-
-
-def actions(state: RunState, event: Event, now: float = 0.0) -> tuple[Action, ...]:
-    """Return what the machine asks for at an event."""
-    return step(state, event, now)[1]
-
-
-def verdict(state: RunState, event: Event, now: float = 0.0) -> str:
-    """Return the verdict of the only reply to an event."""
-    (reply,) = (each for each in actions(state, event, now) if isinstance(each, Reply))
-    return reply.verdict
-
-
-PLANNING = after(START, *JOINED, RoundEvaluated(0))
-COLLECTING = after(plan(), state=PLANNING)
-FOLDING = after(*map(update, "abc"), state=COLLECTING)
-EVALUATING = after(RoundFolded(1, "d"), state=FOLDING)
-REST: list[Event] = [RoundEvaluated(1)]
-for number in (2, 3):
-    REST += [plan(number), *(update(each, number) for each in "abc")]
-    REST += [RoundFolded(number, "d"), RoundEvaluated(number)]
-COMPLETE = after(*REST, state=EVALUATING)
-STOPPED = after(RunStopped("enough"), state=COLLECTING)
-EVERY_PHASE = [RunState(), after(START), PLANNING, COLLECTING, FOLDING, EVALUATING, COMPLETE]
-EVERY_PHASE.append(STOPPED)
-
-
-def test_every_phase_is_tested() -> None:
-    """The states above are one of each phase, in order."""
-    assert [state.phase for state in EVERY_PHASE] == [
-        *("new", "waiting", "planning", "collecting", "folding", "evaluating"),
-        *("complete", "stopped"),
-    ]
 
 
 def test_run_waits_for_clients() -> None:
@@ -411,248 +357,9 @@ def test_undone_round_ends(state: RunState) -> None:
     assert state.outcomes[0].ending == "undone"
 
 
-def test_run_completes() -> None:
-    """After its last round the run is complete, and says how its rounds ended."""
-    assert pending_actions(COMPLETE) == (Finish(True, "all rounds are over: 3 folded"),)
-
-
-def test_run_without_a_fold_is_not_complete() -> None:
-    """A run that ends without one folded round has stopped: it trained nothing."""
-    short = replace(START, rounds=1)
-    state = after(short, *JOINED, RoundEvaluated(0), plan())
-
-    assert actions(state, Ticked(), now=60.0)[-1] == Finish(False, "all rounds are over: 1 failed")
-
-
-def test_stop_calls_off() -> None:
-    """A stop in the middle of a round calls its clients off and finishes."""
-    assert actions(after(update("a"), state=COLLECTING), RunStopped("enough")) == (
-        CancelAssignment("b", 1),
-        CancelAssignment("c", 1),
-        Finish(False, "enough"),
-    )
-
-
-def test_policy_completes_a_run() -> None:
-    """A run that its policy ends after a folded round has done what was asked of it, and is over."""
-    planning = after(RoundFolded(1, "d"), RoundEvaluated(1), state=FOLDING)
-
-    done, given = step(planning, RunStopped("spent", by_policy=True), 0.0)
-
-    assert given == (Finish(True, "spent"),)
-    assert step(done, RunResumed(), 9.0) == (done, (Finish(True, "spent"),))
-
-
-def test_policy_that_holds_no_round_completes_nothing() -> None:
-    """A run that its policy ends before any round was folded has trained nothing."""
-    assert actions(PLANNING, RunStopped("spent", by_policy=True)) == (Finish(False, "spent"),)
-
-
-@pytest.mark.parametrize(
-    ("state", "endings"),
-    [(PLANNING, []), (COLLECTING, ["stopped"]), (FOLDING, ["stopped"]), (EVALUATING, ["folded"])],
-)
-def test_stopped_round(state: RunState, endings: list[str]) -> None:
-    """A stop ends the open round: what was folded stays folded, what was not is given up."""
-    stopped = after(RunStopped("enough"), state=state)
-
-    assert [outcome.ending for outcome in stopped.outcomes] == endings
-
-
-@pytest.mark.parametrize("state", [COMPLETE, STOPPED])
-def test_stop_after_the_end(state: RunState) -> None:
-    """A stop that comes after the end changes nothing."""
-    assert step(state, RunStopped("again"), 0.0) == (state, ())
-
-
-def test_resume_of_a_stopped_run() -> None:
-    """A stopped run is taken up with the next round, and its failures are forgiven."""
-    failed = after(Ticked(), plan(2), state=COLLECTING, now=60.0)
-    stopped = after(Ticked(), state=failed, now=120.0)
-
-    resumed = after(RunResumed(), state=stopped)
-
-    assert (stopped.phase, resumed.phase) == ("stopped", "planning")
-    assert (resumed.round, resumed.failed_in_a_row) == (3, 0)
-
-
-def test_resume_of_a_run_stopped_before_round_1() -> None:
-    """A run that was stopped before its first evaluation begins with that again."""
-    stopped = after(RunStopped("enough"), state=after(START, *JOINED))
-
-    assert actions(stopped, RunResumed()) == (Evaluate(0),)
-
-
-def test_resume_begins_the_deadline_anew() -> None:
-    """A deadline that passed while no coordinator was there does not fail the round."""
-    state, given = step(after(update("a"), state=COLLECTING), RunResumed(), 5000.0)
-
-    assert given == (Assign("b", 1, 5060.0), Assign("c", 1, 5060.0))
-    assert next_deadline(state) == 5060.0
-
-
-@pytest.mark.parametrize("state", EVERY_PHASE[1:])
-def test_resume_asks_for_what_is_pending(state: RunState) -> None:
-    """In every phase a resumed run asks for all that its state waits for."""
-    resumed, given = step(state, RunResumed(), 5000.0)
-
-    assert given == pending_actions(resumed)
-
-
-def test_no_deadline_outside_of_collecting() -> None:
-    """The engine's timer runs only while updates are collected."""
-    assert [next_deadline(state) for state in EVERY_PHASE if state.phase != "collecting"] == (
-        [None] * 7
-    )
-    assert next_deadline(COLLECTING) == 60.0
-
-
-STARTED = ("waiting", "planning", "collecting", "folding", "evaluating", "complete", "stopped")
-ENGINE_EVENTS: list[tuple[Callable[[int], Event], tuple[str, ...]]] = [
-    (lambda number: START, ("new",)),
-    (lambda number: RunResumed(), STARTED),
-    (lambda number: RunStopped("enough"), STARTED),
-    (lambda number: plan(number), ("planning",)),
-    (lambda number: RoundFolded(number, "d"), ("folding",)),
-    (lambda number: RoundUndone(number, "x"), ("folding", "evaluating")),
-    (lambda number: RoundEvaluated(number), ("evaluating",)),
-]
-OUT_OF_PLACE = [
-    pytest.param(state, made(state.round), id=f"{type(made(0)).__name__}-{state.phase}")
-    for made, phases in ENGINE_EVENTS
-    for state in EVERY_PHASE
-    if state.phase not in phases
-]
-
-
-@pytest.mark.parametrize(("state", "event"), OUT_OF_PLACE)
-def test_events_out_of_place(state: RunState, event: Event) -> None:
-    """What an engine reports in a phase where it cannot happen is refused."""
-    with pytest.raises(ProtocolError, match="got"):
-        step(state, event, 0.0)
-
-
-@pytest.mark.parametrize("state", EVERY_PHASE, ids=lambda state: state.phase)
-def test_events_in_place(state: RunState) -> None:
-    """What an engine may report in a phase is taken, and nothing else is refused by mistake."""
-    for made, phases in ENGINE_EVENTS:
-        if state.phase in phases:
-            after, _ = step(state, made(state.round), 0.0)
-            assert after.clients == state.clients
-
-
-@pytest.mark.parametrize(
-    ("state", "event"),
-    [
-        (PLANNING, plan(2)),
-        (FOLDING, RoundFolded(2, "d")),
-        (EVALUATING, RoundEvaluated(0)),
-        (FOLDING, RoundUndone(0, "x")),
-    ],
-)
-def test_events_of_another_round(state: RunState, event: Event) -> None:
-    """What an engine reports of a round that is not in work is refused."""
-    with pytest.raises(ProtocolError, match="but round 1 is"):
-        step(state, event, 0.0)
-
-
-@pytest.mark.parametrize(
-    "event",
-    [
-        plan(cohort="abz"),
-        plan(cohort="aa"),
-        plan(quorum=0),
-        replace(plan(), deadline_s=0.0),
-        replace(plan(), deadline_s=math.nan),
-    ],
-)
-def test_impossible_plans(event: RoundPlanned) -> None:
-    """A plan with a stranger, a client twice, no quorum or no time is refused."""
-    with pytest.raises(ProtocolError, match="got"):
-        step(PLANNING, event, 0.0)
-
-
-@pytest.mark.parametrize("terms", [(0, 1, 1), (1, 0, 1), (1, 1, 0)])
-def test_impossible_terms(terms: tuple[int, int, int]) -> None:
-    """A run needs at least one round, one client and one failure to stop at."""
-    with pytest.raises(ProtocolError, match=">= 1"):
-        step(RunState(), RunStarted("quickstart", "0123", *terms), 0.0)
-
-
-@pytest.mark.parametrize("state", EVERY_PHASE, ids=lambda state: state.phase)
-def test_observations_change_nothing(state: RunState) -> None:
-    """Measurements go past the machine, also after a deadline."""
-    assert step(state, BytesMoved(1, "a", "up", "update", 10), 1e9) == (state, ())
-
-
-def test_replay_is_the_same_machine() -> None:
-    """The state comes back from the log of events."""
-    log: list[Event] = [*JOINED, START, RoundEvaluated(0), plan(), update("b")]
-
-    assert replay((event, 0.0) for event in log) == after(*log)
-
-
 def test_examples_are_kept_up_to_date() -> None:
     """A client that joins again may hold another number of examples."""
     state = after(ClientJoined("a", 7), state=COLLECTING)
 
     assert state.clients["a"].examples == 7
     assert present(state) == ("a", "b", "c")
-
-
-@pytest.mark.parametrize(
-    ("state", "sentence"),
-    [
-        (RunState(), "the run has not started"),
-        (
-            after(START, ClientJoined("a", 1)),
-            "before the first round: waiting for clients (1 of the 2 needed are here)",
-        ),
-        (
-            after(START, *JOINED),
-            "before the first round: waiting for the evaluation of the untouched model",
-        ),
-        (PLANNING, "round 1: waiting for the plan over 3 clients"),
-        (
-            after(update("b"), state=COLLECTING),
-            "round 1: waiting for 2 of 3 updates (a, c), quorum 2, deadline in 41 s",
-        ),
-        (FOLDING, "round 1: folding 3 updates"),
-        (EVALUATING, "round 1: waiting for the evaluation of the model"),
-        (COMPLETE, "complete: all rounds are over: 3 folded"),
-        (STOPPED, "stopped: enough"),
-    ],
-)
-def test_why_waiting(state: RunState, sentence: str) -> None:
-    """Every phase says in one sentence what it waits for."""
-    assert why_waiting(state, now=19.0) == sentence
-
-
-@pytest.mark.parametrize(
-    ("deadline_s", "end"),
-    [
-        (60.0, "deadline in 60 s"),
-        (3600.0, "deadline in 60 min"),
-        (1e5, "deadline in 27.8 h"),
-        (math.inf, "no deadline"),
-    ],
-)
-def test_time_left_in_words(deadline_s: float, end: str) -> None:
-    """The time left is told in the unit that people would use."""
-    state = after(replace(plan(), deadline_s=deadline_s), state=PLANNING)
-
-    assert why_waiting(state, now=0.0).endswith(end)
-
-
-def test_passed_deadline_in_words() -> None:
-    """Past the deadline, before the timer, no negative time is shown."""
-    assert why_waiting(COLLECTING, now=99.0).endswith("the deadline has passed")
-
-
-def test_many_names_are_counted() -> None:
-    """Of a large cohort, five names are shown and the others counted."""
-    state = after(*(ClientJoined(each, 1) for each in "defgh"), state=PLANNING)
-
-    state = after(plan(cohort="abcdefgh"), state=state)
-
-    assert "8 of 8 updates (a, b, c, d, e and 3 more)" in why_waiting(state, 0.0)
