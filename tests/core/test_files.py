@@ -5,8 +5,15 @@ import os
 
 import pytest
 
+from antiphon.core.content import Content
 from antiphon.core.errors import RunFolderError
-from antiphon.core.files import full_disk_is_said, write_text, written_whole
+from antiphon.core.files import (
+    full_disk_is_said,
+    sha256_of,
+    write_hashed,
+    write_text,
+    written_whole,
+)
 
 
 def test_a_written_file_is_there(tmp_path):
@@ -84,3 +91,11 @@ def test_what_lies_beside_a_file_is_not_touched(tmp_path):
     write_text(tmp_path / "live.json", "{}")
 
     assert (tmp_path / "live.json").read_text() == "{}"
+
+
+def test_a_hashed_file_is_there_under_its_hash(tmp_path):
+    """All parts are written, in order, and the hash is that of the file."""
+    digest = write_hashed(tmp_path / "state", Content((b"head", memoryview(b"tensors"))))
+
+    assert (tmp_path / "state").read_bytes() == b"headtensors"
+    assert digest == sha256_of(tmp_path / "state")

@@ -1,6 +1,9 @@
 """Tensors on disk and what is compared when they arrive."""
 
 import os
+import tracemalloc
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -110,3 +113,36 @@ def test_a_file_that_was_cut_while_it_was_read_is_said(tmp_path):
 
     with pytest.raises(UpdateError, match="too short"):
         lazy["m"]
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 40), max_size=3), min_size=1, max_size=6),
+    st.integers(0, 4000),
+)
+def test_passing_tensors_are_those_of_the_file(shapes, window):
+    """Each once, whatever fits into one window: several, one, or not even one."""
+    rng = np.random.default_rng(0)
+    tensors = {f"t{i}": rng.random(shape, np.float32) for i, shape in enumerate(shapes)}
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("antiphon.core.tensors._WINDOW_BYTES", window)
+        write_tensors(Path(folder) / "t", tensors)
+
+        passed = {name: each.copy() for name, each in LazyTensors(Path(folder) / "t").passing()}
+
+    assert list(passed) == list(tensors)
+    assert all(np.array_equal(passed[name], tensors[name]) for name in tensors)
+    assert all(passed[name].shape == tensors[name].shape for name in tensors)
+
+
+def test_a_giant_tensor_set_is_compared_in_little_memory(tmp_path):
+    """A file of 64 MB is compared in a window of one."""
+    rows = {f"t{i:02d}": np.ones((512, 512), np.float32) for i in range(64)}
+    write_tensors(tmp_path / "t", rows)
+    received = LazyTensors(tmp_path / "t")
+    tracemalloc.start()
+
+    check_against(rows, received)
+
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2 << 20

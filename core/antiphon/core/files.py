@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from antiphon.core import write_back
 from antiphon.core.content import Content
 from antiphon.core.errors import RunFolderError
 
@@ -62,6 +63,13 @@ def write_bytes(path: Path, content: bytes | Content, *, sync: bool = True) -> N
         _write(part, content)
 
 
+def write_hashed(path: Path, content: Content) -> str:
+    """Write as write_bytes does, and return the hex SHA-256: hashed while the disk is at work."""
+    with written_whole(path) as part:
+        _write(part, content, begin=True)
+        return content.sha256
+
+
 def write_cache(path: Path, content: bytes | Content) -> None:
     """Write what can be made again: whole for other processes, but not synced. Raises RunFolderError."""
     part = path.with_name(f".{path.name}.part-{os.getpid()}")
@@ -100,9 +108,12 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _write(path: Path, content: bytes | Content) -> None:
+def _write(path: Path, content: bytes | Content, *, begin: bool = False) -> None:
     with path.open("wb") as file:
         file.writelines(content.parts if isinstance(content, Content) else [content])
+        if begin:
+            file.flush()
+            write_back.begin(file.fileno(), 0, file.tell())
 
 
 def _sync_all(path: Path) -> None:

@@ -10,8 +10,10 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from io import FileIO
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -24,6 +26,8 @@ from antiphon.core.types import AnyArray, FloatArray, Params, State
 
 _LITTLE_FLOAT32 = np.dtype("<f4")
 _MOST_DIMENSIONS = 32  # the fewest that a numpy in use allows
+_WINDOW_BYTES = 1 << 20
+_MOST_KEPT = 1 << 20  # bytes of a header
 _MOST_BYTES = (1 << 63) - 1  # of an array as numpy counts it: a side of 0 as if it were 1
 
 
@@ -61,6 +65,35 @@ class LazyTensors(Mapping[str, FloatArray]):
         """Return the number of tensors."""
         return len(self._places)
 
+    def passing(self) -> Iterator[tuple[str, FloatArray]]:
+        """Yield every tensor with its name, in the order of the file, read in few and large pieces.
+
+        A tensor is valid until the next one is asked for: they share one window of memory.
+        """
+        window: AnyArray = np.empty(0, np.uint8)
+        with self.path.open("rb", buffering=0) as file:
+            for names in self._windows():
+                start, end = self._places[names[0]].offset, self._places[names[-1]].end
+                if window.size < end - start:
+                    window = np.empty(end - start, np.uint8)
+                file.seek(start)
+                _fill(window[: end - start], file, self.path)
+                for name in names:
+                    place = self._places[name]
+                    content = window[place.offset - start : place.end - start]
+                    yield name, content.view(_LITTLE_FLOAT32).reshape(place.shape)
+
+    def _windows(self) -> Iterator[list[str]]:
+        """Yield names whose tensors lie one after the other, in as many bytes as a window has, or alone."""
+        names: list[str] = []
+        for name in sorted(self._places, key=lambda name: self._places[name].offset):
+            if names and self._places[name].end - self._places[names[0]].offset > _WINDOW_BYTES:
+                yield names
+                names = []
+            names.append(name)
+        if names:
+            yield names
+
 
 def _fill(tensor: AnyArray, file: FileIO, path: Path) -> None:
     memory = tensor.reshape(-1).view(np.uint8).data
@@ -73,25 +106,33 @@ def _fill(tensor: AnyArray, file: FileIO, path: Path) -> None:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where in its file a tensor begins, in bytes, and its shape."""
+    """Where in its file a tensor begins and ends, in bytes, and its shape."""
 
     offset: int
+    end: int
     shape: tuple[int, ...]
 
 
-def _places(path: Path) -> dict[str, _Place]:
+def _places(path: Path) -> Mapping[str, _Place]:
     # The format: the header's size as a little-endian uint64, the header as JSON, then the tensors.
     with path.open("rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(size))
+        header = file.read(int.from_bytes(file.read(8), "little"))
+    # Clients of a run send the same header: it is understood once.
+    return _understood(header) if len(header) <= _MOST_KEPT else _understood.__wrapped__(header)
+
+
+@lru_cache(maxsize=8)
+def _understood(text: bytes) -> Mapping[str, _Place]:
+    header, begin = json.loads(text), 8 + len(text)
     places = {}
     for name in sorted(set(header) - {"__metadata__"}):
         tensor = header[name]
         if tensor["dtype"] != "F32":
             raise UpdateError(f"{name[:80]} is {tensor['dtype']}, expected float32 (F32)")
         shape = _possible(name, tensor["shape"])
-        places[name] = _Place(8 + size + tensor["data_offsets"][0], shape)
-    return places
+        start, end = tensor["data_offsets"]
+        places[name] = _Place(begin + start, begin + end, shape)
+    return MappingProxyType(places)
 
 
 def _possible(name: str, sides: Sequence[int]) -> tuple[int, ...]:
@@ -153,8 +194,9 @@ def check_against(reference: Params, received: Params, *, max_norm: float | None
     if missing or extra:
         raise UpdateError(f"wrong tensors: missing {missing[:3]}, not asked for {extra[:3]}")
     squares = 0.0
-    for name in reference:
-        want, got = reference[name], received[name]
+    passing = received.passing() if isinstance(received, LazyTensors) else received.items()
+    for name, got in passing:
+        want = reference[name]
         if got.dtype != want.dtype or got.shape != want.shape:
             raise UpdateError(
                 f"{name}: got {got.dtype} {got.shape}, the round asked for {want.dtype} {want.shape}"

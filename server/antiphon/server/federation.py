@@ -13,6 +13,7 @@ import hashlib
 import math
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -37,12 +38,12 @@ from antiphon.core.events import (
     UpdateReceived,
     UpdateRejected,
 )
-from antiphon.core.files import remove_parts, write_bytes
+from antiphon.core.files import remove_parts, write_hashed
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder, read_state
 from antiphon.core.tensors import to_content
-from antiphon.core.types import DENSE, Assignment, CodecChoice, Params, State, Update
-from antiphon.core.wire import CodedModel, pack_assignment, pack_model, unpack_update, update_blob
+from antiphon.core.types import Assignment, Params, State, Update
+from antiphon.core.wire import pack_assignment, unpack_update, update_blob
 from antiphon.server.actions import Action
 from antiphon.server.held_out import means, median_loss
 from antiphon.server.methods import server_method
@@ -54,7 +55,6 @@ from antiphon.server.space import Space, write_adapter
 from antiphon.server.telemetry import Accumulator
 from antiphon.server.update_shelf import Unpack, UpdateShelf, built
 from antiphon.strategies.compression.codec import Shapes
-from antiphon.strategies.compression.downlink import code
 from antiphon.strategies.guard import learning_rate_scale, undo
 from antiphon.strategies.method import Download, Folded
 
@@ -90,7 +90,7 @@ class Federation:
         for entry in entries:
             self._remember(entry.event, entry.at_s)
         self._downloads: dict[int, Download] = {}
-        self._models = ModelShelf(folder)
+        self._models = ModelShelf(folder, config, space, self._method)
         self._version = self._last_version()
         self._sent = UpdateShelf(folder, keep=config.output.keep_updates, sync=journal.sync)
         shutil.rmtree(folder.models, ignore_errors=True)  # written without a sync: may be torn
@@ -167,9 +167,13 @@ class Federation:
         return self._assignment(slot.base if slot else self.machine.round, client)
 
     def _assignment(self, base: int, client: str) -> Assignment:
-        folded = self.machine.folded.get(client, 0)
-        asked = assignment_of(self.config, self._plans[base], client, folded)
+        asked = self._asked(base, client)
         return replace(asked, upload_bytes=self._upload_bytes(asked))
+
+    def _asked(self, base: int, client: str) -> Assignment:
+        """Return an assignment but for `upload_bytes`."""
+        folded = self.machine.folded.get(client, 0)
+        return assignment_of(self.config, self._plans[base], client, folded)
 
     def _upload_bytes(self, asked: Assignment) -> int:
         if asked.method == "seeds":
@@ -198,31 +202,14 @@ class Federation:
     def model(self, r: int | None = None) -> Blob:
         """Return the global model as a blob, whose file is `folder.model_blob`; r as in `download`."""
         rank = self.config.lora.r if r is None else r
-
-        def pack() -> tuple[Content, str]:
-            return pack_model(self._coded(rank, self.state) or self.download(rank))
-
-        return self._models.get(self._version, rank, pack)
+        return self._models.get(self._version, rank, lambda: self.state)
 
     def _model_before(self, base: int, r: int) -> Blob:
         """Return the model from which the assignments of round `base` start."""
         version = self._version_before(base)
         if version == self._version:
             return self.model(r)
-
-        def pack() -> tuple[Content, str]:
-            state = read_state(self.folder.model_file(version))
-            return pack_model(self._coded(r, state) or self._method.download(state, r))
-
-        return self._models.get(version, r, pack)
-
-    def _coded(self, rank: int, state: State) -> CodedModel | None:
-        """Return the adapter as the downlink's codec has packed it; none: it travels as it is."""
-        choice = self.config.compression.downlink
-        if choice.kind == DENSE or rank != self.config.lora.r:
-            return None
-        shapes = {name: tuple(shape) for name, shape in self.space.factors.items()}
-        return CodedModel(CodecChoice(choice.kind, choice.arguments), shapes, code(state))
+        return self._models.get(version, r, lambda: read_state(self.folder.model_file(version)))
 
     def was_accepted(self, client: str, message: bytes) -> bool:
         """Whether this very update is the last one that was accepted from the client."""
@@ -281,8 +268,8 @@ class Federation:
             return RoundUndone(
                 number, "the clients' losses exploded after the fold before this one"
             )
-        self._write(number, self.folder.state_file(number), folding.content, folded.state)
-        return RoundFolded(number, folding.content.sha256, folded.report)
+        digest = self._write(number, self.folder.state_file(number), folding.content, folded.state)
+        return RoundFolded(number, digest, folded.report)
 
     def evaluation_is_due(self, number: int) -> bool:
         """Whether the config wants the model measured after this round (0: untouched)."""
@@ -405,7 +392,7 @@ class Federation:
 
     def _unpack(self, base: int, client: str) -> Unpack:
         """Return what reads the tensors of an update that began in round `base`."""
-        asked = self._assignment(base, client)
+        asked = self._asked(base, client)
 
         def shapes() -> Shapes:
             download = self.download(asked.r)
@@ -418,13 +405,18 @@ class Federation:
 
         return unpack
 
-    def _write(self, number: int, file: Path, content: Content, state: State) -> None:
-        write_bytes(file, content)
+    def _write(self, number: int, file: Path, content: Content, state: State) -> str:
+        """Write a state and make it the model; return the file's hex SHA-256."""
+        with ThreadPoolExecutor(1) as beside:  # the model that most clients ask for next
+            model = beside.submit(self._models.get, number, self.config.lora.r, lambda: state)
+            digest = write_hashed(file, content)
+        model.result()
         fault_points.reached("state written")
         self.state, self._version = state, number
         self._downloads.clear()
         begun = slots(self.machine).values()
-        self._models.keep({self._version_before(slot.base) for slot in begun})
+        self._models.keep({number, *(self._version_before(slot.base) for slot in begun)})
+        return digest
 
     def _version_before(self, number: int) -> int:
         """Return the last round before this one that has left another model; 0: none has."""

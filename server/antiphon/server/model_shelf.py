@@ -5,23 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from antiphon.core.blob import Blob, blob_of
-from antiphon.core.content import Content
+from antiphon.core.config import RunConfig
 from antiphon.core.files import write_cache
 from antiphon.core.run_folder import RunFolder
+from antiphon.core.types import DENSE, CodecChoice, State
+from antiphon.core.wire import CodedModel, pack_model
+from antiphon.server.space import Space
+from antiphon.strategies.compression.downlink import code
+from antiphon.strategies.method import ServerMethod
 
 
 class ModelShelf:
     """Packed models by version (the round whose fold made it; 0: the untouched one) and rank."""
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(
+        self, folder: RunFolder, config: RunConfig, space: Space, method: ServerMethod
+    ) -> None:
         """Begin with none."""
-        self._folder = folder
+        self._folder, self._config, self._space, self._method = folder, config, space, method
         self._blobs: dict[tuple[int, int], Blob] = {}
 
-    def get(self, version: int, r: int, pack: Callable[[], tuple[Content, str]]) -> Blob:
-        """Return a model, whose file is `folder.model_blob`. pack: gives its content and encoding."""
+    def get(self, version: int, r: int, state: Callable[[], State]) -> Blob:
+        """Return a model, whose file is `folder.model_blob`. state: gives the state of that version."""
         if (version, r) not in self._blobs:
-            content, encoding = pack()
+            of_version = state()
+            content, encoding = pack_model(
+                self._coded(r, of_version) or self._method.download(of_version, r)
+            )
             blob = blob_of(content, encoding)
             file = self._folder.model_blob(blob.sha256)
             if not file.exists():
@@ -36,3 +46,11 @@ class ModelShelf:
         for file in self._folder.models.glob("*"):
             if file.name not in kept:
                 file.unlink(missing_ok=True)
+
+    def _coded(self, r: int, state: State) -> CodedModel | None:
+        """Return the adapter as the downlink's codec has packed it; none: it travels as it is."""
+        choice = self._config.compression.downlink
+        if choice.kind == DENSE or r != self._config.lora.r:
+            return None
+        shapes = {name: tuple(shape) for name, shape in self._space.factors.items()}
+        return CodedModel(CodecChoice(choice.kind, choice.arguments), shapes, code(state))

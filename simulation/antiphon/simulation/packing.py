@@ -7,7 +7,6 @@ client packs for itself, one update at a time.
 from __future__ import annotations
 
 import os
-import shutil
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -67,14 +66,17 @@ class Packing:
         """
         client = assignment.client
         if client in self._last:
-            self._last[client].exception()  # waits: its files are the client's
-            shutil.rmtree(self._folder.uploads(client), ignore_errors=True)
+            self._remove_left(client, self._last[client])
         while len(self._pending) >= self._most_pending:
             self._pending.popleft().exception()  # waits; whoever asks for the letter hears of it
         packing = self._pool.submit(self._pack, update, assignment)
         self._pending.append(packing)
         self._last[client] = packing
         return packing
+
+    def _remove_left(self, client: str, packing: Future[Letter]) -> None:
+        if packing.exception() is None and (blob := update_blob(packing.result().message)):
+            self._folder.upload_file(client, blob.sha256).unlink(missing_ok=True)
 
     def _pack(self, update: Update, assignment: Assignment) -> Letter:
         client = assignment.client

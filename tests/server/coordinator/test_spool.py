@@ -94,6 +94,29 @@ def test_a_large_upload_arrives_bit_for_bit(tmp_path):
     assert stored(tmp_path, blob) == content
 
 
+def test_the_disk_begins_while_an_upload_arrives(tmp_path, monkeypatch):
+    """By its end the system has been told of every byte, so that the sync has little to wait for."""
+    content = os.urandom(5 << 20)
+    blob = blob_of(content, "safetensors")
+    begun: list[tuple[int, int]] = []
+
+    def begin(descriptor: int, offset: int, size: int) -> None:
+        begun.append((offset, size))
+
+    monkeypatch.setattr("antiphon.core.write_back.begin", begin)
+
+    async def scenario():
+        spool = await announced(tmp_path, blob)
+        await send(spool, content, blob, size=256 << 10)
+
+    asyncio.run(scenario())
+
+    ends = [0, *(offset + size for offset, size in begun)]
+    assert [offset for offset, _ in begun] == ends[:-1]
+    assert ends[-1] == len(content)
+    assert len(begun) >= 5
+
+
 def test_content_of_another_hash_is_refused_and_begins_again(tmp_path):
     """As many bytes as named, but other ones: the reason names both hashes, and nothing is kept."""
 

@@ -5,7 +5,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from antiphon.core.identity import key_hash
@@ -55,14 +55,36 @@ def test_too_long():
         requested_key(b"\0" * (MAX_BYTES + 1))
 
 
-@given(at=st.integers(0, len(GOOD) - 1), flip=st.integers(1, 255))
-def test_damaged(at, flip):
-    """A request with any byte changed is refused: its signature covers everything."""
-    damaged = bytearray(GOOD)
-    damaged[at] ^= flip
+SIGNED = x509.load_der_x509_csr(GOOD).tbs_certrequest_bytes
+FIRST_SIGNED = GOOD.index(SIGNED)
 
+
+def damaged(at: int, flip: int) -> bytes:
+    """Return a good request with one byte changed."""
+    content = bytearray(GOOD)
+    content[at] ^= flip
+    return bytes(content)
+
+
+@given(at=st.integers(FIRST_SIGNED, FIRST_SIGNED + len(SIGNED) - 1), flip=st.integers(1, 255))
+def test_damaged_content(at, flip):
+    """A request with any byte changed of what it asks for is refused: its signature covers all of it."""
     with pytest.raises(BadRequest):
-        requested_key(bytes(damaged))
+        requested_key(damaged(at, flip))
+
+
+@given(at=st.integers(0, len(GOOD) - 1), flip=st.integers(1, 255))
+@example(at=FIRST_SIGNED + len(SIGNED) + 14, flip=1)
+def test_damaged_anywhere(at, flip):
+    """A request with any byte changed is refused, or still asks for the key that has signed it.
+
+    The signature does not cover how it is written down itself: DER counts the unused bits behind it.
+    """
+    try:
+        key = requested_key(damaged(at, flip))
+    except BadRequest:
+        return
+    assert key_hash(key) == key_hash(CURVE_KEY.public_key())
 
 
 @given(content=st.binary(max_size=200))

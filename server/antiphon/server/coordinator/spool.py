@@ -17,7 +17,7 @@ from io import FileIO
 from pathlib import Path
 from typing import TypeVar
 
-from antiphon.core import fault_points
+from antiphon.core import fault_points, write_back
 from antiphon.core.blob import Blob
 from antiphon.core.errors import AntiphonError, UpdateError
 from antiphon.core.files import full_disk_is_said
@@ -57,9 +57,11 @@ class _Part:
             self.size += len(content)
 
     def write_all(self, contents: Sequence[bytes]) -> None:
-        """Write pieces, one behind the other."""
+        """Write pieces, one behind the other, and let the disk begin with them."""
+        before = self.size
         for content in contents:
             self._write(content)
+        write_back.begin(self.file.fileno(), before, self.size - before)
 
     def _write(self, content: bytes) -> None:
         left = memoryview(content)

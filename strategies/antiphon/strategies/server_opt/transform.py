@@ -57,6 +57,8 @@ def scale(factor: float) -> Transform:
     """Multiply the delta by `factor`, the server's learning rate."""
 
     def update(state: State, delta: Tensors) -> tuple[State, Tensors]:
+        if factor == 1.0:
+            return state, delta
         return state, {name: _rounded(factor * _wide(d), d) for name, d in delta.items()}
 
     return Transform(lambda params: {}, update, linear=True)
