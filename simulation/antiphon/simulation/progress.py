@@ -68,10 +68,7 @@ class TerminalMonitor(Monitor):
     def round_planned(self, plan: RoundPlanned) -> None:
         """Name the round on the bar."""
         self._say(f"round {plan.round}/{self._config.rounds}")
-        # A resumed run starts where its rounds do, not at zero.
-        done = (plan.round - 1) / self._config.rounds
-        task = self._progress.tasks[0]
-        self._progress.update(self._run, completed=max(task.completed, done * (task.total or 0)))
+        self._reach(plan.round - 1)  # a resumed run starts where its rounds do, not at zero
 
     def client_stepped(self, client: str, done: int, steps: int, loss: float) -> None:
         """Move the bar and show the client's loss."""
@@ -101,12 +98,19 @@ class TerminalMonitor(Monitor):
         if number:
             shown.append(f"{bytes_said(self._bytes)} up so far")
         self._progress.console.print(f"{_round_name(number):>20}: {', '.join(shown)}")
+        self._reach(number)  # whose clients may have taken fewer steps than were counted on
 
     def round_undone(self, number: int, reason: str) -> None:
         """Say that the guard stepped in."""
         self._progress.console.print(
             f"[yellow]{_round_name(number):>20}: undone, {escape(reason)}; the learning rate is halved"
         )
+
+    def _reach(self, rounds: int) -> None:
+        """Move the bar to where it is when so many rounds are over, if it is not there yet."""
+        task = self._progress.tasks[0]
+        there = rounds / self._config.rounds * (task.total or 0)
+        self._progress.update(self._run, completed=max(task.completed, there))
 
     @property
     def _round(self) -> str:

@@ -1,0 +1,29 @@
+"""What the terminal shows of a run."""
+
+import io
+from pathlib import Path
+
+from rich.console import Console
+
+from antiphon.core import config as configs
+from antiphon.simulation.progress import TerminalMonitor
+
+TINY = Path(__file__).parents[2] / "examples" / "tiny.yaml"
+CONFIG = configs.load(TINY, ["rounds=2", "training.max_steps=3"])
+
+
+def shown(*, steps: int) -> str:
+    """Return the last line of a run of two rounds of three steps, of which `steps` were taken."""
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=100, color_system=None)
+    with TerminalMonitor(console, CONFIG, 1) as monitor:
+        for step in range(steps):
+            monitor.client_stepped("meadow", step + 1, 3, 0.5)
+        monitor.evaluated(2, {"loss": 0.25})
+    return screen.getvalue()
+
+
+def test_the_bar_is_full_at_the_end():
+    """Also where clients have taken fewer steps than were counted on."""
+    assert "100%" in shown(steps=6)
+    assert "100%" in shown(steps=4)
