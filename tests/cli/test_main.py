@@ -2,13 +2,20 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
+
+from antiphon.core.config import validate
+from antiphon.core.run_folder import RunFolder
+from antiphon.server.space import write_space
+from antiphon.simulation.space import space_of
 
 ANTIPHON = [sys.executable, "-c", "from antiphon.cli.main import main; main()"]
 
@@ -161,3 +168,147 @@ def test_a_run_that_is_not_there_is_begun(tiny_file, tmp_path):
 
     assert done.returncode == 2
     assert "no fleet in" in done.stderr
+
+
+@pytest.fixture
+def fleet_home(tmp_path) -> Path:
+    antiphon("ca", "init", "--fleet", "demo", "--home", tmp_path / "home", cwd=tmp_path)
+    return tmp_path / "home"
+
+
+def served(fleet_home, tiny_file, *arguments) -> subprocess.Popen:
+    """Start a coordinator that listens on any port, and for clients only; return it when it does."""
+    flags = ["--home", str(fleet_home), "--listen", "127.0.0.1:0"]
+    off = ["--enrolment", "none", "--metrics", "none"]
+    process = subprocess.Popen(
+        [*ANTIPHON, "serve", str(tiny_file), *flags, *off, *arguments],
+        cwd=tiny_file.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for line in process.stderr:
+        if line.startswith("clients:"):
+            break
+    return process
+
+
+@pytest.mark.slow
+def test_a_stopped_coordinator_says_how_to_go_on(tiny_file, fleet_home):
+    """SIGTERM ends it with 0 and one JSON object, and the command that goes on."""
+    with served(fleet_home, tiny_file, "--json") as process:
+        process.terminate()
+        out, err = process.communicate(timeout=60)
+
+    assert process.returncode == 0
+    run_dir = str(tiny_file.parent / "runs" / "tiny")
+    assert json.loads(out) == {"complete": False, "stopped": True, "run_dir": run_dir}
+    assert f"antiphon serve {tiny_file} --home={fleet_home}" in err
+    assert "--metrics=none --resume goes on" in err
+
+
+@pytest.mark.slow
+def test_the_command_of_a_stopped_coordinator_goes_on(tiny_file, fleet_home):
+    """What it prints can be pasted."""
+    with served(fleet_home, tiny_file) as process:
+        process.terminate()
+        _, err = process.communicate(timeout=60)
+    command = shlex.split(err.partition("stopped; ")[2].partition(" goes on")[0])
+
+    with subprocess.Popen(
+        [*ANTIPHON, *command[1:]], cwd=tiny_file.parent, stderr=subprocess.PIPE, text=True
+    ) as again:
+        first = again.stderr.readline()
+        again.terminate()
+
+    assert first.startswith("run: ")
+    assert len(list((tiny_file.parent / "runs").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--address", "nonsense address; rm -rf"], "expected HOST:PORT"),
+        (["--address", "hub:0"], "expected HOST:PORT"),
+        (["--ttl", "4000d"], "more than a year"),
+    ],
+)
+def test_a_token_that_cannot_be_used_is_refused(fleet_home, flags, said):
+    """No line is printed that a shell or a client would read otherwise."""
+    done = antiphon(
+        "token", "create", "--name", "north", "--home", fleet_home, *flags, cwd=fleet_home
+    )
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+
+
+def as_of_a_coordinator(run: Path, model: str) -> None:
+    """Leave in a simulation's folder what a coordinator does: a space that knows the model's name only."""
+    folder = RunFolder(run)
+    space = space_of(validate(folder.config_values()))
+    write_space(folder, replace(space, base_model=model))
+
+
+@pytest.mark.slow
+def test_export_writes_the_folder_of_the_base(tiny_file, tmp_path):
+    """PEFT loads what a run on real machines has left, once it is exported."""
+    antiphon("simulate", tiny_file, cwd=tmp_path)
+    as_of_a_coordinator(tmp_path / "runs" / "tiny", "tiny")
+
+    antiphon("export", "runs/tiny", "--out", "a", cwd=tmp_path)
+
+    base = json.loads((tmp_path / "a" / "adapter_config.json").read_text())
+    assert Path(base["base_model_name_or_path"], "config.json").exists()
+
+
+@pytest.mark.slow
+def test_export_says_that_the_base_is_not_here(tiny_file, tmp_path):
+    """The adapter is written all the same, with the name that it had."""
+    antiphon("simulate", tiny_file, cwd=tmp_path)
+    as_of_a_coordinator(tmp_path / "runs" / "tiny", "ours-1")
+
+    done = antiphon("export", "runs/tiny", "--out", "a", cwd=tmp_path)
+
+    assert done.returncode == 0
+    assert "names the base model ours-1, which is not here" in done.stderr
+    written = json.loads((tmp_path / "a" / "adapter_config.json").read_text())
+    assert written["base_model_name_or_path"] == "ours-1"
+
+
+WITHOUT_TORCH = """
+import sys
+from importlib.machinery import PathFinder
+
+
+class WithoutTorch(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        hidden = name.split(".")[0] in ("torch", "transformers", "peft")
+        return None if hidden else super().find_spec(name, path, target)
+
+
+sys.meta_path = [WithoutTorch if each is PathFinder else each for each in sys.meta_path]
+"""
+
+
+@pytest.mark.slow
+def test_export_on_a_coordinators_machine(tiny_file, tmp_path):
+    """Where there is no torch, the adapter of a real run is copied, and nothing is downloaded for it."""
+    antiphon("simulate", tiny_file, cwd=tmp_path)
+    as_of_a_coordinator(tmp_path / "runs" / "tiny", "smollm2-135m")
+    program = f"{WITHOUT_TORCH}\n{ANTIPHON[-1]}"
+
+    done = subprocess.run(
+        [sys.executable, "-c", program, "export", "runs/tiny", "--out", "a"],
+        cwd=tmp_path,
+        env={**os.environ, "ANTIPHON_CACHE": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "torch, which converts it, is not installed" in done.stderr
+    assert (tmp_path / "a" / "adapter_model.safetensors").exists()
+    assert not (tmp_path / "cache").exists()

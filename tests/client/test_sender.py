@@ -8,8 +8,10 @@ import pytest
 from antiphon.client.sender import Sender
 from antiphon.core.errors import UpdateError
 from antiphon.core.run_sections import CompressionConfig
+from antiphon.core.tensors import from_bytes
 from antiphon.core.types import Assignment, CodecChoice, LoraUpdate, Update
 from antiphon.core.wire import pack_update
+from antiphon.strategies.compression.int8 import int8
 from antiphon.strategies.compression.topk import topk
 
 TOP = CodecChoice("topk", {"fraction": 0.1, "values": "float32"})
@@ -75,6 +77,48 @@ def test_what_is_sent_and_what_is_kept_is_all_there_was(tmp_path):
         total = np.sum([delta(number)[name] for number in range(1, 11)], axis=0)
         got = np.sum([each[name] for each in sent], axis=0) + residual[name]
         np.testing.assert_allclose(got, total, atol=1e-5 * np.abs(total).max())
+
+
+def test_a_change_to_float32_sends_what_was_kept(tmp_path):
+    """Σ sent = Σ deltas as soon as a round goes out as it is, and nothing is kept any more."""
+    packed = [decoded(send(tmp_path, number, number - 1)) for number in (1, 2, 3)]
+    update = Update("north", 4, 10, 1, LoraUpdate(delta(4)))
+
+    last = Sender(tmp_path, CompressionConfig()).pack(
+        update, assignment(4, 3, CodecChoice()), "run"
+    )
+
+    for name in SHAPES:
+        total = np.sum([delta(number)[name] for number in (1, 2, 3, 4)], axis=0)
+        sent = np.sum([each[name] for each in (*packed, from_bytes(last.joined))], axis=0)
+        np.testing.assert_allclose(sent, total, rtol=1e-5, atol=1e-5)
+
+
+def test_a_change_to_an_unbiased_codec_sends_what_was_kept(tmp_path):
+    """int8 packs the delta and the residual together: its own rounding is all that is lost."""
+    packed = [decoded(send(tmp_path, number, number - 1)) for number in (1, 2, 3)]
+    update = Update("north", 4, 10, 1, LoraUpdate(delta(4)))
+
+    last = Sender(tmp_path, CompressionConfig()).pack(
+        update, assignment(4, 3, CodecChoice("int8")), "run"
+    )
+
+    received = int8().decode(last.joined, SHAPES)
+    for name in SHAPES:
+        total = np.sum([delta(number)[name] for number in (1, 2, 3, 4)], axis=0)
+        sent = np.sum([each[name] for each in (*packed, received)], axis=0)
+        np.testing.assert_allclose(sent, total, atol=0.1)
+
+
+def test_a_damaged_residual_costs_no_more_than_itself(tmp_path):
+    """The file is dropped with a warning, and the client sends its delta."""
+    send(tmp_path / "north", 1, 0)
+    (file,) = (tmp_path / "north").iterdir()
+    file.write_bytes(file.read_bytes()[:20])
+
+    content = send(tmp_path / "north", 2, 1)
+
+    assert content == send(tmp_path / "other", 2, 0)
 
 
 def test_an_update_that_was_not_folded_leaves_no_trace(tmp_path):

@@ -1,11 +1,14 @@
 """What a run's YAML may say, and what is said back when it is wrong."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from antiphon.core import config as configs
+from antiphon.core.config import RunConfig
 from antiphon.core.errors import ConfigError
+from antiphon.core.section import Section
 
 TINY = Path(__file__).parent.parent.parent / "examples" / "tiny.yaml"
 
@@ -20,10 +23,24 @@ MISTAKES = {
     "server_opt.lr=fast": "sgd.lr.*got 'fast'",
     "lora.client_ranks={meadow: 99}": "above lora.r",
     "rounds.x=1": "'x' lies below 5",
-    "cohort.deadline_s=5": "no update could ever arrive",
     "name=a/b": "name: .*got 'a/b'",
     "data.partition=dirichlett": "Did you mean 'dirichlet'",
     "cohort={scheduler: all, size: 2}": "scheduler: random",
+    "cohort={scheduler: random, size: 2, over_selection: 11}": "over_selection: .*10 .got 11",
+    "cohort={quorum: 4, asynchronous: {buffer: 2}}": "buffer is 2.*Lower the quorum or raise the buffer",
+    "cohort={size: 2, scheduler: random, over_selection: 2, asynchronous: {}}": "nobody is waited for",
+    "cohort.over_selection=2": "asks everybody already",
+    "policy={kind: staged, stages: [3]}": "stage",
+}
+
+COMBINATIONS = {
+    ("method=mixed", "seeds.space=adapter", "mixed.seeds=[a]", "lora.client_ranks={a: 2}"): (
+        "a: in mixed.seeds and in lora.client_ranks"
+    ),
+    (
+        "cohort={size: 4, quorum: 3, scheduler: random}",
+        "policy={kind: staged, stages: [{from_round: 2, size: 1}]}",
+    ): "a smaller cohort size",
 }
 
 
@@ -32,6 +49,23 @@ def test_mistakes_are_explained(override, message):
     """Each mistake is named with what was got and what to do."""
     with pytest.raises(ConfigError, match=message):
         configs.load(TINY, [override])
+
+
+KEYS_OF_FLOATS = [
+    f"{section}.{key}"
+    for section, field in RunConfig.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+    for key, value in field.annotation.model_fields.items()
+    if re.search(r"\bfloat\b", str(value.annotation))
+]
+
+
+@pytest.mark.parametrize("key", KEYS_OF_FLOATS)
+@pytest.mark.parametrize("value", [".inf", ".nan"])
+def test_numbers_are_finite(key, value):
+    """No key takes an infinity or a NaN: nothing that is computed with one has a meaning."""
+    with pytest.raises(ConfigError, match=f"{key}: Input should be a finite number"):
+        configs.load(TINY, [f"{key}={value}"])
 
 
 def test_contradicting_method_and_optimizer():
@@ -94,3 +128,10 @@ def test_every_field_is_described():
     ]
 
     assert missing == []
+
+
+@pytest.mark.parametrize(("overrides", "message"), COMBINATIONS.items())
+def test_what_does_not_go_together_is_explained(overrides, message):
+    """Keys that are right alone are refused together, with what to do."""
+    with pytest.raises(ConfigError, match=message):
+        configs.load(TINY, overrides)

@@ -69,3 +69,23 @@ def test_what_may_change_is_taken_over_and_the_rest_is_named():
 def test_what_is_reloadable_is_a_setting():
     """No name in the list is a slip of the pen."""
     assert set(CoordinatorSettings.model_fields) >= RELOADABLE
+
+
+@pytest.mark.parametrize("word", ["none", "None", "~"])
+def test_an_address_is_turned_off_in_words(tmp_path, word):
+    """What the documentation calls none can be written so."""
+    file = tmp_path / "settings.yaml"
+    file.write_text(f"enrolment: {word}\nmetrics: {word}\n")
+
+    settings = load_settings(file)
+
+    assert (settings.enrolment, settings.metrics) == (None, None)
+
+
+def test_what_must_listen_cannot_be_none(tmp_path):
+    """A coordinator without an address for its clients serves nobody."""
+    file = tmp_path / "settings.yaml"
+    file.write_text("listen: none\n")
+
+    with pytest.raises(ConfigError, match="listen: expected HOST:PORT"):
+        load_settings(file)

@@ -230,6 +230,21 @@ def test_damage_is_said(path: Path) -> None:
         list(journal.read())
 
 
+@pytest.mark.parametrize("body", ["{", "[]", "{}", '{"client": 1}'])
+def test_a_damaged_event_is_said(path: Path, body: str) -> None:
+    """An event that is no JSON, or lacks something, names the journal, the entry and what to do."""
+    with Journal.writing(path) as journal:
+        journal.append(Ticked(), 0.0)
+        insert = "INSERT INTO event (at_s, kind, body) VALUES (1, 'client_left', ?)"
+        journal._connection.execute(insert, (body,))
+
+    with pytest.raises(RunFolderError) as refused, Journal.reading(path) as journal:
+        list(journal.read())
+
+    assert f"{path}, entry 2: the journal is damaged" in str(refused.value)
+    assert "restore the journal from a copy" in str(refused.value)
+
+
 def test_full_disk_is_said(path: Path) -> None:
     """An append that finds no room says so, and one after room was made goes through."""
     with Journal.writing(path) as journal:

@@ -39,6 +39,14 @@ def test_the_model_is_marked():
     assert spans((5, down), (20, received("a")), clients="a")[0].model_s == 5.0
 
 
+def test_control_bytes_are_no_model():
+    """Messages of the protocol, which are journalled before the update, do not move the mark."""
+    happened = [(5, "model"), (19, "control")]
+    down = [(at, events.BytesMoved(1, "a", "down", purpose, 9)) for at, purpose in happened]
+
+    assert spans(*down, (20, received("a")), clients="a")[0].model_s == 5.0
+
+
 def test_a_simulation_tells_nothing_about_the_model():
     """Where all bytes are noted at the end, there is no mark."""
     down = events.BytesMoved(1, "a", "down", "model", 9)

@@ -60,7 +60,7 @@ def test_a_complete_run_is_shown(open_page, recorded_runs):
     assert_drawn(page)
     metrics = {each.label: each.value for each in page.metric}
     assert metrics["Round"] == "3/3"
-    assert set(metrics) == {"Round", "Loss", "Accuracy", "Moved", "Clients there"}
+    assert set(metrics) == {"Round", "Loss", "Accuracy", "Moved", "Clients"}
     assert "complete\\: all rounds are over" in texts(page.markdown)
     assert "Why this plan" in texts(page.markdown)
     assert len(page.get("vega_lite_chart")) == 4
@@ -191,6 +191,16 @@ def test_the_fleet_is_shown(open_page, recorded_runs):
     table = page.dataframe[0].value.set_index("client")
     assert table.loc["site-001", "device"] == "Intel(R) Xeon(R) Gold 6230"
     assert len(table) == 4
+
+
+def test_nobody_is_there_when_nothing_is_at_work(open_page, recorded_runs):
+    """Of a run that is over or interrupted, no client is said to be there."""
+    for run, said in (("complete", "which is over"), ("interrupted", "goes on with --resume")):
+        page = open_page(recorded_runs, "fleet_page.py", run=run)
+
+        assert said in texts(page.caption)
+        assert "can be given work now" not in texts(page.caption)
+        assert "there" not in page.dataframe[0].value.columns
 
 
 def test_nothing_is_written(open_page, runs):

@@ -4,7 +4,16 @@ import pytest
 from tests.dashboard.conftest import journal_of
 from tests.dashboard.large_journal import Fleet, write
 
-from antiphon.core.events import ClientJoined, RoundPlanned, RunStarted
+from antiphon.core.events import (
+    BytesMoved,
+    ClientJoined,
+    Evaluated,
+    RoundEvaluated,
+    RoundFolded,
+    RoundPlanned,
+    RunStarted,
+    UpdateReceived,
+)
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder
 from antiphon.dashboard.learning import client_curves, spreads
@@ -60,11 +69,22 @@ def test_the_saving_is_that_of_the_report(view, report):
     """The bytes of the run, and those of dense float32, are the report's."""
     told = report["bytes"]
 
-    assert (view.sums.up, view.sums.down, view.sums.dense) == (
+    assert (view.sums.up, view.sums.down, view.sums.training, view.sums.dense) == (
         told["up"],
         told["down"],
+        told["training"],
         told["dense_float32"],
     )
+
+
+def test_evaluation_is_no_training(tmp_path):
+    """A model that is fetched between two rounds counts as training for those who then train from it."""
+    moved = [BytesMoved(0, each, "down", "model", 100) for each in "ab"]
+    opening = [RunStarted("a", "0", 1, 1, 3), ClientJoined("a", 1), ClientJoined("b", 1), *moved]
+    folder = journal_of(tmp_path, [*opening, RoundPlanned(1, ("a",), 1, 60.0)])
+    sums = Shelf().view(folder).sums
+
+    assert (sums.all, sums.training) == (200, 100)
 
 
 def test_the_clients_are_those_that_joined(view, report):
@@ -137,6 +157,20 @@ def test_many_clients_are_shown_as_a_spread(tmp_path):
     )
     loss, _ = shelf.curves(RunFolder(tmp_path), ["site-003"])
     assert (loss.client, loss.rounds) == ("site-003", (0, 1, 2))
+
+
+def test_means_over_other_clients_are_known(tmp_path):
+    """A headline that compares start and end has to know that they are of different clients."""
+    opening = [RunStarted("a", "0", 1, 1, 3), ClientJoined("a", 1), ClientJoined("b", 1)]
+    first = [Evaluated(0, each, 1, loss=1.0) for each in "ab"]
+    second = [RoundPlanned(1, ("a",), 1, 60.0), UpdateReceived("a", 1, "d", 1, 1, 1)]
+    second += [RoundFolded(1, ""), Evaluated(1, "a", 1, loss=0.5), RoundEvaluated(1, {"loss": 0.5})]
+    folder = journal_of(tmp_path, [*opening, *first, RoundEvaluated(0, {"loss": 1.0})])
+    shelf = Shelf()
+
+    assert shelf.view(folder).same_clients
+    journal_of(tmp_path, second)
+    assert not shelf.view(folder).same_clients
 
 
 def test_nothing_measured_gives_no_curve():

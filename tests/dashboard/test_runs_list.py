@@ -1,6 +1,7 @@
 """The list of a folder's runs."""
 
 import os
+import sqlite3
 
 import pytest
 from tests.dashboard.conftest import journal_of
@@ -49,6 +50,19 @@ def test_a_run_that_has_not_begun_is_listed(tmp_path):
     (tmp_path / "a" / "config.yaml").touch()
 
     assert line(tmp_path).life == "empty"
+
+
+def test_an_event_that_is_no_json_makes_a_run_unreadable(tmp_path):
+    """Damage in an event that the line does not show is found too: the run's page cannot be drawn."""
+    folder = journal_of(tmp_path / "a", [STARTED])
+    with sqlite3.connect(folder.journal_file) as connection:
+        connection.execute("INSERT INTO event (at_s, kind, body) VALUES (1, 'client_left', '{')")
+    connection.close()
+
+    found = line(tmp_path)
+
+    assert found.life == "unreadable"
+    assert f"{folder.journal_file} is damaged (entry 2" in found.error
 
 
 def test_the_newest_activity_comes_first(tmp_path):

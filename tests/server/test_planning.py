@@ -8,6 +8,7 @@ from antiphon.server.planning import (
     assignment_of,
     check_cohort,
     client_seed,
+    clients_needed,
     fewest_folded,
     plan_round,
 )
@@ -70,6 +71,40 @@ def test_a_quorum_of_absent_clients_is_refused(tiny_config):
     """More clients than the data has cannot be asked for."""
     with pytest.raises(ConfigError, match=r"cohort\.quorum is 9"):
         check_cohort(tiny_config("cohort={quorum: 9}"), CLIENTS)
+
+
+def test_an_unknown_sender_of_scalars_is_refused(tiny_config):
+    """A name that nobody has would leave everybody with deltas."""
+    config = tiny_config("method=mixed", "seeds.space=adapter", "mixed.seeds=[a, harbor]")
+
+    with pytest.raises(ConfigError, match=r"mixed\.seeds names harbor, but the clients are a, b"):
+        check_cohort(config, CLIENTS)
+
+
+def test_scalars_are_of_the_whole_adapter(tiny_config):
+    """A client of smaller rank that sends scalars, by its device, is planned at the rank of the adapter."""
+    known = {"a": ClientTelemetry("a", 10, device="cpu"), "b": ClientTelemetry("b", 10)}
+    config = tiny_config(
+        "method=mixed", "seeds.space=adapter", "mixed.seeds_devices=[cpu]", "lora.r=8",
+        "lora.client_ranks={a: 2, b: 2}",
+    )  # fmt: skip
+
+    plan = plan_round(config, 1, ("a", "b"), 1.0, Telemetry(clients=known)).plan
+
+    assert (plan["a"]["method"], plan["a"]["r"]) == ("seeds", 8)
+    assert (plan["b"]["method"], plan["b"]["r"]) == ("lora", 2)
+
+
+def test_a_buffer_is_no_smaller_than_the_quorum(tiny_config):
+    """Half of five would be three: with a quorum of four, a fold has four updates."""
+    plan = plan_round(tiny_config("cohort={quorum: 4, asynchronous: {}}"), 1, CLIENTS, 1.0)
+
+    assert (plan.enough, plan.quorum) == (4, 4)
+
+
+def test_a_run_waits_for_its_quorum(tiny_config):
+    """Rounds are not planned with fewer clients than a fold needs."""
+    assert clients_needed(tiny_config("cohort={min_clients: 2, quorum: 3}")) == 3
 
 
 def test_over_selection_asks_more_than_it_needs(tiny_config):
@@ -204,6 +239,7 @@ def test_a_budget_shrinks_the_cohort_down_to_the_quorum(tiny_config):
         (("cohort={size: 4, scheduler: random}",), 4),
         (("cohort={size: 4, scheduler: random, quorum: 3}",), 3),
         (("cohort={size: 4, scheduler: random, asynchronous: {}}",), 2),
+        (("cohort={size: 4, scheduler: random, quorum: 3, asynchronous: {}}",), 3),
         (
             (
                 "cohort={size: 4, scheduler: random}",

@@ -70,6 +70,29 @@ def test_titles_say_the_finding(tmp_path: Path) -> None:
     }
 
 
+def test_waiting_is_part_of_the_rounds(tmp_path: Path) -> None:
+    """Where no phase tells of the training, the rounds' time is that of waiting for the clients."""
+    events = [
+        PhaseTimed(each.round, "fold", 1.0) if isinstance(each, PhaseTimed) else each
+        for each in run_of(["north"], rounds=1)
+    ]
+
+    titles = drawn(tmp_path, events)
+
+    assert titles["time.svg"] == "Waiting for clients takes 71.4 % of the 7 s that the rounds took"
+
+
+def test_other_clients_at_the_end(tmp_path: Path) -> None:
+    """The title compares the clients that were measured both times, and says so."""
+    run = run_of(["north"])
+    hard = Evaluated(0, "south", 10, 9.0, 0.0)
+
+    title = drawn(tmp_path, [*run[:3], hard, *run[3:]])["learning.svg"]
+
+    whose = "(clients: the 1 measured both times, of 2 before and 1 after)"
+    assert f"Loss fell from 1 to 0.25 {whose}" in title
+
+
 def test_pictures_are_svg(tmp_path: Path) -> None:
     """Each picture is well-formed SVG whose text is text."""
     for name in drawn(tmp_path, run_of(["north", "south"])):

@@ -7,6 +7,7 @@ from time import process_time
 from tests.server.journals import OPENING, evaluated, planned, report_of, update, whole_round
 
 from antiphon.core.events import (
+    BytesMoved,
     ClientJoined,
     Evaluated,
     Event,
@@ -144,6 +145,32 @@ def test_bytes(tmp_path: Path) -> None:
     assert moved["by_client"] == {"north": {"up": 700, "down": 900}}
     assert moved["dense_float32"] == 4 * 1000 * (3 + 4)
     assert moved["full_model_float32"] == 4 * 50_000 * (3 + 4)
+
+
+def test_evaluation_is_not_training(tmp_path: Path) -> None:
+    """A model that was only measured, and messages, are beside what training takes in float32."""
+    first: list[Event] = [
+        BytesMoved(1, "north", "down", "model", 1000),
+        BytesMoved(1, "north", "up", "update", 700),
+        BytesMoved(1, "north", "up", "control", 50),
+        update("north"),
+        update("south"),
+        RoundFolded(1, "digest"),
+        BytesMoved(1, "north", "down", "model", 4000),
+    ]
+
+    moved = report_of(tmp_path, *OPENING, planned(1), *first)["bytes"]
+
+    assert (moved["up"], moved["down"], moved["training"]) == (750, 5000, 1700)
+
+
+def test_a_model_that_is_measured_and_trained_from(tmp_path: Path) -> None:
+    """What a client fetched to measure it is training's as soon as it trains from it."""
+    measured = [BytesMoved(0, name, "down", "model", 1000) for name in ("north", "south", "east")]
+
+    moved = report_of(tmp_path, *OPENING, *measured, planned(1))["bytes"]
+
+    assert (moved["down"], moved["training"]) == (3000, 2000)
 
 
 def test_facts_add_up(tmp_path: Path) -> None:

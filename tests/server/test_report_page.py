@@ -82,6 +82,39 @@ def test_summary(tmp_path: Path) -> None:
     assert "took 12 s and needed 1.5 GB of memory" in summary
 
 
+def test_other_clients_at_the_end(tmp_path: Path) -> None:
+    """Start and end are compared over the clients that were measured both times, and it is said."""
+    run = whole_run()
+    hard = Evaluated(0, "south", 10, loss=9.0, accuracy=0.0)
+
+    summary = page_of(tmp_path, [*run[:4], hard, *run[4:]]).split("\n\n")[1]
+
+    assert "accuracy 50 % → **87.5 %**, loss 1 → **0.25**" in summary
+    assert "mean over clients (the 1 measured both times, of 2 before and 1 after)" in summary
+
+
+def test_nobody_was_measured_twice(tmp_path: Path) -> None:
+    """Where no client was there both times, the end stands alone."""
+    run = whole_run()
+    others = [Evaluated(0, "south", 10, loss=9.0, accuracy=0.0)]
+
+    summary = page_of(tmp_path, [*run[:3], *others, *run[4:]]).split("\n\n")[1]
+
+    assert "accuracy **87.5 %**, loss **0.25**" in summary
+    assert "none of the 1 clients was measured before training" in summary
+
+
+def test_waiting_is_part_of_the_time(tmp_path: Path) -> None:
+    """What no phase of a real run tells of is the clients' time."""
+    run = [
+        PhaseTimed(1, "fold", 3.0) if isinstance(each, PhaseTimed) else each for each in whole_run()
+    ]
+
+    phases = section(page_of(tmp_path, run), "Time by phase")
+
+    assert "| waiting for clients | 9 s | 75 % |\n| fold | 3 s | 25 % |" in phases
+
+
 def test_tables(tmp_path: Path) -> None:
     """Each round and each client has its row."""
     page = page_of(tmp_path, whole_run())
@@ -89,6 +122,21 @@ def test_tables(tmp_path: Path) -> None:
     assert "| 1 | folded | 0.25 | 87.5 % | 1 of 1 | 800 B | 1.2 kB | 7 s | 0 | everyone," in page
     assert "| north | 100 | 10 | 1 | 0.25 | 50 % | 87.5 % | 800 B | 1.2 kB |" in page
     assert "| training | 90 s | 100 % |" in page
+    assert "| the trained numbers as dense float32 | 200 kB | 100 times |" in page
+
+
+def test_training_is_compared_with_training(tmp_path: Path) -> None:
+    """What evaluation and messages move stands apart, and dense float32 beside the rest."""
+    run = whole_run()
+    others = [
+        BytesMoved(1, "north", "down", "model", 6000),
+        BytesMoved(1, "north", "up", "control", 9),
+    ]
+
+    page = page_of(tmp_path, [*run[:-2], *others, *run[-2:]])
+
+    assert "moved 8.01 kB, 2 kB of them for training (**100 times less than** sending" in page
+    assert "| for evaluation and messages | 6.01 kB |  |" in page
     assert "| the trained numbers as dense float32 | 200 kB | 100 times |" in page
 
 
@@ -155,6 +203,32 @@ def test_interrupted_anywhere(tmp_path: Path, length: int) -> None:
 
     assert "The run is not over" in page
     assert section(page, "Use the adapter") == "No adapter was saved."
+
+
+@pytest.mark.parametrize("engine", ["grpc", "flower"])
+def test_a_name_of_ours_is_looked_up(tmp_path: Path, engine: str) -> None:
+    """The adapter of a run whose coordinator has no model holds a name that PEFT cannot load."""
+    named = RunDescribed({"engine": engine, "model": "tiny"})
+
+    usage = section(page_of(tmp_path, [*whole_run(), named], adapter=1), "Use the adapter")
+
+    found = 'base = model_folder("tiny")  # the folder that `antiphon fetch tiny` prints'
+    assert found in usage
+    assert "PeftConfig" not in usage
+
+
+@pytest.mark.parametrize(
+    ("engine", "model"), [("simulation", "tiny"), ("grpc", "owner/model"), ("grpc", ".")]
+)
+def test_what_transformers_loads_is_read_from_the_adapter(
+    tmp_path: Path, engine: str, model: str
+) -> None:
+    """A folder, or an id of the hub."""
+    named = RunDescribed({"engine": engine, "model": model})
+
+    usage = section(page_of(tmp_path, [*whole_run(), named], adapter=1), "Use the adapter")
+
+    assert "base = PeftConfig.from_pretrained(adapter).base_model_name_or_path" in usage
 
 
 def test_stopped_run(tmp_path: Path) -> None:

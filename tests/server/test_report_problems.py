@@ -1,6 +1,7 @@
 """What a report says of what went wrong: rounds that came to nothing, updates that did not count."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 from tests.server.journals import OPENING, evaluated, planned, report_of, update, whats, whole_round
@@ -68,6 +69,25 @@ def test_late_update(tmp_path: Path) -> None:
     assert whats(report) == [(1, "south", "unfinished"), (1, "south", "late")]
 
 
+def test_one_too_many(tmp_path: Path) -> None:
+    """Who was called off because the others were enough has done nothing wrong."""
+    report = report_of(tmp_path, *OPENING, replace(planned(1), quorum=1, enough=1), update("north"))
+
+    assert report["rounds"][0]["accepted"] == ["north"]
+    assert whats(report) == []
+
+
+def test_too_stale_to_go_on(tmp_path: Path) -> None:
+    """Who is called off in an asynchronous round hears why, and it is not the quorum."""
+    plan = replace(planned(1), quorum=1, enough=1, max_staleness=0)
+
+    report = report_of(tmp_path, *OPENING, plan, update("north"))
+
+    [each] = report["problems"]
+    assert (each["client"], each["what"]) == ("south", "unfinished")
+    assert "too stale" in each["reason"]
+
+
 def test_update_after_everybody_is_settled(tmp_path: Path) -> None:
     """A round closes when nothing is left to wait for; what comes then is late."""
     failed = ClientFailed("south", 1, "out of memory")
@@ -100,6 +120,32 @@ def test_failed_round(tmp_path: Path) -> None:
     south = [(1, "south", "left"), (1, "south", "failed")]
     assert report["rounds"][0]["outcome"] == "failed"
     assert whats(report) == [(1, "north", "failed"), *south, (1, None, "failed")]
+
+
+def test_client_leaves_between_two_rounds(tmp_path: Path) -> None:
+    """Whoever leaves after its update, orderly or not, has left the run, with its reason."""
+    gone = ClientLeft("south", "its hours are over")
+
+    report = report_of(tmp_path, *OPENING, *whole_round(1), gone)
+
+    assert whats(report) == [(1, "south", "left")]
+    assert report["problems"][0]["reason"] == "its hours are over"
+
+
+def test_leaving_twice_is_told_once(tmp_path: Path) -> None:
+    """The lease of a client that has left already may run out too."""
+    gone = [ClientLeft("south", "a break"), ClientLeft("south", "its lease ran out")]
+
+    report = report_of(tmp_path, *OPENING, planned(1), *gone)
+
+    assert [each["reason"] for each in report["problems"]] == ["a break"]
+
+
+def test_leaving_after_the_end(tmp_path: Path) -> None:
+    """When all rounds are over everybody may go: nothing went wrong."""
+    report = report_of(tmp_path, *OPENING, *whole_round(1), *whole_round(2), ClientLeft("south"))
+
+    assert report["problems"] == []
 
 
 def test_stopped_run(tmp_path: Path) -> None:

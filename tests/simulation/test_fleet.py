@@ -318,6 +318,24 @@ def test_without_a_file_nothing_is_described(tiny_config: Callable[..., RunConfi
     assert [each.at_s for each in journal(folder, RoundFolded)] == [2.0, 4.0]
 
 
+def test_roles_by_machine_need_machines(tiny_config: Callable[..., RunConfig]) -> None:
+    """Simulated clients without a fleet file say nothing of themselves: nobody would send scalars."""
+    config = tiny_config("method=mixed", "seeds.space=adapter", "mixed.seeds_devices=[cpu]")
+
+    with pytest.raises(ConfigError, match="nobody would send scalars"):
+        load_split(config)
+
+
+def test_a_deadline_before_every_end_is_refused(tiny_config: Callable[..., RunConfig]) -> None:
+    """Where all clients take longer than a round lasts, nothing is begun."""
+    config = tiny_config("training.max_steps=2", "cohort.deadline_s=2")
+
+    with pytest.raises(ConfigError, match="no update could ever arrive"):
+        run(config)
+
+    assert not Path(config.output.runs_dir).exists()
+
+
 LIARS = {
     "scaled": r"norm is .*, the round allows 3",
     "nan": "holds NaN or Inf",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from tests.simulation.flower_nodes import SPACE, MemoryPost, only
@@ -10,10 +11,12 @@ from tests.simulation.flower_nodes import SPACE, MemoryPost, only
 from antiphon.core.config import config_hash
 from antiphon.core.events import ClientJoined
 from antiphon.core.journal import Journal
+from antiphon.core.run_folder import newest
 from antiphon.server.agreement import Disagreement
 from antiphon.server.space import read_space
-from antiphon.simulation.grid_run import serve_on_grid
+from antiphon.simulation.grid_run import LoggingMonitor, serve_on_grid
 from antiphon.simulation.letters import Parcel
+from antiphon.simulation.resumption import bytes_up
 from antiphon.simulation.roster import Roster
 from antiphon.v1 import coordinator_pb2 as pb
 
@@ -61,6 +64,33 @@ def test_a_node_of_another_config_does_not_say_what_is_trained(config):
     folder = serve_on_grid(post, config, resume=False)
 
     assert read_space(folder).factors == SPACE.factors
+
+
+def test_a_run_that_goes_on_tells_what_was_sent_before(tiny_config, monkeypatch):
+    """Its listener counts on from the updates that the journal holds."""
+    config, heard = tiny_config("lora.r=2", "rounds=2", "cohort.min_clients=3"), []
+    monkeypatch.setattr(LoggingMonitor, "started", lambda monitor, bytes_up: heard.append(bytes_up))
+
+    with pytest.raises(KeyboardInterrupt):
+        serve_on_grid(MemoryPost(config, NAMES, in_round(2)), config, resume=False)
+    folder = newest(Path(config.output.runs_dir), config.name)
+    with Journal.reading(folder.journal_file) as journal:
+        sent = bytes_up(journal)
+    serve_on_grid(MemoryPost(config, NAMES), config, resume=True)
+
+    assert heard == [0, sent]
+    assert sent > 0
+
+
+def in_round(number):
+    """Interrupts the run as soon as a client has trained in this round."""
+
+    def answering(letter, answer):
+        if letter.kind == "train" and letter.round == number:
+            raise KeyboardInterrupt
+        return answer
+
+    return answering
 
 
 @pytest.mark.parametrize(

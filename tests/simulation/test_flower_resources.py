@@ -18,7 +18,7 @@ Backend = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def backend(tiny_config: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch) -> Backend:
-    """Return the backend config that Flower is given on a machine of four cores."""
+    """Return the backend config that Flower is given on a machine of four cores and one GPU."""
 
     def backend_of(*overrides: str) -> dict[str, Any]:
         config, told = (
@@ -32,6 +32,7 @@ def backend(tiny_config: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPat
 
         monkeypatch.setattr(flower_engine, "run_simulation", caught)
         monkeypatch.setattr("os.cpu_count", lambda: 4)
+        monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
         with pytest.raises(AntiphonError, match="no Ray here"):
             simulate_on_flower(config, load_split(config))
         return told
@@ -67,3 +68,14 @@ def test_no_share_is_refused(tiny_config: Callable[..., RunConfig], override: st
     """A client needs a part of a core, and cannot have less than no GPU."""
     with pytest.raises(ConfigError, match=override.partition("=")[0]):
         tiny_config(override)
+
+
+def test_gpus_that_are_not_there_are_refused(
+    tiny_config: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No client could start, and Flower would end in errors of its own."""
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    config = tiny_config("engine.kind=flower", "engine.num_gpus=1")
+
+    with pytest.raises(ConfigError, match="num_gpus is 1, but this machine has 0 GPUs"):
+        simulate_on_flower(config, load_split(config))

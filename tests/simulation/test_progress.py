@@ -23,6 +23,17 @@ def shown(*, steps: int) -> str:
     return screen.getvalue()
 
 
+def test_a_resumed_run_counts_on():
+    """What was sent before the interruption is part of what has been sent so far."""
+    screen = io.StringIO()
+
+    with TerminalMonitor(Console(file=screen, width=100), CONFIG, 1) as monitor:
+        monitor.started(3_000_000)
+        monitor.evaluated(2, {"loss": 0.25})
+
+    assert "3 MB up so far" in screen.getvalue()
+
+
 def test_the_bar_is_full_at_the_end():
     """Also where clients have taken fewer steps than were counted on."""
     assert "100%" in shown(steps=6)

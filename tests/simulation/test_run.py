@@ -1,7 +1,7 @@
 """A simulated run from end to end, on the tiny model and the real journal."""
 
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -77,6 +77,24 @@ def test_resume_ends_where_the_undisturbed_run_ends(tiny_config, method, at):
 
 
 @pytest.mark.slow
+def test_a_resumed_run_tells_what_was_sent_before(tiny_config):
+    """The listener hears of the bytes that the journal holds of updates, and of none else."""
+    config, heard = tiny_config(), []
+
+    class Hears(Monitor):
+        def started(self, bytes_up):
+            heard.append(bytes_up)
+
+    interrupted(config, 11)
+    folder = newest(Path(config.output.runs_dir), config.name)
+    sent = [each.bytes for each in events(folder, BytesMoved) if each.direction == "up"]
+    run(config, resume=True, monitor_for=lambda clients: nullcontext(Hears()))
+
+    assert heard == [sum(sent)]
+    assert sent
+
+
+@pytest.mark.slow
 def test_resume_keeps_the_updates_it_has(tiny_config):
     """Clients whose update was accepted before the interruption do not train again."""
     config = tiny_config("rounds=1")
@@ -137,10 +155,12 @@ def test_a_random_cohort_is_of_the_asked_size(tiny_config):
 
 
 @pytest.mark.slow
-def test_a_deadline_before_any_update_ends_the_run(tiny_config):
+def test_a_deadline_before_any_update_ends_the_run(tiny_config, tmp_path):
     """Rounds that nobody can finish in time fail and the run stops; nothing waits for ever."""
-    config = tiny_config("cohort={deadline_s: 3}", "rounds=9")
-    config = config.model_copy(update={"engine": config.engine.model_copy(update={"step_s": 2.0})})
+    (tmp_path / "slow.yaml").write_text('clients:\n  - {name: "*", step_s: 2}\n')
+    config = tiny_config(
+        "cohort={deadline_s: 3}", "rounds=9", f"engine.fleet={tmp_path / 'slow.yaml'}"
+    )
 
     folder = run(config)
 

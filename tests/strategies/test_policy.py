@@ -88,6 +88,16 @@ def test_stages_begin_at_their_rounds():
     assert decision.reason == "stage 2 of 3 (from round 4): codec ecdq (bits 1), 5 steps"
 
 
+def test_a_stage_says_what_it_gets():
+    """What is asked for above the run's limits is cut to them, and the reason says so."""
+    asked = {"from_round": 1, "steps": 999, "size": 50}
+
+    decision = decide(staged(stages=[asked]), Telemetry())
+
+    assert decision.reason.endswith("10 (of 999 asked for) steps, cohort size 8 (of 50 asked for)")
+    assert set(decision.steps.values()) == {10}
+
+
 def test_a_stage_by_loss_stays_in_force():
     """Once an evaluation was below the bound, the stage holds, though the loss rises again."""
     run = RunTelemetry(losses=((0, 2.0), (1, 0.8), (2, 1.5)))

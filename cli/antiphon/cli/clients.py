@@ -17,6 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from antiphon.core.address import is_address
 from antiphon.core.home import fleet_folder, home_folder
 from antiphon.core.identity import IdentityError, pin_of
 from antiphon.server.enrolment.authority import read_root
@@ -24,6 +25,7 @@ from antiphon.server.enrolment.ledger import Ledger, Member, ledger_file
 from antiphon.server.enrolment.tokens import new_token, written
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_LONGEST_S = 366 * 86_400
 
 
 def create_token(
@@ -34,6 +36,10 @@ def create_token(
     ttl: such as `24h`; address: HOST:PORT of the enrolment service, as that machine reaches it. Raises
     IdentityError.
     """
+    if not is_address(address) or address.endswith(":0"):
+        raise IdentityError(
+            f"--address {address[:80]!r} is no address: expected HOST:PORT, such as hub.example.org:8471"
+        )
     folder = fleet_folder(home_folder(home, os.environ))
     pin = pin_of(read_root(folder))
     token = new_token(name, uses, time.time() + seconds_of(ttl), secrets.token_bytes)
@@ -72,7 +78,12 @@ def seconds_of(text: str) -> float:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
     if found is None or not float(found[1]):
         raise IdentityError(f"--ttl {text[:40]!r} is no time: expected such as 90s, 30m, 24h or 7d")
-    return float(found[1]) * _SECONDS[found[2]]
+    seconds = float(found[1]) * _SECONDS[found[2]]
+    if seconds > _LONGEST_S:
+        raise IdentityError(
+            f"--ttl {text[:40]} is more than a year: give 365d at most, and a new token after it"
+        )
+    return seconds
 
 
 @contextmanager

@@ -1,21 +1,31 @@
-"""`antiphon export`: the adapter after a round, or the base model with it merged in."""
+"""`antiphon export`: the adapter after a round, or the base model with it merged in.
+
+What needs torch is imported where it is needed: a coordinator's machine, where a real run lies, has none.
+"""
 
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
-from antiphon.client.merge import write_merged
+from rich.console import Console
+from rich.markup import escape
+
+from antiphon.client.assets.catalogue import CATALOGUE
+from antiphon.client.assets.names import model_folder
 from antiphon.core.config import RunConfig, validate
-from antiphon.core.errors import RunFolderError
+from antiphon.core.errors import DownloadError, ModelError, RunFolderError
 from antiphon.core.files import written_whole
 from antiphon.core.run_folder import RunFolder, read_state
 from antiphon.server.methods import server_method
-from antiphon.server.space import read_space, write_adapter
-from antiphon.simulation.space import space_of
+from antiphon.server.space import Space, read_space, write_adapter
 
 
-def export_run(run: Path, round_number: int | None, out: Path, *, merge: bool) -> None:
+def export_run(
+    run: Path, round_number: int | None, out: Path, *, merge: bool, console: Console
+) -> None:
     """Write the model after a round to `out`. Raises RunFolderError where there is no such round."""
     if out.exists():
         raise RunFolderError(f"{out} exists already: give --out a folder that does not")
@@ -23,26 +33,52 @@ def export_run(run: Path, round_number: int | None, out: Path, *, merge: bool) -
     config = validate(folder.config_values(), source=str(folder.config_file))
     number = _newest_round(folder) if round_number is None else round_number
     if merge:
+        from antiphon.client.merge import write_merged
+
         with written_whole(out) as part:
             adapter = part.with_name(f"{part.name}-adapter")
             try:
-                _write(folder, config, number, adapter)
+                _write(folder, config, number, adapter, console)
                 write_merged(config.model.model_name_or_path, adapter, part)
             finally:
                 shutil.rmtree(adapter, ignore_errors=True)
     else:
-        _write(folder, config, number, out)
+        _write(folder, config, number, out, console)
 
 
-def _write(folder: RunFolder, config: RunConfig, number: int, out: Path) -> None:
+def _write(folder: RunFolder, config: RunConfig, number: int, out: Path, console: Console) -> None:
     if number not in folder.rounds_with_model():
         raise RunFolderError(
             f"{folder.path} has no model after round {number}; its newest is {_newest_round(folder)}"
         )
     state = read_state(folder.model_file(number))
     download = server_method(config).download(state, config.lora.r)
-    space = read_space(folder) if folder.space_file.exists() else space_of(config)
-    write_adapter(out, config, space, download)
+    write_adapter(out, config, _space(folder, config, console), download)
+
+
+def _space(folder: RunFolder, config: RunConfig, console: Console) -> Space:
+    if folder.space_file.exists():
+        return _with_folder(read_space(folder), console)
+    from antiphon.simulation.space import space_of
+
+    return space_of(config)
+
+
+def _with_folder(space: Space, console: Console) -> Space:
+    """Return the space with the base model's folder on this machine: a coordinator knows only its name."""
+    try:
+        if space.base_model in CATALOGUE and find_spec("torch") is None:  # before it is downloaded
+            raise ModelError("torch, which converts it, is not installed")
+        base = model_folder(space.base_model, lambda told: console.print(escape(told)))
+    except (ModelError, DownloadError) as error:
+        console.print(
+            f"adapter_config.json names the base model {escape(space.base_model)}, which is not here "
+            f"({escape(str(error))}): give PEFT its folder on the machine that uses the adapter",
+            highlight=False,
+            soft_wrap=True,
+        )
+        return space
+    return replace(space, base_model=str(base.absolute() if isinstance(base, Path) else base))
 
 
 def _newest_round(folder: RunFolder) -> int:

@@ -1,9 +1,9 @@
 """The `antiphon` command.
 
 Errors that the user can mend are printed without a traceback and end with code 2; a run that
-stopped before its last round ends with 1, one that its policy ended with 0; an interrupted one ends with
-130 and says how to go on. `--json` prints exactly one JSON object as the last line of stdout; progress
-goes to stderr.
+stopped before its last round ends with 1, one that its policy ended with 0; an interrupted simulation
+ends with 130, an interrupted coordinator with 0, and both say how to go on. `--json` prints exactly one
+JSON object as the last line of stdout; progress goes to stderr.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def strategies(as_json: AsJson = False) -> None:
     """List everything that a config can name, with its arguments."""
     from antiphon.cli.strategies import list_strategies
 
-    list_strategies(as_json=as_json)
+    list_strategies(as_json=as_json, console=_err)
 
 
 @app.command()
@@ -126,7 +126,7 @@ def export(
     """Write a run's adapter, or the merged model, to a folder of its own."""
     from antiphon.cli.export import export_run
 
-    export_run(run, round_number, out, merge=merge)
+    export_run(run, round_number, out, merge=merge, console=_err)
     _err.print(f"written: {escape(str(out))}")
 
 
@@ -160,7 +160,7 @@ def token_create(
         int, typer.Option("--uses", min=1, help="Machines that may use it: NAME-1, NAME-2, ….")
     ] = 1,
     ttl: Annotated[
-        str, typer.Option("--ttl", help="Life of the token: 90s, 30m, 24h, 7d.")
+        str, typer.Option("--ttl", help="Life of the token: 90s, 30m, 24h, 7d; a year at most.")
     ] = "24h",
     address: Annotated[
         str, typer.Option("--address", help="HOST:PORT where the client reaches enrolment.")
@@ -251,10 +251,11 @@ def serve(
         str | None, typer.Option("--listen", help="HOST:PORT for enrolled clients.")
     ] = None,
     enrolment: Annotated[
-        str | None, typer.Option("--enrolment", help="HOST:PORT for machines that join.")
+        str | None, typer.Option("--enrolment", help="HOST:PORT for machines that join; none: off.")
     ] = None,
     metrics: Annotated[
-        str | None, typer.Option("--metrics", help="HOST:PORT of /metrics, /healthz, /status.")
+        str | None,
+        typer.Option("--metrics", help="HOST:PORT of /metrics, /healthz, /status; none: off."),
     ] = None,
     home: Home = None,
 ) -> None:
@@ -271,11 +272,9 @@ def serve(
         beginning="either" if resume_or_start else "resumed" if resume else "new",
         console=_err,
     )
-    if report is None:
-        return
     if as_json:
         sys.stdout.write(json.dumps(report) + "\n")
-    if not report["complete"]:
+    if not report["complete"] and not report.get("stopped"):
         raise SystemExit(1)
 
 

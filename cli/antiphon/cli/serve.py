@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.markup import escape
 
+from antiphon.cli.ending import tell_ending
 from antiphon.core.config import RunConfig, config_hash, load, resolved
 from antiphon.core.coordinator_settings import CoordinatorSettings, load_settings
 from antiphon.core.home import home_folder
@@ -37,10 +39,11 @@ def serve_run(
     changes: dict[str, Any],
     beginning: Beginning,
     console: Console,
-) -> dict[str, Any] | None:
-    """Serve a run to its end; return its report. None: stopped before, to be gone on with `--resume`.
+) -> dict[str, Any]:
+    """Serve a run to its end; return its report.
 
-    changes: settings given on the command line; they win over the file's.
+    Stopped before: say how to go on, and return where the run lies, with `stopped`. changes: settings
+    given on the command line; they win over the file's.
     """
     config = load(path, overrides)
     if beginning == "either":
@@ -83,9 +86,12 @@ def serve_run(
         if beginning == "new" and not listening:
             shutil.rmtree(folder.path)  # a port that is taken, say: a mistake leaves nothing behind
     if finish is None:
-        console.print("stopped; the same command with --resume goes on", highlight=False)
-        return None
-    return _report(folder)
+        given = {"home": home, "settings": settings_file, **changes}
+        flags = [f"--{name}={value}" for name, value in given.items() if value is not None]
+        command = shlex.join(["antiphon", "serve", str(path), *overrides, *flags, "--resume"])
+        console.print(f"stopped; {escape(command)} goes on", highlight=False, soft_wrap=True)
+        return {"complete": False, "stopped": True, "run_dir": str(folder.path.resolve())}
+    return tell_ending(console, folder)
 
 
 def _report(folder: RunFolder) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -12,8 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
+from antiphon.cli.ending import tell_ending
 from antiphon.core.config import load
-from antiphon.core.events import BY_POLICY
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder
 from antiphon.server.round import replay
@@ -42,7 +41,7 @@ def run_simulation(
         )
     except KeyboardInterrupt:
         raise SystemExit(_interrupted(console, path, overrides, folders)) from None
-    return _finished(console, folder)
+    return tell_ending(console, folder)
 
 
 def _show_split(console: Console, split: Split) -> None:
@@ -74,21 +73,3 @@ def _where(folder: RunFolder) -> str:
         entries = list(journal.read())
     state = replay((entry.event, entry.at_s) for entry in entries)
     return why_waiting(state, entries[-1].at_s if entries else 0.0)
-
-
-def _finished(console: Console, folder: RunFolder) -> dict[str, Any]:
-    report: dict[str, Any] = json.loads(folder.report_json.read_text())
-    if not report["complete"]:
-        console.print(f"[bold red]the run stopped:[/] {escape(report['reason'])}", highlight=False)
-    elif report["reason"].startswith(BY_POLICY):
-        console.print(f"[bold]complete[/]: {escape(report['reason'])}", highlight=False)
-    initial, final = report["initial"], report["final"]
-    for metric in ("accuracy", "loss"):
-        if final and final.get(metric) is not None:
-            before = initial[metric] if initial and initial.get(metric) is not None else None
-            start = f"{before:.3f} → " if before is not None else ""
-            console.print(f"[bold]{metric}[/]: {start}{final[metric]:.3f}", highlight=False)
-    console.print(f"report:  {escape(str(folder.report_md))}", highlight=False, soft_wrap=True)
-    if report["adapter"]:
-        console.print(f"adapter: {escape(report['adapter'])}", highlight=False, soft_wrap=True)
-    return report

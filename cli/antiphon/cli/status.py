@@ -16,8 +16,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from antiphon.core.errors import RunFolderError
-from antiphon.core.events import ClientDescribed
-from antiphon.core.journal import Journal
+from antiphon.core.events import ClientDescribed, RunDescribed
+from antiphon.core.journal import Entry, Journal, writer_is_alive
 from antiphon.core.run_folder import RunFolder
 from antiphon.core.types import Plain
 from antiphon.server.round import replay
@@ -25,6 +25,12 @@ from antiphon.server.run_state import RunState
 from antiphon.server.waiting import why_waiting
 
 _TIMEOUT_S = 3.0
+_RESUMED = {
+    "grpc": "`antiphon serve RUN.yaml --resume`",
+    "simulation": "`antiphon simulate RUN.yaml --resume`",
+    "flower": "`flwr run` with --run-config 'resume=true'",
+}
+_AT_WORK = "at work, but it serves no status"  # a simulation, or a coordinator without `metrics`
 
 
 def show_status(run: Path | None, console: Console, *, as_json: bool) -> None:
@@ -35,7 +41,7 @@ def show_status(run: Path | None, console: Console, *, as_json: bool) -> None:
         sys.stdout.write(json.dumps(status) + "\n")
         return
     rounds = f"round {status['round']} of {status.get('rounds') or '?'}"
-    where = "live" if status["live"] else "no coordinator is running"
+    where = "live" if status["live"] else status["standing"]
     console.print(f"[bold]{escape(status['run_id'])}[/]: {status['phase']}, {rounds} ({where})")
     console.print(escape(str(status["why"])), highlight=False, soft_wrap=True)
     if status["clients"]:
@@ -66,24 +72,42 @@ def _from_journal(folder: RunFolder) -> dict[str, Any]:
     machine = replay((entry.event, entry.at_s) for entry in entries)
     told = (entry.event for entry in entries if isinstance(entry.event, ClientDescribed))
     facts = {event.client: dict(event.facts) for event in told}
+    standing, how = _standing(folder, machine, entries)
+    why = why_waiting(machine, time.time())
     return {
         "run_id": folder.run_id(),
         "phase": machine.phase,
         "round": machine.round,
         "rounds": machine.run.rounds,
-        "why": why_waiting(machine, time.time()),
-        "clients": [_client(machine, name, facts) for name in sorted(machine.clients)],
+        "why": f"{why}; {how}" if how else why,
+        "clients": [
+            _client(machine, name, facts, known=standing == _AT_WORK)
+            for name in sorted(machine.clients)
+        ],
         "live": False,
+        "standing": standing,
     }
 
 
+def _standing(folder: RunFolder, machine: RunState, entries: list[Entry]) -> tuple[str, str]:
+    """Return whether anything is at work on a run that answers nothing, and else how it goes on."""
+    if machine.phase in ("complete", "stopped"):
+        return "over", ""
+    if writer_is_alive(folder.journal_file):
+        return _AT_WORK, ""
+    described = [entry.event for entry in entries if isinstance(entry.event, RunDescribed)]
+    engines = [event.facts["engine"] for event in described if "engine" in event.facts]
+    command = _RESUMED.get(str(engines[-1]) if engines else "", _RESUMED["grpc"])
+    return "interrupted", f"nothing is at work on it on this machine: {command} goes on"
+
+
 def _client(
-    machine: RunState, name: str, facts: Mapping[str, Mapping[str, Plain]]
+    machine: RunState, name: str, facts: Mapping[str, Mapping[str, Plain]], *, known: bool
 ) -> Mapping[str, Any]:
     member, slot = machine.clients[name], (machine.carried.get(name) or machine.cohort.get(name))
     return {
         "name": name,
-        "present": member.present,
+        "present": member.present if known else None,
         "examples": member.examples,
         "in_round": slot.status if slot else None,
         "facts": facts.get(name, {}),
@@ -98,7 +122,7 @@ def _table(clients: list[Mapping[str, Any]]) -> Table:
         doing = f"round {each['working_on']}, step {steps}" if each.get("working_on") else ""
         table.add_row(
             escape(each["name"]),
-            "yes" if each["present"] else "no",
+            {True: "yes", False: "no"}.get(each["present"], ""),
             "" if silent is None else f"{silent:.0f} s ago",
             str(each["examples"]),
             each["in_round"] or "",

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import structlog
 
 from antiphon.core import registry
 from antiphon.core.content import Content
@@ -22,6 +23,8 @@ from antiphon.core.types import DENSE, Assignment, Params, Update
 from antiphon.core.wire import Packed, as_safetensors, pack_update
 from antiphon.strategies.compression.codec import Codec
 from antiphon.strategies.compression.error_feedback import corrected, residual
+
+log = structlog.get_logger()
 
 _OF_CODECS = 1 << 32  # rounds' own numbers are for what else a client draws
 
@@ -38,33 +41,41 @@ class Sender:
 
         Raises UpdateError for a codec that is not installed here.
         """
-        if assignment.codec.kind == DENSE:
-            return pack_update(update, run_id, as_safetensors)
-        return pack_update(update, run_id, partial(self._encode, assignment))
+        pack = self._as_they_are if assignment.codec.kind == DENSE else self._encode
+        return pack_update(update, run_id, partial(pack, assignment))
 
     def forget(self) -> None:
         """Remove what is kept."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
+    def _as_they_are(self, assignment: Assignment, delta: Params) -> tuple[Content, str]:
+        return as_safetensors(self._corrected(assignment, delta))
+
     def _encode(self, assignment: Assignment, delta: Params) -> tuple[Content, str]:
         codec = _codec(assignment)
         stream = assignment.round + _OF_CODECS
         rng = np.random.Generator(np.random.Philox(key=[assignment.seed, stream]))
-        if not (codec.biased and self._compression.error_feedback):
-            return Content((codec.encode(delta, rng),)), assignment.codec.kind
         wanted = self._corrected(assignment, delta)
         content = codec.encode(wanted, rng)
-        decoded = codec.decode(content, {name: value.shape for name, value in wanted.items()})
-        self._keep(assignment, residual(wanted, decoded))
+        if codec.biased and self._compression.error_feedback:
+            decoded = codec.decode(content, {name: value.shape for name, value in wanted.items()})
+            self._keep(assignment, residual(wanted, decoded))
         return Content((content,)), assignment.codec.kind
 
     def _corrected(self, assignment: Assignment, delta: Params) -> Params:
+        """Return the delta with what an earlier codec left out, whatever this round's codec is."""
         file = self._file(assignment.folded_round)
-        if not file.is_file():
+        if not (self._compression.error_feedback and file.is_file()):
             return delta
-        kept = {
-            k: v.astype(np.float32, copy=False) for k, v in from_bytes(file.read_bytes()).items()
-        }
+        try:
+            kept = {
+                k: v.astype(np.float32, copy=False)
+                for k, v in from_bytes(file.read_bytes()).items()
+            }
+        except UpdateError as error:  # it would fail every round from now on
+            log.warning("a damaged residual is dropped", file=str(file), reason=str(error))
+            file.unlink()
+            return delta
         if {k: v.shape for k, v in kept.items()} != {k: v.shape for k, v in delta.items()}:
             return delta  # the client's rank has changed: it is another space
         age = assignment.round - assignment.folded_round  # in rounds

@@ -94,8 +94,7 @@ class RunConfig(Section):
                 f"cohort.size is {size} but cohort.scheduler is all, which takes everybody: choose "
                 "cohort.scheduler: random, or leave the size out"
             )
-        stages = self.policy.arguments.get("stages")
-        sized = isinstance(stages, list) and any("size" in each for each in stages if each)
+        sized = [each["size"] for each in self._stages if "size" in each]
         if sized and self.cohort.scheduler.kind == "all":
             raise ValueError(
                 "a stage of the policy sets a cohort size, but cohort.scheduler is all, which takes "
@@ -111,19 +110,38 @@ class RunConfig(Section):
                 "aggregation factors averages A and B of equal rank, but lora.client_ranks gives some "
                 "clients another: use aggregation: product, or leave the ranks out"
             )
-        steps = max(self.steps_of(method) for method in self.methods)
-        alike = self.engine.fleet is None
-        if alike and self.engine.step_s * steps >= self.cohort.deadline_s:
-            raise ValueError(
-                f"{steps} steps of engine.step_s {self.engine.step_s:g} take until or past "
-                f"cohort.deadline_s ({self.cohort.deadline_s:g}): no update could ever arrive. Raise the "
-                "deadline or lower the steps"
-            )
         high = [name for name, r in self.lora.client_ranks.items() if r > self.lora.r]
         if high:
             raise ValueError(
                 f"lora.client_ranks of {high} is above lora.r ({self.lora.r}), the rank of the global "
                 "adapter: raise lora.r"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _round_closes(self) -> Self:
+        cohort = self.cohort
+        asynchronous, quorum = cohort.asynchronous, cohort.quorum or 1
+        if asynchronous and asynchronous.buffer is not None and quorum > asynchronous.buffer:
+            raise ValueError(
+                f"cohort.quorum is {quorum} but cohort.asynchronous.buffer is {asynchronous.buffer}: a "
+                "fold of a full buffer would be below the quorum. Lower the quorum or raise the buffer"
+            )
+        if asynchronous and cohort.over_selection > 1:
+            raise ValueError(
+                f"cohort.over_selection is {cohort.over_selection:g}, but in asynchronous rounds nobody is "
+                "waited for: leave it out, or raise cohort.size"
+            )
+        small = [each for each in self._stages if isinstance(each.get("size"), int)]
+        if small and min(each["size"] for each in small) < quorum:
+            raise ValueError(
+                f"cohort.quorum is {quorum}, but a stage of the policy sets a smaller cohort size: lower "
+                "the quorum or raise that size"
+            )
+        if cohort.scheduler.kind == "all" and cohort.over_selection > 1:
+            raise ValueError(
+                f"cohort.over_selection is {cohort.over_selection:g}, but cohort.scheduler all asks "
+                "everybody already: choose cohort.scheduler: random and a cohort.size, or leave it out"
             )
         return self
 
@@ -144,6 +162,12 @@ class RunConfig(Section):
                 "method mixed needs one space for both: set seeds.space: adapter, so that the seeds move "
                 "the factors that the others train"
             )
+        both = sorted(set(self.mixed.seeds) & set(self.lora.client_ranks))
+        if self.method == "mixed" and both:
+            raise ValueError(
+                f"{', '.join(both)}: in mixed.seeds and in lora.client_ranks, but scalars are of the whole "
+                "adapter, whatever a client's rank: leave them out of one of the two"
+            )
         named = self.mixed.seeds or self.mixed.seeds_below_gb or self.mixed.seeds_devices
         if self.method == "mixed" and not named:
             raise ValueError(
@@ -151,6 +175,13 @@ class RunConfig(Section):
                 "mixed.seeds_below_gb or mixed.seeds_devices"
             )
         return self
+
+    @property
+    def _stages(self) -> list[Mapping[str, Any]]:
+        """The stages of the policy, as far as they look like some: the policy checks its arguments."""
+        stages = self.policy.arguments.get("stages")
+        found = stages if isinstance(stages, list) else []
+        return [each for each in found if isinstance(each, Mapping)]
 
     @property
     def methods(self) -> tuple[str, ...]:

@@ -8,9 +8,8 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from antiphon.core import section
+from antiphon.core.address import Address, OptionalAddress
 from antiphon.core.section import Section, read_yaml, validated
-
-Address = Annotated[str, Field(pattern=r"^.+:\d{1,5}$")]
 
 RELOADABLE = frozenset(
     {
@@ -31,10 +30,10 @@ class CoordinatorSettings(Section):
     listen: Address = Field(
         "0.0.0.0:8470", description="HOST:PORT for enrolled clients (mutual TLS)."
     )
-    enrolment: Address | None = Field(
+    enrolment: OptionalAddress = Field(
         "0.0.0.0:8471", description="HOST:PORT for machines that join; none: nobody can join now."
     )
-    metrics: Address | None = Field(
+    metrics: OptionalAddress = Field(
         "127.0.0.1:9470",
         description="HOST:PORT of /metrics, /healthz and /status (plain HTTP, no secrets); none: off.",
     )

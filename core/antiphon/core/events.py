@@ -295,6 +295,7 @@ def decode(kind: str, body: str) -> Event:
 
 _KINDS: dict[str, type[Event]] = {kind_of(each): each for each in get_args(Event)}
 _HINTS: dict[str, dict[str, Any]] = {kind: get_type_hints(made) for kind, made in _KINDS.items()}
+_WAY_OUT = "restore the journal from a copy, or start the run anew"
 _NON_FINITE = ("nan", "inf", "-inf")
 
 
@@ -324,10 +325,12 @@ def _parsed(kind: str, body: str) -> dict[str, Any]:
         values = json.loads(body, object_hook=_from_json)
     except (ValueError, RecursionError) as error:
         raise RunFolderError(
-            f"the journal is damaged: {kind} is not valid JSON ({error})"
+            f"the journal is damaged: {kind} is not valid JSON ({error}); {_WAY_OUT}"
         ) from None
     if not isinstance(values, dict):
-        raise RunFolderError(f"the journal is damaged: {kind} is no JSON object, got {body[:80]!r}")
+        raise RunFolderError(
+            f"the journal is damaged: {kind} is no JSON object, got {body[:80]!r}; {_WAY_OUT}"
+        )
     return values
 
 
@@ -345,7 +348,9 @@ def _check_names(kind: str, made: type[Event], values: dict[str, Any]) -> None:
         if each.default is each.default_factory is dataclasses.MISSING and each.name not in values
     ]
     if required:
-        raise RunFolderError(f"the journal is damaged: {kind} lacks {', '.join(required)}")
+        raise RunFolderError(
+            f"the journal is damaged: {kind} lacks {', '.join(required)}; {_WAY_OUT}"
+        )
 
 
 def _typed(kind: str, name: str, value: Any, hint: Any) -> Any:
@@ -354,7 +359,7 @@ def _typed(kind: str, name: str, value: Any, hint: Any) -> Any:
     except (TypeError, OverflowError):  # OverflowError: an integer that no float holds
         expected = hint.__name__ if isinstance(hint, type) else hint
         raise RunFolderError(
-            f"the journal is damaged: {kind}.{name} should be {expected}, got {value!r}"
+            f"the journal is damaged: {kind}.{name} should be {expected}, got {value!r}; {_WAY_OUT}"
         ) from None
 
 

@@ -11,7 +11,7 @@ import errno
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,7 +136,7 @@ class Journal:
                     raise RunFolderError(
                         f"{self.path} is damaged: entry {seq} stands after {after}"
                     )
-                yield Entry(seq, at_s, decode(kind, body))
+                yield entry_of(self.path, (seq, at_s, kind, body), decode)
                 after = seq
 
     def close(self) -> None:
@@ -163,10 +163,36 @@ class Journal:
             return self._connection.execute(query, values).fetchall()
 
 
+def entry_of(
+    path: Path, row: tuple[int, float, str, str], decoder: Callable[[str, str], Event]
+) -> Entry:
+    """Return a row of a journal, decoded. Raises RunFolderError that names the journal and the row."""
+    seq, at_s, kind, body = row
+    try:
+        return Entry(seq, at_s, decoder(kind, body))
+    except RunFolderError as error:
+        raise RunFolderError(f"{path}, entry {seq}: {error}") from None
+
+
+def writer_is_alive(path: Path) -> bool:
+    """Say whether the process that took the journal's lock last is there, on this machine."""
+    try:
+        os.kill(int(_lock_of(path).read_text()), 0)
+    except PermissionError:
+        return True  # it is there, and somebody else's
+    except (OSError, ValueError, OverflowError):
+        return False
+    return True
+
+
+def _lock_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.lock")
+
+
 def _locked(path: Path) -> BinaryIO:
     # flock, not POSIX locks: it also keeps out a second writer in the same process. The file stays:
     # removing it would let two writers lock two different files of one name.
-    lock = path.with_name(f"{path.name}.lock").open("a+b")
+    lock = _lock_of(path).open("a+b")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

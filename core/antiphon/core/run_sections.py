@@ -167,10 +167,10 @@ class CohortConfig(Section):
     max_tokens: PositiveInt | None = Field(
         None, description="A client stops its round after this many tokens; none: after its steps."
     )
-    over_selection: Annotated[float, Field(ge=1)] = Field(
+    over_selection: Annotated[float, Field(ge=1, le=10)] = Field(
         1.0,
-        description="Ask this many times cohort.size clients; the first cohort.size updates close "
-        "the round.",
+        description="Ask this many times cohort.size clients, 1 to 10; the first cohort.size updates "
+        "close the round.",
     )
     asynchronous: AsynchronousConfig | None = Field(
         None, description="Buffered asynchronous rounds; none: synchronous ones."

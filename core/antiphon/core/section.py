@@ -36,9 +36,9 @@ YAML_ERRORS = (
 
 
 class Section(BaseModel):
-    """What every part of a config shares: frozen, and no key that is not described."""
+    """What every part of a config shares: frozen, no key that is not described, no NaN, no infinity."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Choice(BaseModel):

@@ -16,9 +16,9 @@ from antiphon.dashboard import fleet_tables
 from antiphon.dashboard.fleet_view import members_of
 from antiphon.dashboard.options import Options, parsed
 from antiphon.dashboard.plain_text import escaped
-from antiphon.dashboard.reading import bytes_by_client
+from antiphon.dashboard.reading import bytes_by_client, stamp_of
 from antiphon.dashboard.session import EVERY_S, chosen_run, runs_list, shelf
-from antiphon.dashboard.standing import asked
+from antiphon.dashboard.standing import asked, life_of
 
 _LEDGER_EVERY_S = 10.0
 
@@ -44,10 +44,11 @@ def _clients(folder: RunFolder) -> None:
         except RunFolderError as error:
             st.error(escaped(error))
             return
-        live = asked(folder, view.run_id)
-        here = sum(each.present for each in view.clients)
-        st.caption(f"{here} of {len(view.clients)} clients can be given work now.")
-        rows = fleet_tables.clients(view, moved, live, time.time())
+        now = time.time()
+        life = life_of(folder, stamp_of(folder), view.end, now)
+        live = asked(folder, view.run_id) if life == "running" else None
+        st.caption(fleet_tables.who_is_here(view, life))
+        rows = fleet_tables.clients(view, moved, live, now, life=life)
         st.dataframe(rows, hide_index=True, column_config=fleet_tables.COLUMNS, key="clients")
 
     table()

@@ -10,7 +10,7 @@ import streamlit as st
 from antiphon.dashboard.fleet_view import ClientView
 from antiphon.dashboard.plain_text import ago, escaped, moment, shown
 from antiphon.dashboard.run_view import RunView
-from antiphon.dashboard.standing import Live
+from antiphon.dashboard.standing import Life, Live
 from antiphon.server.enrolment.ledger import Member
 
 SOON_S = 4 * 3600.0
@@ -30,15 +30,35 @@ MEMBER_COLUMNS = {
 }
 
 
+def who_is_here(view: RunView, life: Life) -> str:
+    """Return how many clients can be given work; of a run that nothing is at work on, none can."""
+    joined = len(view.clients)
+    took = f"{joined} client{'' if joined == 1 else 's'} joined this run"
+    if life == "interrupted":
+        return f"{took}. It is interrupted: who is there shows when it goes on with --resume."
+    if life != "running":
+        return f"{took}, which is over."
+    here = sum(each.present for each in view.clients)
+    return f"{here} of {joined} clients can be given work now."
+
+
 def clients(
-    view: RunView, moved: Mapping[tuple[str, str], int], live: Live | None, now: float
+    view: RunView,
+    moved: Mapping[tuple[str, str], int],
+    live: Live | None,
+    now: float,
+    *,
+    life: Life = "running",
 ) -> pd.DataFrame:
-    """Return a row for each client of a run. moved: bytes by client and direction; now: Unix epoch."""
+    """Return a row for each client of a run. moved: bytes by client and direction; now: Unix epoch.
+
+    Where nothing is at work on the run, it is not said who is there.
+    """
     said = {str(each.get("name")): each for each in live.clients} if live else {}
     found = view.clients
     rows = {
         "client": [shown(each.name) for each in found],
-        "there": [each.present for each in found],
+        "there": [each.present if life == "running" else None for each in found],
         "doing": [_doing(each, view, said.get(each.name, {})) for each in found],
         "last seen": [_seen(each, view, said.get(each.name, {}), now) for each in found],
         "examples": [each.examples for each in found],

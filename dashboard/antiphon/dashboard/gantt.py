@@ -104,9 +104,8 @@ class _Round:
             case events.ClientJoined(client=client):
                 if self._ended_as(client, _MAY_DELIVER) and not self._has_closed(at):
                     self.open(client, at)
-            case events.BytesMoved(client=client, direction="down") if self._is_open(client):
-                last = self.spans[client][-1]
-                self.spans[client][-1] = replace(last, model_s=at - self.frame.planned_at)
+            case events.BytesMoved(client=client, direction="down", purpose="model"):
+                self._mark_model(client, at)
             case events.UpdateReceived() if self._is_of(event):
                 self._receive(event.client, at)
             case events.UpdateRejected() if self._is_of(event):
@@ -121,6 +120,11 @@ class _Round:
             end = at - self.frame.planned_at
             last = self.spans[client][-1]
             self.spans[client][-1] = replace(last, end_s=end, ending=ending, reason=reason)
+
+    def _mark_model(self, client: str, at: float) -> None:
+        if self._is_open(client):
+            last = self.spans[client][-1]
+            self.spans[client][-1] = replace(last, model_s=at - self.frame.planned_at)
 
     def all(self, now: float) -> list[Span]:
         closed_at = self.frame.closed_at

@@ -6,14 +6,14 @@ round was planned, closed and over, and when each client was heard last.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, replace
 
 from antiphon.core import events
 from antiphon.core.journal import Entry
 from antiphon.core.types import Plain
 from antiphon.dashboard.gantt import Members
-from antiphon.dashboard.reading import BEGINNING, News, Way
+from antiphon.dashboard.reading import BEGINNING, Fetched, News, Way
 from antiphon.server.tally import RoundTally, Tally
 
 
@@ -51,13 +51,25 @@ class History:
 
     def take(self, news: News) -> None:
         """Take in what was appended."""
+        models = deque(news.models)
         for entry in news.entries:
+            self._fetch(models, entry.seq)
             self._read(entry)
+        self._fetch(models, news.place.seq + 1)
+        for (number, _, purpose), size in news.moved.items():
+            if purpose == "update":
+                self.tally.moved_for(number, "", purpose, size)
         self.moved += news.moved
         self.place = news.place
         if self.tally.last is not None:
             number = self.tally.last.planned.round
             self.moments[number] = replace(self.moments[number], last_seq=news.place.seq)
+
+    def _fetch(self, models: deque[Fetched], before: int) -> None:
+        """Take in the models that were fetched before an entry."""
+        while models and models[0][0] < before:
+            _, number, client, size = models.popleft()
+            self.tally.moved_for(number, client, "model", size)
 
     def _read(self, entry: Entry) -> None:
         event, now, tally = entry.event, entry.at_s, self.tally

@@ -51,6 +51,13 @@ def means(tally: Tally) -> tuple[Curve, ...]:
     )
 
 
+def same_clients(tally: Tally) -> bool:
+    """Say whether the first and the last evaluation whose model stands are of the same clients."""
+    numbers = sorted(each for each in tally.means if _measured(tally, each) and tally.stands(each))
+    measured = [set(tally.evaluated[each]) for each in numbers if tally.evaluated.get(each)]
+    return not measured or measured[0] == measured[-1]
+
+
 def client_curves(tally: Tally, clients: Sequence[str]) -> tuple[Curve, ...]:
     """Return each measure of each of these clients."""
     numbers = sorted(tally.evaluated)

@@ -15,18 +15,29 @@ from pathlib import Path
 from typing import Any
 
 from antiphon.core.errors import RunFolderError
-from antiphon.core.journal import Entry, Journal
+from antiphon.core.journal import Entry, Journal, entry_of
 from antiphon.core.run_folder import RunFolder
 from antiphon.dashboard.quick_decode import decode_quickly
 
 Way = tuple[int, str, str]
 """Round, direction and purpose of bytes."""
 
+Fetched = tuple[int, int, str, int]
+"""Bytes of a model: the entry's seq, the round, the client, and how many."""
+
 _SUMS = (
     "SELECT json_extract(body, '$.round'), json_extract(body, '$.direction'),"
     " json_extract(body, '$.purpose'), sum(json_extract(body, '$.bytes')) FROM event"
     " WHERE kind = 'bytes_moved' AND seq > ? AND seq <= ? GROUP BY 1, 2, 3"
     " HAVING typeof(json_extract(body, '$.round')) = 'integer'"
+)
+_MODELS = (
+    "SELECT seq, json_extract(body, '$.round'), json_extract(body, '$.client'),"
+    " json_extract(body, '$.bytes') FROM event"
+    " WHERE kind = 'bytes_moved' AND seq > ? AND seq <= ?"
+    " AND json_extract(body, '$.purpose') = 'model'"
+    " AND typeof(json_extract(body, '$.round')) = 'integer'"
+    " AND typeof(json_extract(body, '$.bytes')) = 'integer' ORDER BY seq"
 )
 _BY_CLIENT = (
     "SELECT json_extract(body, '$.client'), json_extract(body, '$.direction'),"
@@ -62,6 +73,8 @@ BEGINNING = Place()
 class News:
     """What was appended. entries: in order, without bytes; moved: bytes; place: the journal's end.
 
+    models: bytes of models again, one by one, for what they were depends on the events around them.
+
     anew: it is another journal than the one that was read so far, and this is all of it: the folder was
     removed and made again, which may give the file its old number.
     """
@@ -69,6 +82,7 @@ class News:
     entries: tuple[Entry, ...]
     moved: Counter[Way]
     place: Place
+    models: tuple[Fetched, ...] = ()
     anew: bool = False
 
 
@@ -100,12 +114,11 @@ def read_news(path: Path, after: Place = BEGINNING) -> News:
             " WHERE seq > ? AND seq <= ? AND kind <> 'bytes_moved' ORDER BY seq",
             (start.seq, end.seq),
         )
-        entries = tuple(
-            Entry(seq, at_s, decode_quickly(kind, body)) for seq, at_s, kind, body in rows
-        )
+        entries = tuple(entry_of(path, row, decode_quickly) for row in rows)
         sums = _summed(journal, _SUMS, (start.seq, end.seq))
         moved = Counter({(number, way, what): size for number, way, what, size in sums})
-    return News(entries, moved, end, anew=start != after)
+        models = tuple(_summed(journal, _MODELS, (start.seq, end.seq)))
+    return News(entries, moved, end, models, anew=start != after)
 
 
 def place_to_begin(journal: sqlite3.Connection, after: Place) -> Place:
@@ -125,7 +138,7 @@ def read_span(path: Path, first: int, last: int) -> tuple[Entry, ...]:
             "SELECT seq, at_s, kind, body FROM event WHERE seq BETWEEN ? AND ? ORDER BY seq",
             (first, last),
         )
-        return tuple(Entry(seq, at, decode_quickly(kind, body)) for seq, at, kind, body in rows)
+        return tuple(entry_of(path, row, decode_quickly) for row in rows)
 
 
 def bytes_by_client(path: Path) -> Counter[tuple[str, str]]:

@@ -53,7 +53,8 @@ def show(options: Options) -> None:
 
 
 def _body(folder: RunFolder, view: RunView) -> None:
-    _headline(view)
+    life = life_of(folder, stamp_of(folder), view.end, time.time())
+    _headline(view, is_live=life == "running")
     _learning(folder, view)
     number = _round(view)
     if number is not None:
@@ -108,7 +109,7 @@ def _clock(view: RunView, now: float) -> float:
     return (view.last_at or 0.0) if view.is_simulated else now
 
 
-def _headline(view: RunView) -> None:
+def _headline(view: RunView, *, is_live: bool) -> None:
     planned, newest = view.state.run.rounds, max(view.rounds, default=0)
     folded = sum(each.outcome == "folded" for each in view.rounds.values())
     here = sum(each.present for each in view.clients)
@@ -117,9 +118,12 @@ def _headline(view: RunView) -> None:
         _fact("Round", f"{newest}/{planned}", f"{folded} folded")
         for curve in view.means:
             _score(view, curve)
-        compared = f"float32: {bytes_said(dense)}" if dense else "nothing to compare with"
+        part = "" if view.sums.training == view.sums.all else "training in "
+        compared = f"{part}float32: {bytes_said(dense)}" if dense else "nothing to compare with"
         _fact("Moved", bytes_said(view.sums.all), compared)
-        _fact("Clients there", f"{here}/{len(view.clients)}", f"{len(view.problems)} problems")
+        there = f"{here}/{len(view.clients)}" if is_live else f"{len(view.clients)} joined"
+        name = "Clients there" if is_live else "Clients"
+        _fact(name, there, f"{len(view.problems)} problems")
 
 
 def _fact(name: str, value: str, note: str) -> None:
@@ -129,12 +133,19 @@ def _fact(name: str, value: str, note: str) -> None:
 
 
 def _score(view: RunView, curve: Curve) -> None:
-    """Show the last value of a measure whose model stands, and the change since the untouched model."""
+    """Show the last value of a measure whose model stands, and the change since the untouched model.
+
+    Where the two are of different clients, that is said instead of a change.
+    """
     points = zip(curve.rounds, curve.values, strict=True)
     standing = [value for number, value in points if number not in view.undone]
     if not standing:
         return
     first, last = standing[0], standing[-1]
+    if not view.same_clients:  # a change would be that of the clients
+        value = share(last) if curve.measure == "accuracy" else f"{last:.4f}"
+        _fact(curve.measure.capitalize(), value, "not the clients of the start")
+        return
     if curve.measure == "accuracy":
         change = f"{(last - first) * 100:+.1f} points"
         st.metric("Accuracy", share(last), change, border=True, width=_METRIC_WIDTH)
@@ -237,10 +248,13 @@ def _traffic(view: RunView) -> None:
     if chart is None:
         st.caption("Nothing has moved yet.")
         return
-    less = times_less(view.sums.all, view.sums.dense)
+    sums = view.sums
+    less = times_less(sums.training, sums.dense)
     if less:
+        other = sums.training != sums.all
+        part = f"; {bytes_said(sums.training)} of them for training" if other else ""
         st.markdown(
-            f"{bytes_said(view.sums.all)} in all: **{less}** the {bytes_said(view.sums.dense)} that the "
+            f"{bytes_said(sums.all)} in all{part}: **{less}** the {bytes_said(sums.dense)} that the "
             "same models and updates take as dense float32."
         )
     st.altair_chart(chart, key="bytes chart")

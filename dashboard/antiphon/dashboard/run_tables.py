@@ -22,7 +22,7 @@ ROUND_COLUMNS = {
     "up": st.column_config.NumberColumn(format="bytes", help="Bytes to the coordinator"),
     "down": st.column_config.NumberColumn(format="bytes", help="Bytes to the clients"),
     "saving": st.column_config.NumberColumn(
-        format="%.1f ×", help="Dense float32 would have moved so many times the bytes"
+        format="%.1f ×", help="Training in dense float32 would have moved so many times the bytes"
     ),
     "seconds": st.column_config.NumberColumn(format="%.1f"),
     "aggregation error": st.column_config.NumberColumn(format="scientific"),
@@ -50,7 +50,7 @@ def rounds(view: RunView) -> pd.DataFrame:
             "rejected": [each.rejected for each in found],
             "up": [each.sums.up for each in found],
             "down": [each.sums.down for each in found],
-            "saving": [_saving(each.sums.all, each.sums.dense) for each in found],
+            "saving": [_saving(each.sums.training, each.sums.dense) for each in found],
             "seconds": [each.seconds for each in found],
             "aggregation error": [each.aggregation_error for each in found],
             "reason": [shown(each.planned.reason) for each in found],

@@ -9,7 +9,15 @@ from antiphon.core.events import RoundPlanned
 from antiphon.core.types import Plain
 from antiphon.dashboard.fleet_view import ClientView, clients_of
 from antiphon.dashboard.history import History, Moments
-from antiphon.dashboard.learning import MOST_LINES, Curve, Spread, client_curves, means, spreads
+from antiphon.dashboard.learning import (
+    MOST_LINES,
+    Curve,
+    Spread,
+    client_curves,
+    means,
+    same_clients,
+    spreads,
+)
 from antiphon.dashboard.standing import state_of
 from antiphon.dashboard.traffic import Moved, Sums, rows, sums_by_round, sums_of_run
 from antiphon.server.report_types import Outcome, Problem
@@ -37,7 +45,8 @@ class RunView:
 
     state: the round machine's, for the sentence about waiting; means: loss and accuracy, mean over
     clients; curves: of each client, where they are few; spreads: where they are many; undone: rounds
-    whose model was taken back; first_at, last_at: seconds on the engine's clock.
+    whose model was taken back; same_clients: the first and the last mean are over the same; first_at,
+    last_at: seconds on the engine's clock.
     """
 
     run_id: str
@@ -52,6 +61,7 @@ class RunView:
     curves: tuple[Curve, ...]
     spreads: tuple[Spread, ...]
     undone: frozenset[int]
+    same_clients: bool
     moved: tuple[Moved, ...]
     sums: Sums
     clients: tuple[ClientView, ...]
@@ -69,7 +79,7 @@ def view_of(history: History) -> RunView:
     trained = integer_fact(tally.facts, "trained_parameters")
     names = sorted({name for each in tally.evaluated.values() for name in each})
     few = len(names) <= MOST_LINES
-    sums = sums_by_round(history.moved, tally.rounds, trained)
+    sums = sums_by_round(history.moved, tally, trained)
     return RunView(
         run_id=tally.started.run_id if tally.started else "",
         last_seq=history.place.seq,
@@ -86,8 +96,9 @@ def view_of(history: History) -> RunView:
         curves=client_curves(tally, names) if few else (),
         spreads=() if few else spreads(tally),
         undone=frozenset(tally.undone),
+        same_clients=same_clients(tally),
         moved=rows(history.moved),
-        sums=sums_of_run(history.moved, tally.rounds, trained),
+        sums=sums_of_run(history.moved, tally, trained),
         clients=clients_of(history),
         problems=tuple(tally.problems),
     )

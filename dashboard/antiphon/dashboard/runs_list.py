@@ -44,6 +44,8 @@ _SUMS = """SELECT max(CASE WHEN kind = 'round_planned' THEN json_extract(body, '
  sum(CASE WHEN kind = 'bytes_moved' THEN json_extract(body, '$.bytes') END) FROM event
  WHERE seq > ? AND seq <= ? AND kind IN ('round_planned', 'bytes_moved')"""
 
+_NO_JSON = "SELECT min(seq) FROM event WHERE seq > ? AND seq <= ? AND NOT json_valid(body)"
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -126,12 +128,22 @@ def summarise(journal: Path, before: Summary) -> Summary:
     with opened(journal) as connection:
         start, end = place_to_begin(connection, before.place), place_at_end(connection)
         before = before if start == before.place else Summary()  # it is another journal
+        _refuse_damage(journal, connection.execute(_NO_JSON, (start.seq, end.seq)).fetchone()[0])
         few = connection.execute(_FEW, (start.seq, end.seq, *_KINDS)).fetchall()
         newest, size = connection.execute(_SUMS, (start.seq, end.seq)).fetchone()
     for _, _, kind, body in few:
         before = _after(before, kind, _values(journal, body))
     moved = before.bytes if size is None else size + (before.bytes or 0)
     return replace(before, place=end, round=max(before.round, newest or 0), bytes=moved)
+
+
+def _refuse_damage(journal: Path, entry: int | None) -> None:
+    """Refuse a journal whose page could not be drawn: events that no line needs are not decoded here."""
+    if entry is not None:
+        raise RunFolderError(
+            f"{journal} is damaged (entry {entry} is not valid JSON): restore it from a copy, or choose "
+            "another run"
+        )
 
 
 def _after(before: Summary, kind: str, values: Mapping[str, Any]) -> Summary:

@@ -7,14 +7,13 @@ waiting needs it. A test holds the two against each other after every event of r
 from __future__ import annotations
 
 import json
-import os
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 from urllib.error import URLError
 
+from antiphon.core.journal import writer_is_alive
 from antiphon.core.run_folder import RunFolder
 from antiphon.dashboard.history import History
 from antiphon.dashboard.reading import Stamp
@@ -90,7 +89,7 @@ def life_of(
         return "empty"
     if end is not None:
         return "complete" if end[0] else "stopped"
-    at_work = now - stamp.changed_at < RECENT_S or _writer_is_alive(folder.journal_file)
+    at_work = now - stamp.changed_at < RECENT_S or writer_is_alive(folder.journal_file)
     return "running" if at_work else "interrupted"
 
 
@@ -105,14 +104,3 @@ def asked(folder: RunFolder, run_id: str) -> Live | None:
         return Live(str(told["why"]), bool(told["healthy"]), tuple(told["clients"]))
     except (OSError, ValueError, LookupError, TypeError, URLError):
         return None
-
-
-def _writer_is_alive(journal: Path) -> bool:
-    """Say whether the process that took the journal's lock last is there."""
-    try:
-        os.kill(int(journal.with_name(f"{journal.name}.lock").read_text()), 0)
-    except PermissionError:
-        return True  # it is there, and somebody else's
-    except (OSError, ValueError, OverflowError):
-        return False
-    return True

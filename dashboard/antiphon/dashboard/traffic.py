@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from antiphon.dashboard.reading import Way
-from antiphon.server.tally import RoundTally
+from antiphon.server.tally import RoundTally, Tally
 
 _FLOAT32_BYTES = 4
 
@@ -26,11 +26,13 @@ class Moved:
 class Sums:
     """Bytes both ways, of a round or a run; None: no event tells of them.
 
-    dense: the same models and accepted updates as dense float32, uncompressed; None: not known.
+    training: those of updates, and of models that were trained from; dense: the same models and accepted
+    updates as dense float32, uncompressed; None: not known.
     """
 
     up: int | None
     down: int | None
+    training: int | None
     dense: int | None
 
     @property
@@ -44,9 +46,7 @@ def rows(moved: Mapping[Way, int]) -> tuple[Moved, ...]:
     return tuple(Moved(*way, size) for way, size in sorted(moved.items()))
 
 
-def sums_by_round(
-    moved: Mapping[Way, int], rounds: Mapping[int, RoundTally], trained: int | None
-) -> dict[int, Sums]:
+def sums_by_round(moved: Mapping[Way, int], tally: Tally, trained: int | None) -> dict[int, Sums]:
     """Return the bytes of each round. trained: numbers that the run trains; None: not known."""
     found: defaultdict[int, Counter[str]] = defaultdict(Counter)
     for (number, direction, _), size in moved.items():
@@ -55,23 +55,22 @@ def sums_by_round(
         number: Sums(
             found[number]["up"] if moved else None,
             found[number]["down"] if moved else None,
+            tally.training.by_round[number] if moved else None,
             _dense(each, trained),
         )
-        for number, each in rounds.items()
+        for number, each in tally.rounds.items()
     }
 
 
-def sums_of_run(
-    moved: Mapping[Way, int], rounds: Mapping[int, RoundTally], trained: int | None
-) -> Sums:
+def sums_of_run(moved: Mapping[Way, int], tally: Tally, trained: int | None) -> Sums:
     """Return the bytes of the whole run, those before its first round too."""
     up, down = (
         sum(size for way, size in moved.items() if way[1] == each) if moved else None
         for each in ("up", "down")
     )
-    each_dense = [_dense(each, trained) for each in rounds.values()]
+    each_dense = [_dense(each, trained) for each in tally.rounds.values()]
     dense = None if trained is None else sum(each for each in each_dense if each is not None)
-    return Sums(up, down, dense)
+    return Sums(up, down, tally.training.whole() if moved else None, dense)
 
 
 def _dense(each: RoundTally, trained: int | None) -> int | None:

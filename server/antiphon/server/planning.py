@@ -134,7 +134,8 @@ class _Cohort:
     @property
     def _buffer(self) -> int:
         asynchronous = self._config.cohort.asynchronous
-        return (asynchronous and asynchronous.buffer) or math.ceil(self._wanted / 2)
+        half = math.ceil(self._wanted / 2)
+        return (asynchronous and asynchronous.buffer) or max(half, self._config.cohort.quorum or 1)
 
     def _choose(self, size: int) -> tuple[str, ...]:
         """Return the scheduler's choice, asked for once: a policy looks at many codecs for a size."""
@@ -216,7 +217,7 @@ def round_learning_rate(config: RunConfig, number: int, method: str) -> float:
 def clients_needed(config: RunConfig) -> int:
     """Return how many clients a run on a network waits for before it plans a round."""
     cohort = config.cohort
-    return cohort.min_clients or cohort.size or config.data.clients or 2
+    return max(cohort.min_clients or cohort.size or config.data.clients or 2, cohort.quorum or 1)
 
 
 def fewest_folded(config: RunConfig) -> int:
@@ -227,9 +228,8 @@ def fewest_folded(config: RunConfig) -> int:
     if policy.smallest is not None:
         smallest_cohort = min(smallest_cohort, policy.smallest)
     if asynchronous := config.cohort.asynchronous:
-        smallest_cohort = min(
-            asynchronous.buffer or math.ceil(smallest_cohort / 2), smallest_cohort
-        )
+        half = max(math.ceil(smallest_cohort / 2), config.cohort.quorum or 1)
+        smallest_cohort = min(asynchronous.buffer or half, smallest_cohort)
     return min(config.cohort.quorum or smallest_cohort, smallest_cohort)
 
 
@@ -241,11 +241,12 @@ def check_cohort(config: RunConfig, clients: Sequence[str]) -> None:
                 f"cohort.{key} is {wanted}, but the data has {len(clients)} clients "
                 f"({', '.join(clients)}): lower it, or split the data over more clients"
             )
-    unknown = sorted(set(config.lora.client_ranks) - set(clients))
-    if unknown:
-        raise ConfigError(
-            f"lora.client_ranks names {', '.join(unknown)}, but the clients are {', '.join(clients)}"
-        )
+    seeds = config.mixed.seeds if config.method == "mixed" else ()
+    for key, named in (("lora.client_ranks", config.lora.client_ranks), ("mixed.seeds", seeds)):
+        if unknown := sorted(set(named) - set(clients)):
+            raise ConfigError(
+                f"{key} names {', '.join(unknown)}, but the clients are {', '.join(clients)}"
+            )
 
 
 def _method(config: RunConfig, client: ClientTelemetry) -> str:
@@ -262,7 +263,10 @@ def _task(
         "method": method,
         "steps": decision.steps[client.client],
         "learning_rate": scale * round_learning_rate(config, number, method),
-        "r": config.lora.client_ranks.get(client.client, config.lora.r),
+        # Scalars are of the whole adapter.
+        "r": config.lora.client_ranks.get(client.client, config.lora.r)
+        if method == "lora"
+        else config.lora.r,
         "max_tokens": config.cohort.max_tokens,
         **(codec_row(codec) if packs and codec else {}),
     }

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from antiphon.core.files import written_whole
-from antiphon.server.report_page import bytes_said, duration, share, times_less
+from antiphon.server.comparison import clients_said, compared
+from antiphon.server.report_page import bytes_said, duration, share, times_less, with_waiting
 from antiphon.server.report_types import Report
 
 _BLUE, _GREY = "#0072B2", "#767676"
@@ -102,16 +103,19 @@ def _bytes(report: Report) -> Any:
 
 
 def _time(report: Report) -> Any:
-    """The time of each round, stacked by phase."""
-    rounds = {each["round"]: each["seconds_by_phase"] for each in report["rounds"]}
+    """The time of each round, stacked by phase; what no phase tells of is waiting for clients."""
+    rounds = {
+        each["round"]: with_waiting(each["seconds_by_phase"], each["seconds"])
+        for each in report["rounds"]
+    }
     totals: defaultdict[str, float] = defaultdict(float)
     for timed in rounds.values():
         for phase, seconds in timed.items():
-            totals[phase] += seconds or 0.0
+            totals[phase] += seconds
     names = sorted((name for name in totals if totals[name] > 0), key=lambda name: -totals[name])
     if not names:
         return None
-    stacks = {phase: [timed.get(phase) or 0.0 for timed in rounds.values()] for phase in names}
+    stacks = {phase: [timed.get(phase, 0.0) for timed in rounds.values()] for phase in names}
     figure = _figure(3.9)
     axes = figure.subplots()
     _stack(axes, list(rounds), _few(stacks))
@@ -231,14 +235,19 @@ def _mark_undone(axes: Any, report: Report) -> None:
 
 def _trend(report: Report, key: Key, points: Points) -> str:
     said: Callable[[float], str] = share if key == "accuracy" else (lambda value: f"{value:.3g}")
-    final = report["final"][key] if report["final"] else None
-    first, last = points[min(points)], points[max(points)] if final is None else final
+    pair = compared(report, key)
+    first = points[min(points)] if pair.first is None else pair.first
+    last = points[max(points)] if pair.last is None else pair.last
+    others = clients_said(report)
+    whose = f" (clients: {others})" if others else ""
     if len(points) == 1:
         return f"{key.capitalize()} is {said(last)}, measured once"
+    if others and pair.first is None:
+        return f"{key.capitalize()} ends at {said(last)}{whose}"
     if said(first) == said(last):
-        return f"{key.capitalize()} stayed at {said(last)}"
+        return f"{key.capitalize()} stayed at {said(last)}{whose}"
     went = "rose" if last > first else "fell"
-    return f"{key.capitalize()} {went} from {said(first)} to {said(last)}"
+    return f"{key.capitalize()} {went} from {said(first)} to {said(last)}{whose}"
 
 
 def _dense(report: Report) -> tuple[dict[str, int], dict[str, int]]:
@@ -305,8 +314,12 @@ def _whole_decades(rows: Iterable[tuple[str, int, int | None]]) -> tuple[float, 
 def _traffic_said(report: Report) -> str:
     moved = report["bytes"]
     whole = (moved["up"] or 0) + (moved["down"] or 0)
-    less = times_less(whole, moved["dense_float32"])
-    return f"The run moved {bytes_said(whole)}" + (f", {less} dense float32" if less else "")
+    training = moved["training"]
+    less = times_less(training, moved["dense_float32"])
+    said = f"The run moved {bytes_said(whole)}"
+    if less and training != whole:
+        return f"{said}, {bytes_said(training)} of them for training: {less} dense float32"
+    return f"{said}, {less} dense float32" if less else said
 
 
 def _few(stacks: dict[str, list[float]]) -> dict[str, list[float]]:

@@ -178,6 +178,7 @@ def _bytes(run: Tally) -> ByteReport:
     return ByteReport(
         up=up if run.moved else None,
         down=down if run.moved else None,
+        training=run.training.whole() if run.moved else None,
         dense_float32=None if trained is None else _FLOAT32_BYTES * trained * sent,
         full_model_float32=None if model is None else _FLOAT32_BYTES * model * sent,
         by_client={

@@ -5,16 +5,23 @@ It also holds the words for amounts (bytes, seconds, shares), which the pictures
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 
 from antiphon.core.events import BY_POLICY
+from antiphon.server.comparison import Score, clients_said, compared
 from antiphon.server.report_types import Problem, Report, RoundReport
 
 _NONE = "–"
 _MOST_ROUNDS = 50  # rows; the first and the last ones are shown, report.json has them all
 _MOST_CLIENTS = 50
 _MOST_PROBLEMS = 30
+_LEAST_WAITING = 0.001  # as a share; less is what the clocks differ by
+
+WAITING = "waiting for clients"
+"""The time that no phase tells of: the coordinator waits while the clients train."""
 
 
 def page(report: Report, pictures: Mapping[str, str]) -> str:
@@ -71,6 +78,14 @@ def times_less(count: int | None, reference: int | None) -> str:
     return f"{_factor(factor)} times {'less' if count < reference else 'more'} than"
 
 
+def with_waiting(phases: Mapping[str, float | None], whole: float | None) -> dict[str, float]:
+    """Return the timed phases, and as one more the rest of `whole`: clients were waited for."""
+    timed = {name: seconds or 0.0 for name, seconds in phases.items()}
+    rest = (whole or 0.0) - sum(timed.values())
+    # A simulation's whole is the sum of its phases.
+    return {**timed, WAITING: rest} if rest > _LEAST_WAITING * (whole or 0.0) else timed
+
+
 def _summary(report: Report) -> str:
     said = [_ending(report), _result(report), _cost(report)]
     return " ".join(each for each in said if each)
@@ -90,35 +105,34 @@ def _ending(report: Report) -> str:
 
 
 def _result(report: Report) -> str:
-    before, after = report["initial"], report["final"]
+    after = report["final"]
     if after is None:
         return "No trained model was evaluated, so nothing can be said about what was learned."
-    clients = len(after["per_client"])
-    over = (
-        f"on held-out data, mean over {_count(clients, 'client')}"
-        if clients
-        else "on held-out data"
-    )
+    clients, others = len(after["per_client"]), clients_said(report)
+    whose = f"clients ({others})" if others else _count(clients, "client")
+    over = f"on held-out data, mean over {whose}" if clients else "on held-out data"
     said = [f"After round {after['round']}, {over}"]
-    pairs = (
-        ("accuracy", share, before and before["accuracy"], after["accuracy"]),
-        ("loss", _number, before and before["loss"], after["loss"]),
-        ("Rouge-L", _number, before and before["rouge_l"], after["rouge_l"]),
+    scores: tuple[tuple[str, Callable[[float], str], Score], ...] = (
+        ("accuracy", share, "accuracy"),
+        ("loss", _number, "loss"),
+        ("Rouge-L", _number, "rouge_l"),
     )
-    for name, words, first, last in pairs:
-        if last is not None:
-            was = f"{words(first)} → " if first is not None else ""
-            said.append(f"{name} {was}**{words(last)}**")
+    for name, words, score in scores:
+        pair = compared(report, score)
+        if pair.last is not None:
+            was = f"{words(pair.first)} → " if pair.first is not None else ""
+            said.append(f"{name} {was}**{words(pair.last)}**")
     return ", ".join(said) + "." if len(said) > 1 else f"{said[0]}, no finite number was measured."
 
 
 def _cost(report: Report) -> str:
     moved, said = report["bytes"], []
     if moved["up"] is not None and moved["down"] is not None:
-        whole = moved["up"] + moved["down"]
-        less = times_less(whole, moved["dense_float32"])
+        whole, training = moved["up"] + moved["down"], moved["training"]
+        less = times_less(training, moved["dense_float32"])
         saving = f" (**{less}** sending the trained numbers as dense float32)" if less else ""
-        said.append(f"it moved {bytes_said(whole)}{saving}")
+        part = "" if training == whole else f", {bytes_said(training)} of them for training"
+        said.append(f"it moved {bytes_said(whole)}{part}{saving}")
     if report["seconds"].get("total") is not None:
         said.append(f"took {duration(report['seconds']['total'])}")
     if report["peak_memory_bytes"] is not None:
@@ -195,22 +209,28 @@ def _bytes(report: Report) -> str:
     whole = moved["up"] + moved["down"]
     rows = [["up", bytes_said(moved["up"]), ""], ["down", bytes_said(moved["down"]), ""]]
     rows.append(["**this run**", f"**{bytes_said(whole)}**", ""])
+    training = whole if moved["training"] is None else moved["training"]
+    if training != whole:
+        rows.append(["of them for training", bytes_said(training), ""])
+        rows.append(["for evaluation and messages", bytes_said(whole - training), ""])
     for name, size in (
         ("the trained numbers as dense float32", moved["dense_float32"]),
         ("the full model as dense float32", moved["full_model_float32"]),
     ):
-        factor = f"{_factor(size / whole)} times" if size and whole else _NONE
+        factor = f"{_factor(size / training)} times" if size and training else _NONE
         rows.append([name, bytes_said(size), factor])
     told = "The last two are what FedAvg would have moved for the same updates and assignments."
-    return f"{_table(['what', 'bytes', 'beside this run'], rows)}\n\n{told}"
+    beside = "beside this run" if training == whole else "beside its training"
+    return f"{_table(['what', 'bytes', beside], rows)}\n\n{told}"
 
 
 def _phases(report: Report) -> str:
     timed = {name: each for name, each in report["seconds"].items() if name != "total"}
-    if not timed:
+    phases = with_waiting(timed, report["seconds"].get("total"))
+    if not phases:
         return "No phase was timed."
-    whole = sum(each or 0.0 for each in timed.values())
-    by_time = sorted(timed.items(), key=lambda each: -(each[1] or 0.0))
+    whole = sum(phases.values())
+    by_time = sorted(phases.items(), key=lambda each: -each[1])
     rows = [
         [name, duration(each), share(each / whole if each and whole else None)]
         for name, each in by_time
@@ -239,14 +259,15 @@ def _usage(report: Report) -> str:
     if report["adapter"] is None or report["run_dir"] is None:
         return "No adapter was saved."
     adapter = os.path.relpath(report["adapter"], report["run_dir"])
+    imported, base = _base(report)
     return f"""In the folder of this page, in Python:
 
 ```python
-from peft import PeftConfig, PeftModel
+{imported}
 from transformers import AutoModelForCausalLM
 
 adapter = "{adapter}"
-base = PeftConfig.from_pretrained(adapter).base_model_name_or_path
+base = {base}
 model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter)
 ```
 
@@ -255,6 +276,22 @@ or copy it to a place of your own:
 ```sh
 antiphon export . --out DIR
 ```"""
+
+
+def _base(report: Report) -> tuple[str, str]:
+    """Return what finds the base model: imports, and an expression."""
+    name = report["facts"].get("model")
+    ours = isinstance(name, str) and "/" not in name and not Path(name).is_dir()
+    if report["facts"].get("engine") != "simulation" and ours:
+        # A real run's coordinator has no model: its adapter says the name that the config says.
+        quoted = json.dumps(name)
+        told = f"the folder that `antiphon fetch {_code(str(name))}` prints"
+        imported = (
+            "from antiphon.client.assets.names import model_folder\nfrom peft import PeftModel"
+        )
+        return imported, f"model_folder({quoted})  # {told}"
+    found = "PeftConfig.from_pretrained(adapter).base_model_name_or_path"
+    return "from peft import PeftConfig, PeftModel", found
 
 
 def _sentence(parts: Sequence[str]) -> str:

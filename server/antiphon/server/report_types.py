@@ -83,12 +83,15 @@ class Traffic(TypedDict):
 class ByteReport(TypedDict):
     """Bytes of the whole run, all purposes; None: no event tells of bytes.
 
+    training: of updates, and of models that were trained from; the rest is for models that were only
+    measured, and for messages. What training takes otherwise stands beside it:
     dense_float32: 4 bytes × trained parameters × (updates accepted + places in cohorts): FedAvg of
     the same rounds, uncompressed; full_model_float32: likewise with all the model's parameters.
     """
 
     up: int | None
     down: int | None
+    training: int | None
     dense_float32: int | None
     full_model_float32: int | None
     by_client: dict[str, Traffic]

@@ -19,6 +19,7 @@ from antiphon.core.types import Plain
 from antiphon.server.report_types import Outcome, Problem
 from antiphon.server.round import is_settled
 from antiphon.server.run_state import MAY_DELIVER, ON_THE_WAY, Slot, Status
+from antiphon.server.training_bytes import TrainingBytes
 
 _TIMELY = (
     events.ClientJoined,
@@ -87,8 +88,8 @@ class Tally:
 
     end: (complete, reason) once the run is over; evaluated: by round and client; means: what each
     evaluation that was finished said itself; moved: bytes by (round, direction); by_client: bytes by
-    client and direction; phases: seconds by round and phase; seconds: the time in which an engine
-    was running, on its clock; model: the round whose fold the model is of.
+    client and direction; training: those of training; phases: seconds by round and phase; seconds: the
+    time in which an engine was running, on its clock; model: the round whose fold the model is of.
     """
 
     def __init__(self) -> None:
@@ -109,6 +110,7 @@ class Tally:
         self.moved: Counter[tuple[int, str]] = Counter()
         self.by_client: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.phases: defaultdict[int, dict[str, float]] = defaultdict(dict)
+        self.training = TrainingBytes()
         self.problems: list[Problem] = []
         self.clock: float | None = None
         self.seconds = 0.0
@@ -136,6 +138,14 @@ class Tally:
         """Say whether the model of a round was not taken back."""
         return number not in self.undone
 
+    def moved_for(self, number: int, client: str, purpose: str, size: int) -> None:
+        """Count bytes that may be training's."""
+        if purpose == "update":
+            self.training.update(number, size)
+        elif purpose == "model":
+            collecting = self.last is not None and self.last.phase == "collecting"
+            self.training.model(number, client, size, trains=collecting or client in self.carried)
+
     def tell(self, number: int, client: str | None, what: str, reason: str) -> None:
         """Note that something went wrong."""
         self.problems.append(Problem(round=number, client=client, what=what, reason=reason))
@@ -156,19 +166,22 @@ class Tally:
             if status in statuses
         }
         self.carried = self.still_valid(unfolded, last.planned, last.planned.round + 1)
-        for client in last.having("assigned"):
-            if client in self.carried:
-                continue
-            self.tell(
-                last.planned.round,
-                client,
-                "unfinished",
-                f"the round closed before its update: {cause}",
-            )
+        self.tell_unfinished(last, cause)
         if accepted >= quorum:
             last.phase, self.failed_in_a_row = "folding", 0
             return
         self.finish("failed", f"{cause}: {accepted} of {len(last.status)} updates, quorum {quorum}")
+
+    def tell_unfinished(self, last: RoundTally, cause: str) -> None:
+        """Note who was called off; to be one more than a round needed is nothing that went wrong."""
+        if 0 < last.planned.enough <= last.counts["accepted"]:
+            if last.planned.max_staleness is None:
+                return
+            cause = "its update would have been too stale for the next one"
+        for client in last.having("assigned"):
+            if client not in self.carried:
+                why = f"the round closed before its update: {cause}"
+                self.tell(last.planned.round, client, "unfinished", why)
 
     def still_valid(
         self, slots: Mapping[str, Slot], plan: events.RoundPlanned, number: int
@@ -221,6 +234,7 @@ def _measure(run: Tally, event: events.Event) -> None:
         case events.BytesMoved():
             run.moved[event.round, event.direction] += event.bytes
             run.by_client[event.client][event.direction] += event.bytes
+            run.moved_for(event.round, event.client, event.purpose, event.bytes)
         case events.Evaluated():
             run.evaluated[event.round][event.client] = event
             _check_loss(run, event.round, event.client, "held-out", event.loss)
@@ -251,8 +265,11 @@ def _hear(run: Tally, event: events.Event) -> None:
                 run.move(event.client, ("left", "failed"), "assigned")
             run.present.add(event.client)
         case events.ClientLeft():
+            was_here = event.client in run.present
             run.present.discard(event.client)
-            if run.move(event.client, ("assigned",), "left"):
+            # Whoever was not at work has left the run too; when it is over, everybody may go.
+            waited_for = run.move(event.client, ("assigned",), "left")
+            if waited_for or (was_here and run.end is None):
                 run.tell(number, event.client, "left", event.reason)
         case events.UpdateReceived() if last:
             _receive(run, last, event)
@@ -295,6 +312,7 @@ def _direct(run: Tally, event: events.Event, now: float) -> None:
             carried = run.still_valid(run.carried, event, event.round)
             run.last = RoundTally(event, now, run.seconds, run.present, carried)
             run.carried = {}
+            run.training.planned(event.round, event.cohort)
             run.rounds[event.round] = run.last
             run.close_if_settled()
         case events.RoundFolded() if last:

@@ -128,11 +128,12 @@ def fleet_of(config: RunConfig, names: Iterable[str]) -> Fleet:
     """
     engine = config.engine
     if engine.fleet is None:
+        _check_roles(config)
         alike = ClientTraits(step_s=engine.step_s)
         return Fleet(dict.fromkeys(names, alike), config.seed, described=False)
     entries = read_fleet(Path(engine.fleet).expanduser())
     fleet = Fleet(share_out(entries, names), config.seed)
-    needed = clients_needed(config, fleet)
+    needed = min(_asked_for(config), len(fleet.traits))
     if fleet.mean_on_line < needed:
         raise ConfigError(
             f"{engine.fleet}: {fleet.mean_on_line:.1f} of {len(fleet.traits)} clients are on line at a "
@@ -142,16 +143,48 @@ def fleet_of(config: RunConfig, names: Iterable[str]) -> Fleet:
     return fleet
 
 
+def _check_roles(config: RunConfig) -> None:
+    mixed = config.mixed
+    asked = mixed.seeds_below_gb is not None or bool(mixed.seeds_devices)
+    if (
+        config.method == "mixed"
+        and config.engine.kind == "simulation"
+        and asked
+        and not mixed.seeds
+    ):
+        raise ConfigError(
+            "mixed.seeds_below_gb and mixed.seeds_devices look at what clients say of their machines, but "
+            "simulated clients without a fleet file say nothing, so that nobody would send scalars: name "
+            "them in mixed.seeds, or give engine.fleet a file"
+        )
+
+
+def check_deadline(config: RunConfig) -> None:
+    """Raise ConfigError where clients of a fleet without a file are never done before their deadline."""
+    engine, steps = config.engine, max(config.steps_of(method) for method in config.methods)
+    if engine.fleet is None and engine.step_s * steps >= config.cohort.deadline_s:
+        raise ConfigError(
+            f"{steps} steps of engine.step_s {engine.step_s:g} take a simulated client until or past "
+            f"cohort.deadline_s ({config.cohort.deadline_s:g}): no update could ever arrive. Raise the "
+            "deadline, or lower the steps or engine.step_s"
+        )
+
+
 def clients_needed(config: RunConfig, fleet: Fleet) -> int:
     """Return how many clients must be on line before a round is planned.
 
-    Of a fleet that is always there, all; else `cohort.min_clients`, else the size, else the quorum,
-    else 2.
+    Of a fleet that is always there, all; else what `_asked_for` says, and never fewer than the quorum.
     """
-    cohort, everybody = config.cohort, len(fleet.traits)
+    everybody = len(fleet.traits)
     if fleet.mean_on_line == everybody:
         return everybody
-    return min(cohort.min_clients or cohort.size or cohort.quorum or 2, everybody)
+    return min(max(_asked_for(config), config.cohort.quorum or 1), everybody)
+
+
+def _asked_for(config: RunConfig) -> int:
+    """Return `cohort.min_clients`, else the size, else the quorum, else 2."""
+    cohort = config.cohort
+    return cohort.min_clients or cohort.size or cohort.quorum or 2
 
 
 def _transfer_s(size_bytes: int, rate_kbps: float | None) -> float:

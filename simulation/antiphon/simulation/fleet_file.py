@@ -18,7 +18,6 @@ from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
-    ConfigDict,
     Field,
     NonNegativeFloat,
     PositiveFloat,
@@ -37,8 +36,6 @@ _MOST_NAMES = 5
 
 class ClientTraits(Section):
     """What one simulated client is like."""
-
-    model_config = ConfigDict(allow_inf_nan=False)
 
     device: Literal["cuda", "cpu", "phone"] = Field("cpu", description="What it computes on.")
     memory_gb: PositiveFloat | None = Field(

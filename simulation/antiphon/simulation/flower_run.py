@@ -10,6 +10,8 @@ from importlib import util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import torch
+
 from antiphon.client.language_model import pick_device
 from antiphon.core.config import RunConfig, config_hash, resolved
 from antiphon.core.errors import ConfigError, UserError
@@ -60,13 +62,14 @@ def simulate_on_flower(
     handler: what a node does with a letter, instead of node.answer.
     """
     check_installed()
+    gpus = _gpus(config)
     for name, value in _ENVIRONMENT.items():  # read when flwr and ray are imported
         os.environ.setdefault(name, value)
     from antiphon.simulation.flower_engine import client_app, on_ray
 
     space, clients = space_of(config), len(split.clients)
     app = client_app(_Always(config), handler)
-    with on_ray(app, clients, cpus=_cpus(config), gpus=_gpus(config)) as post:
+    with on_ray(app, clients, cpus=_cpus(config), gpus=gpus) as post:
         runs_dir = Path(config.output.runs_dir).expanduser()
         folder = resumed or create(runs_dir, config.name, resolved(config), config_hash(config))
         on_folder(folder)
@@ -104,8 +107,16 @@ def _cpus(config: RunConfig) -> float:
 
 
 def _gpus(config: RunConfig) -> float:
-    if config.engine.num_gpus is not None:
-        return config.engine.num_gpus
+    """Return the GPUs of each actor. Raises ConfigError for more than there are: none could start."""
+    asked = config.engine.num_gpus
+    if asked is not None:
+        here = torch.cuda.device_count()
+        if asked > here:
+            raise ConfigError(
+                f"engine.num_gpus is {asked:g}, but this machine has {here} GPUs that torch can use: leave "
+                "it out, or set it to 0"
+            )
+        return asked
     return 1.0 if pick_device(config.model.device).type == "cuda" else 0.0
 
 

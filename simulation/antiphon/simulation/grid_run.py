@@ -24,6 +24,7 @@ from antiphon.server.space import Space, read_space, write_space
 from antiphon.simulation.grid_driver import GridDriver, Refused
 from antiphon.simulation.letters import Answer, Letter, Parcel, Post
 from antiphon.simulation.monitor import Monitor
+from antiphon.simulation.resumption import bytes_up
 from antiphon.simulation.roster import read_joining
 
 log = structlog.get_logger()
@@ -61,6 +62,7 @@ def run_over(
         monitor=monitor,
         on_refused=on_refused,
     )
+    monitor.started(bytes_up(journal))
     finish = driver.run(min_clients)
     federation.tidy()
     report.write(folder)

@@ -11,6 +11,9 @@ from antiphon.server.actions import Reply
 class Monitor:
     """Hears everything and says nothing; a listener overrides what it wants."""
 
+    def started(self, bytes_up: int) -> None:
+        """The run begins or goes on; bytes_up: of the updates that had been sent before."""
+
     def round_planned(self, plan: RoundPlanned) -> None:
         """A round begins."""
 

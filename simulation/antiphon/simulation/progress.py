@@ -65,6 +65,10 @@ class TerminalMonitor(Monitor):
         """Leave the bars as they are."""
         self._progress.stop()
 
+    def started(self, bytes_up: int) -> None:
+        """Count on from what had been sent."""
+        self._bytes = bytes_up
+
     def round_planned(self, plan: RoundPlanned) -> None:
         """Name the round on the bar."""
         self._say(f"round {plan.round}/{self._config.rounds}")

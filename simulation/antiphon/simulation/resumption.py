@@ -18,7 +18,7 @@ from antiphon.core.events import (
     UpdateReceived,
     UpdateRejected,
 )
-from antiphon.core.journal import Entry
+from antiphon.core.journal import Entry, Journal
 from antiphon.server.actions import Action, Assign, CancelAssignment
 from antiphon.server.round import step
 from antiphon.server.run_state import RunState
@@ -45,6 +45,14 @@ def under_way(entries: Iterable[Entry]) -> Mapping[tuple[str, int], UnderWay]:
         if not isinstance(entry.event, RunResumed):  # what it gives out again was given before
             _take_in(out, actions, entry.at_s)
     return out
+
+
+def bytes_up(journal: Journal) -> int:
+    """Return the bytes of all the updates that have been sent."""
+    events = (entry.event for entry in journal.read(kinds=[BytesMoved]))
+    return sum(
+        each.bytes for each in events if isinstance(each, BytesMoved) and each.purpose == "update"
+    )
 
 
 def _hear(out: Assignments, event: Event) -> None:

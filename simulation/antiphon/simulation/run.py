@@ -31,9 +31,9 @@ from antiphon.server.federation import Federation
 from antiphon.server.planning import check_cohort
 from antiphon.server.space import write_space
 from antiphon.simulation.engine import Simulation
-from antiphon.simulation.fleet import Fleet, fleet_of
+from antiphon.simulation.fleet import Fleet, check_deadline, fleet_of
 from antiphon.simulation.monitor import Monitor
-from antiphon.simulation.resumption import under_way
+from antiphon.simulation.resumption import bytes_up, under_way
 from antiphon.simulation.space import space_of
 from antiphon.simulation.split import draw_split, prepare
 
@@ -112,6 +112,7 @@ def simulate(
         return simulate_on_flower(
             config, split, resumed=resumed, monitor_for=monitor_for, on_folder=on_folder
         )
+    check_deadline(config)
     space = space_of(config)
     with closing(Worker(config)) as worker:
         clients = _encoded(worker, split.clients, config.model.max_length)
@@ -125,6 +126,7 @@ def simulate(
             draw_split(split.clients, folder.plots / "split.svg", split.labels)
             federation.observe(_described(config, worker, federation, clients, split))
             with monitor_for(len(clients)) as monitor:
+                monitor.started(bytes_up(journal))
                 engine = Simulation(
                     federation,
                     worker,

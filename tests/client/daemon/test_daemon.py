@@ -326,3 +326,18 @@ def test_daemon_imports_nothing_heavy() -> None:
     )
 
     assert found.stdout.strip() == "[]"
+
+
+def test_nobody_else_reads_what_a_daemon_keeps(on_site: Callable[..., Script]) -> None:
+    """No file or folder that it makes in its home is open to others; the settings are its owner's."""
+
+    async def body(script: Script, place: Site, proxy: Proxy) -> None:
+        await place.start()
+        await place.hears("joined")
+
+        kept = [each for each in client_folder(place.home).rglob("*") if each.name != "client.yaml"]
+
+        assert client_folder(place.home) / "daemon.lock" in kept
+        assert [each for each in kept if each.stat().st_mode & 0o077] == []
+
+    on_site(body)

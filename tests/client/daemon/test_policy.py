@@ -127,5 +127,5 @@ def test_days_without_hours_are_whole_days(days: set[str], minutes: int) -> None
 @pytest.mark.parametrize("hours", ["22-06", "25:00-26:00", "22:00", "10:60-11:00"])
 def test_malformed_hours_are_refused(hours: str) -> None:
     """A window that is no window is an error of the settings."""
-    with pytest.raises(ValidationError):
+    with pytest.raises(ValidationError, match="expected such as 22:00-06:00"):
         policy(hours=hours)

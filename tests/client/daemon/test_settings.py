@@ -45,6 +45,7 @@ def test_data_beside_the_file_is_found(tmp_path: Path) -> None:
         ("data: {dataset: x}\npolicy: {hours: late}", "policy.hours"),
         ("data: {dataset: x}\nmetrics: 0.0.0.0:9471", "can be reached by other machines"),
         ("data: {dataset: x}\ntrainer: []", "trainer"),
+        ("data: {dataset: x}\ncoordinator: hub", "coordinator: expected HOST:PORT"),
     ],
 )
 def test_mistakes_are_explained(tmp_path: Path, text: str, says: str) -> None:

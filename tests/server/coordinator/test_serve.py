@@ -234,3 +234,18 @@ def test_the_content_of_updates_is_nowhere_in_the_logs(serve):
     said = str(entries)
     assert "'verdict': 'accepted'" in said
     assert not any(word in said for word in ("BEGIN", "PRIVATE", "0.015", str(good())[:20]))
+
+
+def test_the_end_of_a_run_is_logged(serve):
+    """Whoever reads the log sees that the run is over, and why."""
+
+    async def scenario():
+        async with serve("rounds=1") as running, sites(running, "north", "south") as both:
+            await asyncio.gather(*(site.play() for site in both))
+            await running.task
+
+    with structlog.testing.capture_logs() as entries:
+        asyncio.run(scenario())
+
+    over = [each for each in entries if each["event"] == "run over"]
+    assert [(each["complete"], bool(each["reason"])) for each in over] == [(True, True)]

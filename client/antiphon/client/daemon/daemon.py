@@ -225,7 +225,8 @@ async def _farewell(session: Session, link: Link, stop: asyncio.Event) -> None:
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Hold the folder: two daemons with one outbox would answer for each other."""
-    with (folder / "daemon.lock").open("w") as file:
+    descriptor = os.open(folder / "daemon.lock", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

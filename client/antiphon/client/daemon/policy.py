@@ -6,12 +6,14 @@ in; none is begun outside them.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from fnmatch import fnmatchcase
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic_core import PydanticCustomError
 
 from antiphon.core.section import Section
 
@@ -19,9 +21,19 @@ Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 _TIME = r"([01]\d|2[0-3]):[0-5]\d"
-Hours = Annotated[str, Field(pattern=rf"^{_TIME}-({_TIME}|24:00)$")]
+_HOURS = re.compile(rf"{_TIME}-({_TIME}|24:00)")
 
 _MB = 1_000_000
+
+
+def _checked(text: str) -> str:
+    if _HOURS.fullmatch(text) is None:
+        raise PydanticCustomError("hours", "expected such as 22:00-06:00")
+    return text
+
+
+Hours = Annotated[str, AfterValidator(_checked)]
+"""A window of local time."""
 
 
 class Policy(Section):

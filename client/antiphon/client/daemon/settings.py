@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 
 from antiphon.client.daemon.policy import Policy
 from antiphon.core import section
+from antiphon.core.address import OptionalAddress
 from antiphon.core.section import Choice, Section, read_yaml, validated
-
-Address = Annotated[str, Field(pattern=r"^.+:\d{1,5}$")]
 
 RELOADABLE = frozenset({"keep_warm_s", "log_level", "policy"})
 """What a running daemon takes over when it is sent SIGHUP; the rest needs a restart."""
@@ -43,7 +42,7 @@ class LocalData(Section):
 class ClientSettings(Section):
     """The settings of `antiphon client`."""
 
-    coordinator: Address | None = Field(
+    coordinator: OptionalAddress = Field(
         None, description="HOST:PORT of the coordinator; none: where this machine joined."
     )
     data: LocalData = Field(description="What this client trains and measures on.")
@@ -59,7 +58,7 @@ class ClientSettings(Section):
     work_dir: str | None = Field(
         None, description="Folder for models and updates on their way; none: beside the identity."
     )
-    metrics: Address | None = Field(
+    metrics: OptionalAddress = Field(
         None, description="HOST:PORT of /metrics and /healthz (plain HTTP); none: off."
     )
     metrics_beyond_loopback: bool = Field(

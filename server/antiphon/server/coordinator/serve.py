@@ -238,6 +238,7 @@ class Coordinator:
         engine.federation.tidy()
         report.write(self._folder)
         engine.federation.observe(RunEnded(finish.complete, finish.reason))
+        log.info("run over", complete=finish.complete, reason=finish.reason)
 
     def _handle_signals(self) -> None:
         loop = asyncio.get_running_loop()

@@ -71,7 +71,7 @@ def _decide(stages: Sequence[Stage], telemetry: Telemetry, draft: Draft) -> Deci
     codec = draft.codec and (stage.codec or draft.codec)
     steps = draft.work(draft.cohort(size), codec, stage.steps or draft.max_steps)
     reason = (
-        f"stage {begun[-1] + 1} of {len(stages)} ({stage.beginning}){_told(stage, draft)}"
+        f"stage {begun[-1] + 1} of {len(stages)} ({stage.beginning}){_told(stage, draft, size)}"
         if begun
         else f"as the config fixes it, before the first of {len(stages)} stages"
     )
@@ -85,16 +85,21 @@ def _seen(stage: Stage, telemetry: Telemetry) -> dict[str, dict[str, Any]]:
     return {"run": {"lowest_loss": min(loss for _, loss in losses)}}
 
 
-def _told(stage: Stage, draft: Draft) -> str:
+def _told(stage: Stage, draft: Draft, size: int) -> str:
     """Return what the stage changes, in words."""
     told = []
     if stage.codec and draft.codec:
         told.append(codec_words(stage.codec))
     if stage.steps:
-        told.append(f"{stage.steps} steps")
+        told.append(f"{_limited(stage.steps, draft.max_steps)} steps")
     if stage.size:
-        told.append(f"cohort size {stage.size}")
+        told.append(f"cohort size {_limited(stage.size, size)}")
     return f": {', '.join(told)}" if told else ""
+
+
+def _limited(asked: int, most: int) -> str:
+    """Return what a stage gets of what it asks for."""
+    return str(asked) if asked <= most else f"{most} (of {asked} asked for)"
 
 
 def codec_words(codec: CodecChoice) -> str:

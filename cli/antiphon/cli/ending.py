@@ -1,0 +1,31 @@
+"""How a run ended, in the words that its terminal shows last."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from antiphon.core.events import BY_POLICY
+from antiphon.core.run_folder import RunFolder
+
+
+def tell_ending(console: Console, folder: RunFolder) -> dict[str, Any]:
+    """Print why the run ended, what was learned and where it lies; return its report."""
+    report: dict[str, Any] = json.loads(folder.report_json.read_text())
+    if not report["complete"]:
+        console.print(f"[bold red]the run stopped:[/] {escape(report['reason'])}", highlight=False)
+    elif report["reason"].startswith(BY_POLICY):
+        console.print(f"[bold]complete[/]: {escape(report['reason'])}", highlight=False)
+    initial, final = report["initial"], report["final"]
+    for metric in ("accuracy", "loss"):
+        if final and final.get(metric) is not None:
+            before = initial[metric] if initial and initial.get(metric) is not None else None
+            start = f"{before:.3f} → " if before is not None else ""
+            console.print(f"[bold]{metric}[/]: {start}{final[metric]:.3f}", highlight=False)
+    console.print(f"report:  {escape(str(folder.report_md))}", highlight=False, soft_wrap=True)
+    if report["adapter"]:
+        console.print(f"adapter: {escape(report['adapter'])}", highlight=False, soft_wrap=True)
+    return report

@@ -1,0 +1,33 @@
+"""What `antiphon check` says that a run will cost."""
+
+from antiphon.client.estimate import estimate
+
+MIXED = ("method=mixed", "seeds.space=adapter", "mixed.seeds=[meadow]")
+
+
+def test_codecs_count_in_both_directions(tiny_config):
+    """A third of a bit per parameter is a hundredth of float32, and int8 a quarter."""
+    plain = estimate(tiny_config())
+    packed = estimate(
+        tiny_config("compression.uplink={kind: ecdq, bits: 0.34}", "compression.downlink=int8")
+    )
+
+    assert plain.bytes_up == plain.bytes_down >= 4 * plain.trained_parameters
+    assert packed.bytes_up < plain.bytes_up / 20
+    assert plain.bytes_down / 5 < packed.bytes_down < plain.bytes_down / 3
+
+
+def test_of_mixed_clients_the_larger_update_counts(tiny_config):
+    """Deltas where they are the larger, scalars where there are so many steps that they are."""
+    lora = estimate(tiny_config())
+
+    deltas = estimate(tiny_config(*MIXED))
+    scalars = estimate(tiny_config(*MIXED, "seeds.max_steps=100000"))
+
+    assert deltas.bytes_up == lora.bytes_up
+    assert scalars.bytes_up > lora.bytes_up
+
+
+def test_all_mixed_clients_receive_the_adapter(tiny_config):
+    """Those that send scalars start from the same packed factors as the others."""
+    assert estimate(tiny_config(*MIXED)).bytes_down == estimate(tiny_config()).bytes_down
