@@ -33,6 +33,12 @@ def test_linux_takes_the_call(tmp_path):
     assert answer == 0
 
 
-def test_a_system_that_refuses_is_left_alone():
-    """What cannot begin is written later, by whoever syncs: nothing is raised."""
-    write_back.begin(-1, 0, 5)
+def test_a_system_that_refuses_is_left_alone(tmp_path):
+    """A file that is closed cannot begin: nothing is raised, and what was written is there."""
+    with (tmp_path / "file").open("wb") as file:
+        file.write(b"first")
+        descriptor = file.fileno()
+
+    write_back.begin(descriptor, 0, 5)
+
+    assert (tmp_path / "file").read_bytes() == b"first"

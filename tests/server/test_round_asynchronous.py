@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 
 import pytest
+from tests.server.phases import actions, after
 
 from antiphon.core.errors import ProtocolError
 from antiphon.core.events import (
@@ -24,7 +25,7 @@ from antiphon.core.events import (
     UpdateReceived,
     UpdateRejected,
 )
-from antiphon.server.actions import Action, Assign, CancelAssignment, Evaluate, Fold, PlanRound
+from antiphon.server.actions import Assign, CancelAssignment, Evaluate, Fold, PlanRound
 from antiphon.server.actions import Reply as Answer
 from antiphon.server.round import pending_actions, replay, step
 from antiphon.server.run_state import RunState, having
@@ -42,19 +43,6 @@ def update(client: str, base: int = 1) -> UpdateReceived:
 def plan(number: int = 1, cohort: str = "abcd", most: int | None = 2) -> RoundPlanned:
     """Return the plan of a round that closes with two updates; its deadline is 60 s away."""
     return RoundPlanned(number, tuple(cohort), 2, 60.0, enough=2, max_staleness=most)
-
-
-def after(*events: Event, state: RunState | None = None, now: float = 0.0) -> RunState:
-    """Return the state after these events, all at `now`."""
-    state = state or RunState()
-    for event in events:
-        state, _ = step(state, event, now)
-    return state
-
-
-def actions(state: RunState, event: Event, now: float = 0.0) -> tuple[Action, ...]:
-    """Return what the machine asks for at an event."""
-    return step(state, event, now)[1]
 
 
 def answer(state: RunState, event: Event) -> tuple[str, str]:

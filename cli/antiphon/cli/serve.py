@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import shlex
 import shutil
@@ -51,7 +50,7 @@ def serve_run(
         if found is not None and found.is_complete() and found.config_hash() == config_hash(config):
             told = escape(f"the run in {found.path} is complete")
             console.print(told, highlight=False, soft_wrap=True)
-            return _report(found)
+            return tell_ending(console, found)
         beginning = "new" if found is None else "resumed"
 
     def read_settings() -> CoordinatorSettings:
@@ -87,16 +86,18 @@ def serve_run(
             shutil.rmtree(folder.path)  # a port that is taken, say: a mistake leaves nothing behind
     if finish is None:
         given = {"home": home, "settings": settings_file, **changes}
-        flags = [f"--{name}={value}" for name, value in given.items() if value is not None]
-        command = shlex.join(["antiphon", "serve", str(path), *overrides, *flags, "--resume"])
-        console.print(f"stopped; {escape(command)} goes on", highlight=False, soft_wrap=True)
+        _say_how_to_go_on(console, path, overrides, given)
         return {"complete": False, "stopped": True, "run_dir": str(folder.path.resolve())}
     return tell_ending(console, folder)
 
 
-def _report(folder: RunFolder) -> dict[str, Any]:
-    report: dict[str, Any] = json.loads(folder.report_json.read_text())
-    return report
+def _say_how_to_go_on(
+    console: Console, path: Path, overrides: Sequence[str], given: dict[str, Any]
+) -> None:
+    """Print the command that takes the run up again. given: flags by name, those that were left out too."""
+    flags = [f"--{name}={value}" for name, value in given.items() if value is not None]
+    command = shlex.join(["antiphon", "serve", str(path), *overrides, *flags, "--resume"])
+    console.print(f"stopped; {escape(command)} goes on", highlight=False, soft_wrap=True)
 
 
 def _runs_dir(config: RunConfig) -> Path:

@@ -57,10 +57,14 @@ class _Part:
             self.size += len(content)
 
     def write_all(self, contents: Sequence[bytes]) -> None:
-        """Write pieces, one behind the other, and let the disk begin with them."""
-        before = self.size
+        """Write pieces, one behind the other."""
         for content in contents:
             self._write(content)
+
+    def write_ahead(self, contents: Sequence[bytes]) -> None:
+        """Write pieces and let the disk begin with them; not for the event loop: the disk may be busy."""
+        before = self.size
+        self.write_all(contents)
         write_back.begin(self.file.fileno(), before, self.size - before)
 
     def _write(self, content: bytes) -> None:
@@ -259,7 +263,7 @@ async def _write_all(
             if held >= batch_bytes():
                 if writing is not None:
                     await _whole(writing)
-                writing = loop.run_in_executor(None, part.write_all, pending)
+                writing = loop.run_in_executor(None, part.write_ahead, pending)
                 pending, held = [], 0
     finally:
         if writing is not None:
