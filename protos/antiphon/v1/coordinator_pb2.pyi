@@ -272,28 +272,32 @@ class SubmitEvaluationResponse(_message.Message):
     def __init__(self, accepted: bool = ...) -> None: ...
 
 class ReportFailureRequest(_message.Message):
-    __slots__ = ("run_id", "round", "evaluating", "reason")
+    __slots__ = ("run_id", "round", "evaluating", "reason", "code")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
     EVALUATING_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     round: int
     evaluating: bool
     reason: str
-    def __init__(self, run_id: _Optional[str] = ..., round: _Optional[int] = ..., evaluating: bool = ..., reason: _Optional[str] = ...) -> None: ...
+    code: str
+    def __init__(self, run_id: _Optional[str] = ..., round: _Optional[int] = ..., evaluating: bool = ..., reason: _Optional[str] = ..., code: _Optional[str] = ...) -> None: ...
 
 class ReportFailureResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class LeaveRequest(_message.Message):
-    __slots__ = ("run_id", "reason")
+    __slots__ = ("run_id", "reason", "codes")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    CODES_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     reason: str
-    def __init__(self, run_id: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    codes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, run_id: _Optional[str] = ..., reason: _Optional[str] = ..., codes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class LeaveResponse(_message.Message):
     __slots__ = ()
