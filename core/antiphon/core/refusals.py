@@ -1,8 +1,8 @@
 """Why a site does not do what a run asks, as a coordinator may hear it: a code, and one fixed sentence.
 
 What happened in detail (values of rows, paths, names, a library's own words) stays in the site's log. A
-code says which kind of thing it was and nothing else, so that no row, no path and no count leaves a site with
-an error. A refusal that is not foreseen is `trainer.failed`: never the words of an exception.
+code says which kind of thing it was and nothing else: no row, no path and no count leaves a site with an
+error. A refusal that is not foreseen is `trainer.failed`: never the words of an exception.
 """
 
 from __future__ import annotations
