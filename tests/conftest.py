@@ -1,4 +1,4 @@
-"""What many tests share: hypothesis without a stopwatch, and runs of the tiny model."""
+"""What many tests share: hypothesis without a stopwatch and without chance, and runs of the tiny model."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from antiphon.core.config import RunConfig
 # torch's threads spin while they wait; beside another busy process that makes each step ten times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-# A loaded machine is slow now and then; that is no reason for a test to fail.
-settings.register_profile("antiphon", deadline=None)
+# A loaded machine is slow now and then; that is no reason for a test to fail. Nor is an example that nobody
+# has tried before: chance is for `make fuzz`, where who finds something is there to look at it.
+settings.register_profile("antiphon", deadline=None, derandomize=True, database=None)
+settings.register_profile("chance", deadline=None, print_blob=True)
 settings.load_profile("antiphon")
 
 ROOT = Path(__file__).parent.parent

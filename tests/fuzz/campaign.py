@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.fuzz.effort import Effort
 from tests.fuzz.target import memory_folder
 
 ROOT = Path(__file__).parents[2]
@@ -44,9 +45,9 @@ class Outcome:
 
 
 def fuzz(
-    targets: Sequence[str], seconds: int, engine: str = ENGINE, corpora: Path | None = None
+    targets: Sequence[str], effort: Effort, engine: str = ENGINE, corpora: Path | None = None
 ) -> list[Outcome]:
-    """Fuzz decoders, one after the other, `seconds` each.
+    """Fuzz decoders, one after the other; effort: for each.
 
     corpora: a folder in which the inputs that have reached new code are kept, and found again.
     """
@@ -55,7 +56,8 @@ def fuzz(
         for name in targets if corpora is not None else ():
             _linked(folder / name, Path(corpora or "") / name.replace(" ", "-"))
         command = [sys.executable, "-m", "tests.fuzz.child", *targets]
-        command += ["--engine", engine, "--seconds", str(seconds), "--folder", str(folder)]
+        command += ["--engine", engine, "--seconds", str(effort.seconds)]
+        command += ["--executions", str(effort.executions), "--folder", str(folder)]
         # Files of the decoders go where they vanish with the folder, however the process ends.
         environment = {**os.environ, "ANTIPHON_FUZZ_SCRATCH": str(folder)}
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)

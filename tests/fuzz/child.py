@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import mmap
 import os
 import signal
@@ -22,10 +23,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.fuzz.effort import Effort
+
 HANG_S = 10
 _END_S = 30  # to say goodbye
+_LONGEST_S = 600  # of a number of executions, before it counts as hung
 
-Engine = Callable[[str, int, Path], None]
+Engine = Callable[[str, Effort, Path], None]
 
 
 class Counter:
@@ -36,12 +40,12 @@ class Counter:
         path.write_bytes(bytes(8))
         with path.open("r+b") as file:
             self._cell = mmap.mmap(file.fileno(), 8)
-        self._count = 0
+        self.count = 0
 
     def add(self) -> None:
         """Count one."""
-        self._count += 1
-        struct.pack_into("<Q", self._cell, 0, self._count)
+        self.count += 1
+        struct.pack_into("<Q", self._cell, 0, self.count)
 
 
 def main() -> None:
@@ -49,34 +53,36 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("targets", nargs="+")
     parser.add_argument("--engine", choices=("guided", "mutation"), required=True)
-    parser.add_argument("--seconds", type=int, required=True, help="for each")
+    parser.add_argument("--seconds", type=int, default=0, help="for each")
+    parser.add_argument("--executions", type=int, default=0, help="for each")
     parser.add_argument("--folder", type=Path, required=True)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")  # of strange certificates and numbers: no defects
     sys.argv = sys.argv[:1]
     engine = _guided() if arguments.engine == "guided" else _mutating()
+    effort = Effort(arguments.executions, arguments.seconds)
     for name in arguments.targets:
-        _in_a_process(engine, name, arguments.seconds, arguments.folder / name)
+        _in_a_process(engine, name, effort, arguments.folder / name)
 
 
-def _in_a_process(engine: Engine, name: str, seconds: int, folder: Path) -> None:
+def _in_a_process(engine: Engine, name: str, effort: Effort, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     start = time.monotonic()
     pid = os.fork()
     if pid == 0:
-        _child(engine, name, seconds, folder)
-    code, peak = _waited(pid, seconds + HANG_S + _END_S)
+        _child(engine, name, effort, folder)
+    code, peak = _waited(pid, (effort.seconds or _LONGEST_S) + HANG_S + _END_S)
     ended = {"code": code, "seconds": time.monotonic() - start, "peak_rss": peak}
     (folder / "ended").write_text(json.dumps(ended))
 
 
-def _child(engine: Engine, name: str, seconds: int, folder: Path) -> None:
+def _child(engine: Engine, name: str, effort: Effort, folder: Path) -> None:
     """Fuzz, and end this process."""
     output = os.open(folder / "output", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(output, 1)
     os.dup2(output, 2)
     try:
-        engine(name, seconds, folder)
+        engine(name, effort, folder)
     except BaseException:
         traceback.print_exc()
         os._exit(1)
@@ -104,7 +110,7 @@ def _guided() -> Engine:
         from tests.fuzz.judge import judge, limited
         from tests.fuzz.targets import target_of
 
-    def engine(name: str, seconds: int, folder: Path) -> None:
+    def engine(name: str, effort: Effort, folder: Path) -> None:
         target, counter = target_of(name), Counter(folder / "executions")
 
         def fuzz(content: bytes) -> None:
@@ -118,7 +124,7 @@ def _guided() -> Engine:
             (corpus / hashlib.sha256(each).hexdigest()).write_bytes(each)
         words = (*target.words, b"\xff")  # libFuzzer refuses an empty dictionary
         (folder / "words").write_text("".join(f'"{_escaped(word)}"\n' for word in words))
-        atheris.Setup([sys.argv[0], *_options(folder, seconds), str(corpus)], fuzz)
+        atheris.Setup([sys.argv[0], *_options(folder, effort), str(corpus)], fuzz)
         atheris.Fuzz()
 
     return engine
@@ -134,9 +140,11 @@ def _kept(folder: Path, content: bytes) -> Iterator[None]:
         raise
 
 
-def _options(folder: Path, seconds: int) -> list[str]:
-    options: dict[str, Any] = {
-        "max_total_time": seconds,
+def _options(folder: Path, effort: Effort) -> list[str]:
+    limits: dict[str, Any] = {"max_total_time": effort.seconds}
+    if effort.executions:
+        limits = {"runs": effort.executions, "seed": 1}
+    options = limits | {
         "timeout": HANG_S,
         "rss_limit_mb": 0,  # `limited` is stricter
         "max_len": 1 << 16,
@@ -165,19 +173,23 @@ def _mutating() -> Engine:
         suppress_health_check=list(HealthCheck),
     )
 
-    def engine(name: str, seconds: int, folder: Path) -> None:
+    def engine(name: str, effort: Effort, folder: Path) -> None:
         target, counter = target_of(name), Counter(folder / "executions")
-        strategy, until, number = mutated(target), time.monotonic() + seconds, 0
+        strategy, number, started = mutated(target), 0, time.monotonic()
+
+        def used_up() -> bool:
+            late = effort.seconds and time.monotonic() - started > effort.seconds
+            return bool(late) or counter.count >= (effort.executions or math.inf)
 
         def fuzz(content: bytes) -> None:
-            if time.monotonic() > until:
+            if used_up():
                 return
             counter.add()
             (folder / "trying").write_bytes(content)  # should it end the process
             with _kept(folder, content), limited(len(content)):
                 judge(target, content)
 
-        while time.monotonic() < until:
+        while not used_up():
             number += 1
             seed(number)(rules(given(strategy)(fuzz)))()
 

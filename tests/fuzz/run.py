@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 from tests.fuzz.campaign import ENGINE, Outcome, fuzz
+from tests.fuzz.effort import Effort
 from tests.fuzz.targets import TARGETS
 
 
@@ -21,7 +22,7 @@ def main() -> None:
     arguments = parser.parse_args()
     names = arguments.only or list(TARGETS)
     each_s = max(1, arguments.seconds // len(names))
-    outcomes = fuzz(names, each_s, corpora=arguments.corpus)
+    outcomes = fuzz(names, Effort(seconds=each_s), corpora=arguments.corpus)
     for each in outcomes:
         if each.crash is not None:
             print(each.explained)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.fuzz.campaign import ENGINE, Outcome, fuzz
+from tests.fuzz.effort import Effort
 from tests.fuzz.found import FOUND
 from tests.fuzz.judge import TooMuchMemory, judge, judge_traced
 from tests.fuzz.mutation import mutated
@@ -18,11 +19,9 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 QUICKLY = settings(
     max_examples=25,
-    deadline=2000,
-    database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-SECONDS = 1
+EXECUTIONS = 500
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -66,25 +65,25 @@ def test_a_changed_input_gives_a_value_or_a_documented_error(name: str) -> None:
 
 @pytest.fixture(scope="module")
 def outcomes() -> dict[str, Outcome]:
-    """What came of fuzzing each decoder for a moment."""
-    return {each.target: each for each in fuzz(list(TARGETS), SECONDS)}
+    """What came of fuzzing each decoder a little, the same inputs each time."""
+    return {each.target: each for each in fuzz(list(TARGETS), Effort(executions=EXECUTIONS))}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_fuzzing_finds_no_defect(name: str, outcomes: dict[str, Outcome]) -> None:
-    """No undocumented error, no crash, no hang, bounded memory, for a second or two."""
+    """No undocumented error, no crash, no hang, bounded memory."""
     outcome = outcomes[name]
 
     assert outcome.crash is None, outcome.explained
-    assert outcome.executions > len(TARGETS[name].seeds())
+    assert outcome.executions >= EXECUTIONS
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", sorted({ENGINE, "mutation"}))
-def test_a_planted_defect_is_found_within_seconds(engine: str) -> None:
+def test_a_planted_defect_is_found(engine: str) -> None:
     """A decoder that believes the length it reads meets an IndexError; the input is handed over."""
-    (outcome,) = fuzz(["toy"], 10, engine)
+    (outcome,) = fuzz(["toy"], Effort(executions=200_000), engine)
 
     assert outcome.crash is not None
     assert "IndexError" in outcome.said

@@ -70,7 +70,7 @@ async def over_lines(
 
 
 async def until(condition: Callable[[], bool], timeout_s: float, what: str) -> float:
-    """Wait until a condition holds; return the seconds it took. Raises TimeoutError."""
+    """Wait until a condition holds; return the seconds it took, for benchmarks. Raises TimeoutError."""
     loop = asyncio.get_running_loop()
     start = loop.time()
     while not condition():

@@ -208,28 +208,26 @@ def test_metadata_over_the_limit_is_refused(serve):
 
 @pytest.mark.slow
 def test_a_connection_that_never_ends_its_handshake_is_closed(serve):
-    """Silent from the start, silent after TLS's first message, or a byte a second: ten seconds at most."""
+    """Silent from the start, silent after TLS's first message, or a byte a second."""
 
-    async def drip(port: int, first: bytes) -> float:
+    async def drip(port: int, first: bytes) -> bool:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        start = time.monotonic()
         closed = asyncio.ensure_future(reader.read(-1))
-        for at in range(len(first)):
+        for at in range(min(len(first), int(PATIENCE_S))):
             writer.write(first[at : at + 1])
             await asyncio.wait([closed], timeout=1.0)
             if closed.done():
                 break
         await asyncio.wait([closed], timeout=PATIENCE_S)
-        closed.exception()
         writer.close()
-        return time.monotonic() - start
+        return closed.done() and closed.exception() is None
 
     async def scenario():
         async with serve() as running:
             port, hello = running.where.coordinator, client_hello()
             return await asyncio.gather(drip(port, b""), drip(port, hello[:1]), drip(port, hello))
 
-    assert max(asyncio.run(scenario())) < 10.0
+    assert asyncio.run(scenario()) == [True, True, True]
 
 
 def client_hello() -> bytes:
