@@ -58,7 +58,8 @@ check: lint system-tools  ## format, lint, types, imports and the fast tests (un
 protos: setup  ## regenerate the protobuf stubs beside their .proto files
 	$(BIN)/python protos/generate.py protos
 
-fuzz: setup  ## fuzz every decoder for an hour
+fuzz: setup  ## fuzz every decoder for an hour, and try the properties on examples that nobody has tried
+	$(BIN)/pytest --hypothesis-profile=chance -m "not model and not network"
 	$(BIN)/python -m tests.fuzz.run --seconds 3600
 
 nemesis: setup  ## kill every process two hundred times, and lose nothing (about half an hour)
