@@ -35,6 +35,8 @@ def test_a_file_changes_what_it_names(tmp_path):
         ("lease_s: 0", "lease_s"),
         ("listen: nowhere", "listen"),
         ("free_disk_floor_mb: -1", "free_disk_floor_mb"),
+        ("certificate_ttl_h: 0.02", "certificate_ttl_h"),
+        ("certificate_ttl_h: 1.0e+9", "certificate_ttl_h"),
         ("log_level: loud", "log_level"),
         ("- 1", "settings.yaml"),
         ("lease_s: [", "settings.yaml"),

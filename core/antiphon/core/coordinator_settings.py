@@ -54,8 +54,8 @@ class CoordinatorSettings(Section):
     max_concurrent_calls: PositiveInt = Field(
         20_000, description="Calls at the same time; more are refused. A waiting client holds one."
     )
-    certificate_ttl_h: PositiveFloat = Field(
-        24.0, description="Life of a client's certificate, hours."
+    certificate_ttl_h: Annotated[float, Field(ge=0.25, le=8760)] = Field(
+        24.0, description="Life of a client's certificate, hours: a quarter to 8760 (a year)."
     )
     renewal_grace_d: Annotated[float, Field(ge=0)] = Field(
         30.0, description="Days after its end in which a certificate can still be renewed."

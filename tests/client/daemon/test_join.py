@@ -22,7 +22,7 @@ from antiphon.core.identity import IdentityError
 from antiphon.server.enrolment.authority import create_authority
 from antiphon.server.enrolment.failure_limit import FailureLimit
 from antiphon.server.enrolment.ledger import Ledger, ledger_file
-from antiphon.server.enrolment.registrar import Registrar
+from antiphon.server.enrolment.registrar import TTL_S, Registrar
 from antiphon.server.enrolment.server_certificate import ServerCertificate
 from antiphon.server.enrolment.service import EnrolmentService, serve_enrolment
 from antiphon.server.enrolment.tokens import new_token, written
@@ -31,14 +31,23 @@ from antiphon.server.enrolment.tokens import new_token, written
 class Hub:
     """A coordinator's machine, as far as joining goes."""
 
-    def __init__(self, folder: Path, fleet: str = "ward") -> None:
-        self.clock = VirtualClock(time.time())
+    def __init__(self, folder: Path, fleet: str = "ward", ttl_s: float = TTL_S) -> None:
+        self.clock, self.ahead_s = VirtualClock(time.time()), 0.0
         self.authority = create_authority(folder, fleet, None, self.clock.now())
         self.ledger = Ledger(ledger_file(folder))
         self.registrar = Registrar(
-            self.authority, self.ledger, self.clock.now, secrets.token_bytes, coordinator_port=8470
+            self.authority,
+            self.ledger,
+            self.now,
+            secrets.token_bytes,
+            coordinator_port=8470,
+            ttl_s=ttl_s,
         )
         self.certificate = ServerCertificate(self.authority, folder, self.clock.now)
+
+    def now(self) -> float:
+        """What the coordinator's clock says when it signs for a client: wrong by `ahead_s`."""
+        return self.clock.now() + self.ahead_s
 
     def token(self, name: str = "edge") -> str:
         """Make a token of one use."""

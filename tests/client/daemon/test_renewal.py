@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from tests.client.daemon.test_join import Hub
@@ -14,7 +17,8 @@ from antiphon.client.daemon.backoff import Backoff
 from antiphon.client.daemon.identity import identity_folder, load
 from antiphon.client.daemon.join import join
 from antiphon.client.daemon.metrics import Metrics
-from antiphon.client.daemon.renewal import Renewal
+from antiphon.client.daemon.renewal import LEAST_BETWEEN_S, Renewal
+from antiphon.core.clock import VirtualClock
 from antiphon.core.identity import IdentityError
 from antiphon.server.enrolment.tokens import new_token, written
 
@@ -25,9 +29,9 @@ def folder(tmp_path: Path) -> Path:
     return identity_folder(tmp_path / "home")
 
 
-def renewal(folder: Path, hub: Hub) -> Renewal:
-    """A client's renewal, on the hub's clock."""
-    return Renewal(folder, None, hub.clock, Metrics(), Backoff(Random(0), base_s=0.02))
+def renewal(folder: Path, hub: Hub, clock: VirtualClock | None = None) -> Renewal:
+    """A client's renewal, on the hub's clock or on its own."""
+    return Renewal(folder, None, clock or hub.clock, Metrics(), Backoff(Random(0), base_s=0.02))
 
 
 def test_certificate_that_ran_out_is_renewed_first(tmp_path: Path, folder: Path) -> None:
@@ -78,3 +82,84 @@ def test_machine_that_has_not_joined(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(IdentityError, match="has not joined a fleet"):
         renewal(folder, hub)
     hub.ledger.close()
+
+
+def test_certificate_that_is_not_valid_yet_is_replaced(tmp_path: Path, folder: Path) -> None:
+    """What a coordinator signed while its clock was ahead is exchanged once the clock is mended."""
+    hub = Hub(tmp_path / "hub")
+    hub.ahead_s = 3000.0
+
+    async def scenario(address: str) -> tuple[bool, Renewal]:
+        await join(address, hub.token(), hub.authority.pin, folder)
+        waking = renewal(folder, hub)
+        before, hub.ahead_s = waking.identity.is_early(hub.clock.now()), 0.0
+        await waking.usable()
+        return before, waking
+
+    early, waking = hub.run(scenario)
+    hub.ledger.close()
+
+    assert early
+    waking.identity.check_dates(hub.clock.now())
+    assert load(folder) == waking.identity
+
+
+def test_client_whose_clock_is_behind_goes_on(tmp_path: Path, folder: Path) -> None:
+    """A new certificate that is early too is taken: the coordinator's clock decides, not this one."""
+    hub = Hub(tmp_path / "hub")
+    behind = VirtualClock(hub.clock.now() - 3600.0)
+
+    async def scenario(address: str) -> tuple[str, str]:
+        old = await join(address, hub.token(), hub.authority.pin, folder)
+        waking = renewal(folder, hub, behind)
+        await waking.usable()
+        return old.certificate, waking.identity.certificate
+
+    before, after = hub.run(scenario)
+    hub.ledger.close()
+
+    assert before != after
+
+
+class Asked:
+    """A line to a coordinator, and a sleep that moves its clock: when certificates were asked for."""
+
+    def __init__(self, hub: Hub, most_s: float) -> None:
+        """Time ends after `most_s`."""
+        self.hub, self._until = hub, hub.clock.now() + most_s
+        self.times: list[float] = []
+
+    async def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        self.hub.clock.advance_to(self.hub.clock.now() + seconds)
+        if self.hub.clock.now() > self._until:
+            raise asyncio.CancelledError
+
+    async def renew(self, request: bytes) -> Any:
+        """Give a certificate."""
+        self.times.append(self.hub.clock.now())
+        return self.hub.registrar.renew("edge", request)
+
+    async def reconnect(self) -> None:
+        """Use it."""
+
+
+def test_short_certificates_do_not_make_a_client_spin(tmp_path: Path, folder: Path) -> None:
+    """Given certificates that are due for renewal at once, a client asks three times a minute at most."""
+    hub = Hub(tmp_path / "hub", ttl_s=LEAST_BETWEEN_S + 2)
+    asked: Any = Asked(hub, most_s=300.0)
+
+    async def scenario(address: str) -> None:
+        await join(address, hub.token(), hub.authority.pin, folder)
+        kept = Renewal(
+            folder, None, hub.clock, Metrics(), Backoff(Random(0)),
+            elapsed=hub.clock.now, sleep=asked.sleep,
+        )  # fmt: skip
+        with suppress(asyncio.CancelledError):
+            await kept.keep(asked)
+
+    hub.run(scenario)
+    hub.ledger.close()
+
+    assert len(asked.times) > 10
+    assert min(b - a for a, b in pairwise(asked.times)) >= LEAST_BETWEEN_S

@@ -42,6 +42,15 @@ def test_past_two_thirds(fleet):
     assert x509.load_pem_x509_certificates(new.chain)[1] == fleet.authority.root
 
 
+def test_not_valid_yet(fleet):
+    """One that was signed while the clock was a day ahead is replaced by one that holds now."""
+    fleet.certificate.at(fleet.clock.now() + LIFE_S * 0.67)
+
+    leaf = x509.load_pem_x509_certificate(fleet.certificate.at(fleet.clock.now()).chain)
+
+    assert leaf.not_valid_before_utc.timestamp() <= fleet.clock.now()
+
+
 def test_another_root(fleet, make_fleet):
     """A root that is added to the bundle is trusted within a second; the coordinator's leaf stays."""
     old = fleet.certificate.at(fleet.clock.now())

@@ -84,6 +84,10 @@ class Identity:
         """Tell whether the certificate has run out; it can be renewed without it then (join.py)."""
         return now > self.expires_at
 
+    def is_early(self, now: float) -> bool:
+        """Tell whether the certificate is not valid yet: one of the two clocks was, or is, wrong."""
+        return now < self.leaf.not_valid_before_utc.timestamp()
+
     def check_dates(self, now: float) -> None:
         """Raise IdentityError where the certificate does not hold now; TLS would not say why."""
         leaf, moment = self.leaf, datetime.fromtimestamp(now, UTC)
@@ -96,7 +100,8 @@ class Identity:
         if moment < leaf.not_valid_before_utc:
             raise IdentityError(
                 f"your certificate is valid from {_day(leaf.not_valid_before_utc)}, and this machine's "
-                f"clock says {_day(moment)}: set the clock"
+                f"clock says {_day(moment)}: set the clock (where it is right, the coordinator's was "
+                "wrong, and `antiphon client` asks for a new certificate)"
             )
 
     def channel_credentials(self) -> grpc.ChannelCredentials:

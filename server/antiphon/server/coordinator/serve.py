@@ -158,6 +158,7 @@ class Coordinator:
             coordinator_port=port,
             ttl_s=settings.certificate_ttl_h * 3600,
             grace_s=settings.renewal_grace_d * 86_400,
+            elapsed=time.monotonic,
         )
         service = self._service = CoordinatorService(
             self._config,

@@ -293,6 +293,7 @@ def _record(do: sqlite3.Connection, client: str, issued: Issued, now: float) -> 
     do.execute("INSERT INTO certificate VALUES (?, ?, ?, ?, ?, NULL)", row)
     do.execute(
         "DELETE FROM certificate WHERE client = ?1 AND serial NOT IN (SELECT serial FROM certificate"
-        " WHERE client = ?1 ORDER BY not_after DESC, rowid DESC LIMIT ?2)",
+        # By the order of issue: one that was issued while the clock was ahead ends last.
+        " WHERE client = ?1 ORDER BY rowid DESC LIMIT ?2)",
         (client, MOST_CERTIFICATES),
     )

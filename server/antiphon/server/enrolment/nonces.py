@@ -20,7 +20,7 @@ _HALF = 16  # bytes: what is signed, and how much of the hash is kept
 class Nonces:
     """Gives nonces and takes each back once; may be used from several threads.
 
-    now: seconds since the Unix epoch; random: gives as many unpredictable bytes as it is asked for.
+    now: seconds of a clock that does not go back; random: gives as many unpredictable bytes as asked.
     """
 
     def __init__(self, now: Callable[[], float], random: Callable[[int], bytes]) -> None:

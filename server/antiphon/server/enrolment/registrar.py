@@ -51,7 +51,8 @@ class Registrar:
     """Signs for one fleet.
 
     now: seconds since the Unix epoch; random: gives unpredictable bytes; coordinator_port: told to the
-    clients; ttl_s, grace_s: see TTL_S and GRACE_S.
+    clients; ttl_s, grace_s: see TTL_S and GRACE_S; elapsed: seconds of a clock that is never set, for what
+    lives as long as this object; none: `now`.
     """
 
     def __init__(
@@ -64,9 +65,11 @@ class Registrar:
         coordinator_port: int,
         ttl_s: float = TTL_S,
         grace_s: float = GRACE_S,
+        elapsed: Callable[[], float] | None = None,
     ) -> None:
         """Begin with no nonce given."""
-        self.authority, self.ledger, self.nonces = authority, ledger, Nonces(now, random)
+        self.authority, self.ledger = authority, ledger
+        self.nonces = Nonces(elapsed or now, random)
         self._now, self._port, self._ttl_s, self._grace_s = now, coordinator_port, ttl_s, grace_s
 
     def enrol(self, token: str, request: bytes) -> enrolment_pb2.Certificate:

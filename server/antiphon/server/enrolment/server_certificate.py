@@ -48,18 +48,19 @@ class ServerCertificate:
         self._lock = threading.Lock()
         self._stamp = self._look()
         self._looked_at = now()
-        self._renew_at = 0.0
+        self._begins = self._renew_at = 0.0
         self._keys = self._issued(_pem(authority.roots), now())
 
     def at(self, now: float) -> ServerKeys:
         """Return the certificate for a connection that begins `now`: the same object while nothing changes.
 
-        Past two thirds of its life it is signed anew; a changed bundle of roots is read at most once a
-        second. Raises IdentityError where the bundle is damaged, OSError where it is gone.
+        Past two thirds of its life it is signed anew, and where it is not valid yet: the clock was ahead
+        when it was signed. A changed bundle of roots is read at most once a second. Raises IdentityError
+        where the bundle is damaged, OSError where it is gone.
         """
         with self._lock:
             roots = self._roots_at(now)
-            if now >= self._renew_at:
+            if not self._begins <= now < self._renew_at:
                 self._keys = self._issued(roots, now)
             elif roots != self._keys.roots:
                 self._keys = ServerKeys(self._keys.key, self._keys.chain, roots)
@@ -92,6 +93,7 @@ class ServerCertificate:
         key = ec.generate_private_key(ec.SECP256R1())
         leaf = self._authority.issue_coordinator(key.public_key(), now, self._life_s)
         private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        self._begins = leaf.not_valid_before_utc.timestamp()
         self._renew_at = now + _RENEW_AT * self._life_s
         return ServerKeys(private, _pem((leaf, self._authority.root)), roots)
 
