@@ -1,7 +1,9 @@
 """The pages, drawn by Streamlit itself on recorded journals."""
 
+import os
 import shutil
 import sqlite3
+import time
 
 import pytest
 from tests.dashboard.conftest import journal_of, texts
@@ -225,3 +227,51 @@ def test_a_large_journal_is_shown(open_page, tmp_path):
     page.multiselect[0].select("site-007").run()
     assert_drawn(page)
     assert {each.label: each.value for each in page.metric}["Round"] == "100/100"
+
+
+def test_no_deadline_runs_where_nothing_is_at_work(open_page, tmp_path):
+    """An interrupted run waits, but its page promises no end of that."""
+    happened = [
+        STARTED,
+        ClientJoined("a", 1),
+        events.RoundEvaluated(0),
+        RoundPlanned(1, ("a",), 1, 3e9),
+    ]
+    folder = journal_of(tmp_path / "cut", happened, at_s=time.time() - 3600)
+    folder.journal_file.with_name("journal.sqlite.lock").write_text("")
+    os.utime(folder.journal_file, (time.time() - 3600,) * 2)
+
+    page = open_page(tmp_path, "run_page.py", run="cut")
+
+    assert_drawn(page)
+    assert "waiting for 1 of 1 update" in texts(page.markdown)
+    assert "deadline" not in texts(page.markdown)
+
+
+def test_a_change_of_nothing_is_neither_good_nor_bad(open_page, tmp_path):
+    """A loss and an accuracy that stayed where they were have no colour and no arrow."""
+    measured = [[events.Evaluated(n, "a", 1, 0.5, 0.5), events.RoundEvaluated(n)] for n in (0, 1)]
+    work = [RoundPlanned(1, ("a",), 1, 60.0), events.UpdateReceived("a", 1, "d", 1, 1, 1)]
+    work += [events.RoundFolded(1, "")]
+    journal_of(
+        tmp_path / "flat", [STARTED, ClientJoined("a", 1), *measured[0], *work, *measured[1]]
+    )
+
+    page = open_page(tmp_path, "run_page.py", run="flat")
+
+    assert_drawn(page)
+    changes = {each.label: each.delta for each in page.metric}
+    assert (changes["Loss"], changes["Accuracy"]) == ("unchanged", "unchanged")
+
+
+def test_a_round_in_which_no_time_passed_says_what_happened(open_page, tmp_path):
+    """A chart without a bar is no chart: who failed at once is named instead."""
+    failed = events.ClientFailed("a", 1, "machine.disk: the disk is full")
+    happened = [STARTED, ClientJoined("a", 1), RoundPlanned(1, ("a",), 1, 60.0), failed]
+    journal_of(tmp_path / "instant", happened, at_s=5.0)
+
+    page = open_page(tmp_path, "run_page.py", run="instant")
+
+    assert_drawn(page)
+    assert len(page.get("vega_lite_chart")) == 0
+    assert "a: failed, machine" in texts(page.caption)

@@ -11,6 +11,7 @@ from antiphon.core.events import (
     RoundEvaluated,
     RoundFolded,
     RoundPlanned,
+    RunDescribed,
     RunStarted,
     UpdateReceived,
 )
@@ -75,6 +76,19 @@ def test_the_saving_is_that_of_the_report(view, report):
         told["training"],
         told["dense_float32"],
     )
+
+
+def test_nothing_is_saved_without_an_accepted_update(tmp_path):
+    """A round that is open, or has failed, claims no saving: nobody has delivered."""
+    moved = BytesMoved(1, "a", "down", "model", 100)
+    opening = [RunStarted("a", "0", 1, 1, 3), ClientJoined("a", 1), ClientJoined("b", 1)]
+    facts = RunDescribed({"trained_parameters": 1000})
+    folder = journal_of(tmp_path, [*opening, facts, RoundPlanned(1, ("a",), 1, 60.0), moved])
+
+    view = Shelf().view(folder)
+
+    assert (view.sums.training, view.sums.dense) == (100, None)
+    assert view.rounds[1].sums.dense is None
 
 
 def test_evaluation_is_no_training(tmp_path):

@@ -1,6 +1,7 @@
 """The numbers of a report, from real journals."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from time import process_time
 
@@ -137,14 +138,24 @@ def test_simulated_time(tmp_path: Path) -> None:
 
 
 def test_bytes(tmp_path: Path) -> None:
-    """Dense float32 is 4 bytes × parameters × (updates accepted + places in cohorts)."""
+    """Dense float32 is 4 bytes × parameters × (updates accepted + places) of the rounds that are over."""
     report = report_of(tmp_path, *OPENING, *whole_round(1), planned(2), update("north", 2))
 
     moved = report["bytes"]
     assert (moved["up"], moved["down"]) == (700, 900)
     assert moved["by_client"] == {"north": {"up": 700, "down": 900}}
-    assert moved["dense_float32"] == 4 * 1000 * (3 + 4)
-    assert moved["full_model_float32"] == 4 * 50_000 * (3 + 4)
+    assert moved["dense_float32"] == 4 * 1000 * (2 + 2)
+    assert moved["full_model_float32"] == 4 * 50_000 * (2 + 2)
+
+
+def test_nothing_is_saved_without_an_accepted_update(tmp_path: Path) -> None:
+    """Models that were fetched in vain are not compared with what dense float32 would have taken."""
+    moved = BytesMoved(1, "north", "down", "model", 900)
+    late = [Ticked(), Ticked()]
+    report = report_of(tmp_path, *OPENING, replace(planned(1), deadline_s=1.0), moved, *late)
+
+    assert report["rounds"][0]["outcome"] == "failed"
+    assert report["bytes"]["dense_float32"] is None
 
 
 def test_evaluation_is_not_training(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def _from_journal(folder: RunFolder) -> dict[str, Any]:
     told = (entry.event for entry in entries if isinstance(entry.event, ClientDescribed))
     facts = {event.client: dict(event.facts) for event in told}
     standing, how = _standing(folder, machine, entries)
-    why = why_waiting(machine, time.time())
+    why = why_waiting(machine, time.time(), at_work=standing == _AT_WORK)
     return {
         "run_id": folder.run_id(),
         "phase": machine.phase,

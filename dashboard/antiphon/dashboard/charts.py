@@ -12,7 +12,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from antiphon.dashboard.gantt import MOST_NAMED, Span
+from antiphon.dashboard.gantt import MOST_NAMED, Ending, Span
 from antiphon.dashboard.learning import Curve, Measure, Spread
 from antiphon.dashboard.plain_text import shown
 from antiphon.dashboard.traffic import Moved
@@ -29,18 +29,27 @@ _CLIENT_COLOURS = (ORANGE, GREEN, PURPLE, RED, "#4fb3d9", "#a08a3c")
 _HEIGHT = 340  # pixels, axes and legend included
 _MOST_BARS = 40  # rounds that are drawn as bars; of more, an area is drawn
 _AROUND_ROWS = 110  # pixels that the axis and the legend of the Gantt chart take
-_ENDINGS = {
+_LONGEST_NAME = 420  # pixels: 64 characters, which a name in a fleet has at most
+_ENDINGS: dict[Ending, str] = {
     "accepted": BLUE,
-    "accepted, slow": ORANGE,
     "working": "#7fb8e0",
-    "working, slow": "#e9b872",
+    "carried on": GREEN,
     "late": PURPLE,
     "cut off": GREY,
-    "carried on": "#7fb8e0",
     "left": "#a08a3c",
     "failed": RED,
     "rejected": "#b8434e",
 }
+"""A colour for each ending, the same in every round; who is slow has an orange edge besides."""
+
+_WAYS = {"down": "to the clients", "up": "to the coordinator"}
+_PURPOSES = {
+    ("model", "down"): BLUE,
+    ("update", "up"): ORANGE,
+    ("control", "down"): GREEN,
+    ("control", "up"): PURPLE,
+}
+"""A colour for each purpose and direction, the same in every run, whatever else has moved."""
 
 
 Drawing = alt.Chart | alt.LayerChart | alt.FacetChart
@@ -58,7 +67,7 @@ def learning(
     if spread is not None and spread.rounds:
         layers.append(_band(spread))
     if thin:
-        layers.append(_thin_lines(measure, thin))
+        layers.append(_thin_lines(measure, thin, [shown(each.client, 120) for each in curves]))
     layers.append(_bold_line(measure, mean))
     drawn: Drawing = alt.layer(*layers).resolve_scale(color="independent")
     return drawn.properties(height=_HEIGHT)
@@ -68,18 +77,17 @@ def traffic(moved: Sequence[Moved]) -> Drawing | None:
     """Return the bytes of each round, by direction and purpose; none: no event tells of bytes."""
     if not moved:
         return None
-    ways = {"down": "to the clients", "up": "to the coordinator"}
+    colours = {_what(purpose, way): colour for (purpose, way), colour in _PURPOSES.items()}
     data = pd.DataFrame(
         {
             "round": [each.round for each in moved],
-            "what": [
-                f"{shown(each.purpose)}, {ways.get(each.direction, each.direction)}"
-                for each in moved
-            ],
+            "what": [_what(each.purpose, each.direction) for each in moved],
             "bytes": [each.bytes for each in moved],
         }
     )
     few = data["round"].nunique() <= _MOST_BARS
+    there = set(data["what"])
+    known = [each for each in (*colours, *sorted(there - set(colours))) if each in there]
     chart = alt.Chart(data).mark_bar() if few else alt.Chart(data).mark_area(interpolate="step")
     x = alt.X("round:O", title="round", axis=alt.Axis(labelAngle=0, labelOverlap=True))
     drawn: Drawing = chart.encode(
@@ -88,7 +96,7 @@ def traffic(moved: Sequence[Moved]) -> Drawing | None:
         color=alt.Color(
             "what:N",
             title=None,
-            scale=alt.Scale(range=[BLUE, ORANGE, GREEN, PURPLE]),
+            scale=alt.Scale(domain=known, range=[colours.get(each, GREY) for each in known]),
             legend=alt.Legend(orient="top", labelLimit=260),
         ),
         tooltip=["round:Q", "what:N", alt.Tooltip("bytes:Q", format=",")],
@@ -104,36 +112,42 @@ def gantt(spans: Sequence[Span], deadline_s: float | None) -> Drawing:
             "from": [each.start_s for each in spans],
             "until": [each.end_s for each in spans],
             "seconds": [round(each.end_s - each.start_s, 1) for each in spans],
-            "ended": [f"{each.ending}{', slow' if each.slow else ''}" for each in spans],
+            "ended": [each.ending for each in spans],
+            "slow": ["slow" if each.slow else "" for each in spans],
             "model": [each.model_s for each in spans],
             "why": [shown(each.reason, 160) for each in spans],
         }
     )
     height, names = _rows(data["client"].nunique())
-    known = {**_ENDINGS, **{each: ORANGE for each in data["ended"] if each not in _ENDINGS}}
-    used = [name for name in known if name in set(data["ended"])]
+    used = [name for name in _ENDINGS if name in set(data["ended"])]
     y = alt.Y(
         "client:N",
         title=None,
         sort=list(dict.fromkeys(data["client"])),
-        axis=alt.Axis(labelLimit=130, ticks=False, labels=names, domain=False),
+        axis=alt.Axis(labelLimit=_LONGEST_NAME, ticks=False, labels=names, domain=False),
     )
     colour = alt.Color(
         "ended:N",
         title=None,
-        scale=alt.Scale(domain=used, range=[known[name] for name in used]),
+        scale=alt.Scale(domain=used, range=[_ENDINGS[name] for name in used]),
         legend=alt.Legend(orient="top", columns=4),
     )
-    tooltip = ["client:N", "ended:N", "seconds:Q", "why:N"]
+    edge = alt.condition("datum.slow === 'slow'", alt.value(ORANGE), alt.value(None))
+    tooltip = ["client:N", "ended:N", "slow:N", "seconds:Q", "why:N"]
     x = alt.X("from:Q", title="seconds after the plan", scale=alt.Scale(zero=True))
-    bars = alt.Chart(data).mark_bar(height=alt.RelativeBandSize(0.72))
-    layers: list[Any] = [bars.encode(x=x, x2="until:Q", y=y, color=colour, tooltip=tooltip)]
+    bars = alt.Chart(data).mark_bar(height=alt.RelativeBandSize(0.72), strokeWidth=2.5)
+    drawn_bars = bars.encode(x=x, x2="until:Q", y=y, color=colour, stroke=edge, tooltip=tooltip)
+    layers: list[Any] = [drawn_bars]
     if names and data["model"].notna().any():
         layers.append(_model_marks(data, y))
     if deadline_s is not None:
         layers.append(_deadline(deadline_s))
     drawn: Drawing = alt.layer(*layers)
     return drawn.properties(height=height)
+
+
+def _what(purpose: str, direction: str) -> str:
+    return f"{shown(purpose)}, {_WAYS.get(direction, direction)}"
 
 
 _BYTES = (
@@ -175,7 +189,8 @@ def _bold_line(measure: Measure, mean: Curve) -> Drawing:
     return drawn
 
 
-def _thin_lines(measure: Measure, curves: Sequence[Curve]) -> Drawing:
+def _thin_lines(measure: Measure, curves: Sequence[Curve], names: Sequence[str]) -> Drawing:
+    """names: of all clients that could be drawn, so that each keeps its colour when another appears."""
     data = pd.DataFrame(
         {
             "round": [number for each in curves for number in each.rounds],
@@ -190,11 +205,17 @@ def _thin_lines(measure: Measure, curves: Sequence[Curve]) -> Drawing:
         detail="client:N",
         tooltip=["client:N", "round:Q", alt.Tooltip("value:Q", title=measure, format=".4f")],
     )
-    few = len(curves) <= len(_CLIENT_COLOURS)
-    scale = alt.Scale(range=list(_CLIENT_COLOURS))
-    legend = alt.Legend(orient="bottom", columns=4, labelLimit=110)
+    few = len(names) <= len(_CLIENT_COLOURS)
+    scale = alt.Scale(domain=list(names), range=list(_CLIENT_COLOURS[: len(names)]))
+    legend = alt.Legend(orient="bottom", columns=_columns(curves), labelLimit=_LONGEST_NAME)
     colour = alt.Color("client:N", title=None, scale=scale, legend=legend)
     return drawn.encode(color=colour if few else alt.value(GREY))
+
+
+def _columns(curves: Sequence[Curve]) -> int:
+    """Return how many names fit beside each other below a chart of half a page."""
+    longest = max(len(each.client or "") for each in curves)
+    return max(1, min(4, 60 // (longest + 4)))
 
 
 def _band(spread: Spread) -> Drawing:

@@ -89,7 +89,7 @@ def _pulse(folder: RunFolder, stamp: Stamp | None, view: RunView | None) -> None
         live = asked(folder, view.run_id) if view is not None and life == "running" else None
         with st.container(horizontal=True, vertical_alignment="center"):
             st.badge(life, color=_COLOURS[life])
-            st.markdown(f"**{escaped(_why(view, now, live.why if live else None))}**")
+            st.markdown(f"**{escaped(_why(view, now, live.why if live else None, life))}**")
         if newest is not None:
             st.caption(f"last event {ago(now - newest.changed_at)}")
         if life == "interrupted":
@@ -98,10 +98,10 @@ def _pulse(folder: RunFolder, stamp: Stamp | None, view: RunView | None) -> None
     pulse()
 
 
-def _why(view: RunView | None, now: float, live: str | None) -> str:
+def _why(view: RunView | None, now: float, live: str | None, life: Life) -> str:
     if view is None:
         return "nothing has happened in this run yet"
-    return live or why_waiting(view.state, _clock(view, now))
+    return live or why_waiting(view.state, _clock(view, now), at_work=life == "running")
 
 
 def _clock(view: RunView, now: float) -> float:
@@ -147,13 +147,19 @@ def _score(view: RunView, curve: Curve) -> None:
         _fact(curve.measure.capitalize(), value, "not the clients of the start")
         return
     if curve.measure == "accuracy":
-        change = f"{(last - first) * 100:+.1f} points"
-        st.metric("Accuracy", share(last), change, border=True, width=_METRIC_WIDTH)
+        _change("Accuracy", share(last), f"{(last - first) * 100:+.1f}", " points", "normal")
     else:
-        change = f"{last - first:+.4f}"
-        st.metric(
-            "Loss", f"{last:.4f}", change, delta_color="inverse", border=True, width=_METRIC_WIDTH
-        )
+        _change("Loss", f"{last:.4f}", f"{last - first:+.4f}", "", "inverse")
+
+
+def _change(
+    name: str, value: str, change: str, unit: str, colour: Literal["normal", "inverse"]
+) -> None:
+    """Show a value and its change: red or green only where the change that is shown is not zero."""
+    if float(change) == 0:
+        _fact(name, value, "unchanged")
+    else:
+        st.metric(name, value, change + unit, delta_color=colour, border=True, width=_METRIC_WIDTH)
 
 
 def _learning(folder: RunFolder, view: RunView) -> None:
@@ -217,13 +223,13 @@ def _gantt(folder: RunFolder, view: RunView, number: int) -> None:
             found = spans(folder, view, number, _until(folder, view))
         except RunFolderError:
             return  # the folder was removed while it was shown: the page says so itself
-        if found:
+        if any(span.end_s > span.start_s for span in found):
             longest = max(span.end_s for span in found)
             due = each.planned.deadline_s
             st.altair_chart(
                 charts.gantt(found, due if due <= 2 * longest else None), key="gantt chart"
             )
-            st.caption(run_tables.round_caption(found, each.planned.quorum))
+        st.caption(run_tables.round_caption(found, each.planned.quorum))
 
     drawn()
 

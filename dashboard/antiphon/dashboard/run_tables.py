@@ -11,10 +11,12 @@ import streamlit as st
 from antiphon.core.types import Plain
 from antiphon.dashboard.gantt import MOST_NAMED, SLOW, Span
 from antiphon.dashboard.learning import Curve
-from antiphon.dashboard.plain_text import shown
+from antiphon.dashboard.plain_text import escaped, shown
 from antiphon.dashboard.run_view import RunView
 
 MOST_PROBLEMS = 500
+MOST_SAID = 12
+"""Clients that are named in a caption."""
 
 ROUND_COLUMNS = {
     "loss": st.column_config.NumberColumn(format="%.4f"),
@@ -83,7 +85,11 @@ def problems(view: RunView) -> pd.DataFrame:
 
 
 def round_caption(spans: Sequence[Span], quorum: int) -> str:
-    """Return how many updates are there, and who is slow, in one line."""
+    """Return how many updates are there, and who is slow, as Markdown; that nobody worked, if so."""
+    if not any(each.end_s > each.start_s for each in spans):
+        said = [f"{escaped(each.client)}: {_how(each)}" for each in spans[:MOST_SAID]]
+        more = f"; and {len(spans) - MOST_SAID} more" if len(spans) > MOST_SAID else ""
+        return f"No time passed in this round. {'; '.join(said)}{more}".strip()
     ended = Counter(each.ending for each in spans)
     slow = sum(each.slow for each in spans)
     said = [f"{count} {ending}" for ending, count in ended.most_common()]
@@ -92,6 +98,10 @@ def round_caption(spans: Sequence[Span], quorum: int) -> str:
     marks = named and any(each.model_s is not None for each in spans)
     said.append("the grey mark is when the client has the model" if marks else "")
     return ", ".join(each for each in said if each)
+
+
+def _how(span: Span) -> str:
+    return f"{span.ending}, {escaped(span.reason)}" if span.reason else span.ending
 
 
 def _cell(value: Plain) -> Plain:

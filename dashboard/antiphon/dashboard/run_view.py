@@ -77,7 +77,8 @@ def view_of(history: History) -> RunView:
     """Return what a history shows."""
     tally = history.tally
     trained = integer_fact(tally.facts, "trained_parameters")
-    names = sorted({name for each in tally.evaluated.values() for name in each})
+    measured = {name for each in tally.evaluated.values() for name in each}
+    names = sorted(measured | set(tally.train_examples))
     few = len(names) <= MOST_LINES
     sums = sums_by_round(history.moved, tally, trained)
     return RunView(

@@ -27,7 +27,8 @@ class Sums:
     """Bytes both ways, of a round or a run; None: no event tells of them.
 
     training: those of updates, and of models that were trained from; dense: the same models and accepted
-    updates as dense float32, uncompressed; None: not known.
+    updates as dense float32, uncompressed, of rounds that are over; None: not known, or no update was
+    accepted, so that there is nothing that was saved.
     """
 
     up: int | None
@@ -68,12 +69,17 @@ def sums_of_run(moved: Mapping[Way, int], tally: Tally, trained: int | None) -> 
         sum(size for way, size in moved.items() if way[1] == each) if moved else None
         for each in ("up", "down")
     )
-    each_dense = [_dense(each, trained) for each in tally.rounds.values()]
-    dense = None if trained is None else sum(each for each in each_dense if each is not None)
-    return Sums(up, down, tally.training.whole() if moved else None, dense)
+    return Sums(up, down, tally.training.whole() if moved else None, _of_run(tally, trained))
+
+
+def _of_run(tally: Tally, trained: int | None) -> int | None:
+    sent = tally.tensors_sent()
+    return _FLOAT32_BYTES * trained * sent if trained and sent else None
 
 
 def _dense(each: RoundTally, trained: int | None) -> int | None:
     """Return the bytes of a model for each of the cohort and of each accepted update."""
-    sent = each.counts["accepted"] + len(each.status)
-    return None if trained is None else _FLOAT32_BYTES * trained * sent
+    accepted = each.counts["accepted"]
+    if trained is None or not accepted or each.outcome == "open":
+        return None
+    return _FLOAT32_BYTES * trained * (accepted + len(each.status))

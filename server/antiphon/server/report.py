@@ -163,11 +163,7 @@ def _evaluation(run: Tally, number: int) -> Evaluation | None:
 
 
 def _bytes(run: Tally) -> ByteReport:
-    rounds = run.rounds.values()
-    # A member of several asynchronous rounds was sent one model, and its update is one.
-    asked = sum(len(each.planned.cohort) for each in rounds)
-    answers = {(name, each.base[name]) for each in rounds for name in each.having("accepted")}
-    sent = asked + len(answers)
+    sent = run.tensors_sent()
     trained, model = (
         integer_fact(run.facts, f"{each}_parameters") for each in ("trained", "model")
     )
@@ -179,8 +175,8 @@ def _bytes(run: Tally) -> ByteReport:
         up=up if run.moved else None,
         down=down if run.moved else None,
         training=run.training.whole() if run.moved else None,
-        dense_float32=None if trained is None else _FLOAT32_BYTES * trained * sent,
-        full_model_float32=None if model is None else _FLOAT32_BYTES * model * sent,
+        dense_float32=_FLOAT32_BYTES * trained * sent if trained and sent else None,
+        full_model_float32=_FLOAT32_BYTES * model * sent if model and sent else None,
         by_client={
             client: Traffic(up=moved["up"], down=moved["down"])
             for client, moved in sorted(run.by_client.items())

@@ -86,7 +86,8 @@ class ByteReport(TypedDict):
     training: of updates, and of models that were trained from; the rest is for models that were only
     measured, and for messages. What training takes otherwise stands beside it:
     dense_float32: 4 bytes × trained parameters × (updates accepted + places in cohorts): FedAvg of
-    the same rounds, uncompressed; full_model_float32: likewise with all the model's parameters.
+    the same rounds, uncompressed; full_model_float32: likewise with all the model's parameters; None
+    where no update was accepted, and rounds that are still open are left out.
     """
 
     up: int | None

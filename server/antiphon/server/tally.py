@@ -134,6 +134,16 @@ class Tally:
         if not isinstance(event, events.Ticked):
             self.close_if_settled()
 
+    def tensors_sent(self) -> int:
+        """Return how many models and accepted updates the rounds that are over have taken.
+
+        A member of several asynchronous rounds was sent one model, and its update is one. 0 where no update
+        was accepted: what nobody delivered has saved nothing.
+        """
+        over = [each for each in self.rounds.values() if each.outcome != "open"]
+        updates = {(name, each.base[name]) for each in over for name in each.having("accepted")}
+        return len(updates) + sum(len(each.planned.cohort) for each in over) if updates else 0
+
     def stands(self, number: int) -> bool:
         """Say whether the model of a round was not taken back."""
         return number not in self.undone

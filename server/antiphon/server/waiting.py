@@ -9,8 +9,11 @@ from antiphon.server.run_state import RunState, having, present, slots
 _MOST_NAMES = 5
 
 
-def why_waiting(state: RunState, now: float) -> str:
-    """Return one sentence on what the run waits for at `now` (seconds), for people."""
+def why_waiting(state: RunState, now: float, *, at_work: bool = True) -> str:
+    """Return one sentence on what the run waits for at `now` (seconds), for people.
+
+    at_work: an engine drives the run; without one no deadline runs, and it begins anew with a resume.
+    """
     where = f"round {state.round}" if state.round else "before the first round"
     match state.phase:
         case "new":
@@ -21,7 +24,7 @@ def why_waiting(state: RunState, now: float) -> str:
         case "planning":
             return f"{where}: waiting for the plan over {_count(len(present(state)), 'client')}"
         case "collecting":
-            return f"{where}: {_waiting_for_updates(state, now)}"
+            return f"{where}: {_waiting_for_updates(state, now if at_work else None)}"
         case "folding":
             folded = _count(len(having(state, "accepted")), "update")
             return f"{where}: folding {folded}{_of_earlier_rounds(state)}"
@@ -32,13 +35,10 @@ def why_waiting(state: RunState, now: float) -> str:
             return f"{state.phase}: {state.reason or 'no reason was given'}"
 
 
-def _waiting_for_updates(state: RunState, now: float) -> str:
+def _waiting_for_updates(state: RunState, now: float | None) -> str:
     waited_for = having(state, "assigned")
     more = len(waited_for) - _MOST_NAMES
     names = ", ".join(waited_for[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
-    left = state.deadline - now
-    until = f"deadline in {_duration(left)}" if left > 0 else "the deadline has passed"
-    until = "no deadline" if math.isinf(left) else until
     away = having(state, "left")
     gone = f"{_count(len(away), 'client')} away, " if away else ""
     who = f" ({names})" if names else ""
@@ -47,8 +47,17 @@ def _waiting_for_updates(state: RunState, now: float) -> str:
         missing, of = max(0, state.enough - len(having(state, "accepted"))), state.enough
     return (
         f"waiting for {missing} of {_count(of, 'update')}{who}, "
-        f"{gone}quorum {state.quorum}, {until}{_of_earlier_rounds(state)}"
+        f"{gone}quorum {state.quorum}{_until(state, now)}{_of_earlier_rounds(state)}"
     )
+
+
+def _until(state: RunState, now: float | None) -> str:
+    if now is None:
+        return ""
+    left = state.deadline - now
+    if math.isinf(left):
+        return ", no deadline"
+    return f", deadline in {_duration(left)}" if left > 0 else ", the deadline has passed"
 
 
 def _of_earlier_rounds(state: RunState) -> str:
