@@ -8,7 +8,7 @@ from pathlib import Path
 
 import structlog
 
-from antiphon.core.clock import SystemClock
+from antiphon.core.clock import SteadyClock
 from antiphon.core.config import RunConfig, config_hash, resolved
 from antiphon.core.errors import AntiphonError
 from antiphon.core.events import RoundPlanned, RunDescribed, RunEnded
@@ -50,7 +50,7 @@ def run_over(
     min_clients: that must be there before a round is planned; poll_s: between two looks at the post;
     facts: of the run, beside those that the config tells.
     """
-    clock = SystemClock()
+    clock = SteadyClock()
     write_space(folder, space)
     federation = Federation(config, folder, journal, space, clock)
     federation.observe(RunDescribed({**_described(config, space), **facts}))

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from antiphon.core import golden
 from antiphon.core.blob import Blob
 from antiphon.core.channel import secure_channel
-from antiphon.core.clock import Clock, VirtualClock
+from antiphon.core.clock import Clock, SteadyClock, VirtualClock
 from antiphon.core.config import RunConfig, config_hash, resolved
 from antiphon.core.coordinator_settings import CoordinatorSettings
 from antiphon.core.events import Event
@@ -137,7 +137,12 @@ def serve(fleet: Fleet, tiny_config: Callable[..., RunConfig], tmp_path: Path) -
     """`async with serve("rounds=1") as running`: a coordinator of a small run, until the block ends."""
 
     @asynccontextmanager
-    async def serve(*overrides: str, folder: RunFolder | None = None, **settings: Any) -> Any:
+    async def serve(
+        *overrides: str,
+        folder: RunFolder | None = None,
+        clock: SteadyClock | None = None,
+        **settings: Any,
+    ) -> Any:
         config = tiny_config("evaluation.before_first_round=false", "lora.r=4", *overrides)
         made = folder or create(tmp_path / "runs", "run", resolved(config), config_hash(config))
         ports = {"listen": "127.0.0.1:0", "enrolment": "127.0.0.1:0", "metrics": None}
@@ -145,7 +150,7 @@ def serve(fleet: Fleet, tiny_config: Callable[..., RunConfig], tmp_path: Path) -
         listening: asyncio.Future[Listening] = asyncio.get_running_loop().create_future()
         with Journal.writing(made.journal_file) as journal:
             coordinator = Coordinator(
-                config, made, journal, fleet, chosen, on_listening=listening.set_result
+                config, made, journal, fleet, chosen, on_listening=listening.set_result, clock=clock
             )
             task = asyncio.ensure_future(coordinator.run())
             await asyncio.wait([task, listening], return_when=asyncio.FIRST_COMPLETED)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 
 import numpy as np
 import pytest
 from tests.server.coordinator.conftest import SHAPES, journalled, refusal, sites, until
 
+from antiphon.core.clock import SteadyClock
 from antiphon.core.directions import run_key
 from antiphon.core.events import (
     ClientFailed,
@@ -137,6 +139,24 @@ def test_a_round_closes_at_its_deadline_with_the_quorum(serve):
     answer, events = asyncio.run(scenario())
 
     assert (answer.verdict, answer.reason) == (VERDICT.LATE, "round 1 is closed")
+    assert any(isinstance(each, RoundFolded) for each in events)
+
+
+def test_a_clock_that_is_set_back_keeps_no_round_open(serve):
+    """The system's clock goes back by an hour in the middle of a round: it closes at its deadline."""
+    wall_s = [time.time()]
+
+    async def scenario():
+        clock = SteadyClock(lambda: wall_s[0])
+        async with serve(*SHORT, clock=clock) as running, sites(running, "north", "south") as both:
+            await joined(*both)
+            await both[0].work_a_round()
+            wall_s[0] -= 3600.0
+            await both[0].next("evaluate")
+            return journalled(running.folder)
+
+    events = asyncio.run(scenario())
+
     assert any(isinstance(each, RoundFolded) for each in events)
 
 

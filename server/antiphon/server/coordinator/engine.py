@@ -1,4 +1,4 @@
-"""The engine of real runs: the round machine on the machine's own clock, clients on a network.
+"""The engine of real runs: the round machine on a clock that nobody can set, clients on a network.
 
 It knows nothing of gRPC: the service translates. All methods belong to one event loop; whatever touches
 the journal or the model runs in the federation's own thread, a fold beside it in another.

@@ -22,7 +22,7 @@ import grpc
 import structlog
 
 from antiphon.core.channel import SERVER_OPTIONS
-from antiphon.core.clock import SystemClock
+from antiphon.core.clock import SteadyClock
 from antiphon.core.config import RunConfig
 from antiphon.core.coordinator_settings import CoordinatorSettings, reloaded
 from antiphon.core.errors import ConfigError, UpdateError, UserError
@@ -85,8 +85,12 @@ class Coordinator:
         *,
         read_settings: Callable[[], CoordinatorSettings] | None = None,
         on_listening: Callable[[Listening], None] = lambda where: None,
+        clock: SteadyClock | None = None,
     ) -> None:
-        """read_settings: reads them again at SIGHUP; on_listening: hears when clients can come."""
+        """read_settings: reads them again at SIGHUP; on_listening: hears when clients can come.
+
+        clock: of deadlines and of the journal; none: the machine's.
+        """
         self._config, self._folder, self._journal, self._fleet = config, folder, journal, fleet
         self._settings, self._read_settings = settings, read_settings
         self._on_listening = on_listening
@@ -94,6 +98,7 @@ class Coordinator:
         self._leases = Leases(
             time.monotonic, lease_s=settings.lease_s, check_ins_per_s=settings.check_ins_per_s
         )
+        self._clock = clock or SteadyClock()
         self._spool = Spool(
             folder,
             max_bytes=int(settings.max_upload_mb * _MB),
@@ -196,11 +201,11 @@ class Coordinator:
         """Begin the run, or take it up again."""
         federation = await asyncio.get_running_loop().run_in_executor(
             self._thread,
-            lambda: Federation(self._config, self._folder, self._journal, space, SystemClock()),
+            lambda: Federation(self._config, self._folder, self._journal, space, self._clock),
         )
         # No await from here on: the caller may hang up, and a run must not begin twice.
         write_space(self._folder, space)
-        engine = Engine(federation, SystemClock(), self._leases, self._thread)
+        engine = Engine(federation, self._clock, self._leases, self._thread)
         engine.may_plan = self._obstacle
         engine.on_verdict = self._metrics.answered
         self._running = asyncio.ensure_future(engine.run(clients_needed(self._config)))
@@ -274,7 +279,7 @@ class Coordinator:
 
     def status(self) -> Mapping[str, Any]:
         """Return what the run is at, as plain values."""
-        return status_of(self.admission, self._leases, self._obstacle(), time.time())
+        return status_of(self.admission, self._leases, self._obstacle(), self._clock.now())
 
     async def _note_seen(self) -> None:
         while True:
@@ -297,6 +302,8 @@ class Coordinator:
             await asyncio.sleep(_LOOP_LAG_EVERY_S)
             late = time.monotonic() - before - _LOOP_LAG_EVERY_S
             self._metrics.loop_lag.observe(max(0.0, late))
+            if (jump_s := self._clock.jump_s()) is not None:
+                log.warning("the system's clock was set; deadlines stay", by_s=round(jump_s, 1))
             if self.admission.engine is not None:
                 self._metrics.round.set(self.admission.engine.round)
 
