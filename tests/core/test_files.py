@@ -7,13 +7,18 @@ import pytest
 
 from antiphon.core.content import Content
 from antiphon.core.errors import RunFolderError
+from antiphon.core.events import RunResumed
 from antiphon.core.files import (
     full_disk_is_said,
     sha256_of,
+    write_bytes,
+    write_cache,
     write_hashed,
     write_text,
     written_whole,
 )
+from antiphon.core.journal import Journal
+from antiphon.core.run_folder import create
 
 
 def test_a_written_file_is_there(tmp_path):
@@ -99,3 +104,47 @@ def test_a_hashed_file_is_there_under_its_hash(tmp_path):
 
     assert (tmp_path / "state").read_bytes() == b"headtensors"
     assert digest == sha256_of(tmp_path / "state")
+
+
+@pytest.fixture
+def open_umask():
+    """A umask that lets everybody read everything."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def modes(folder):
+    """The modes of a folder's files and folders that anybody but the owner may use."""
+    found = {each.name: each.stat().st_mode for each in folder.rglob("*")}
+    return {name: oct(mode) for name, mode in found.items() if mode & 0o077}
+
+
+@pytest.mark.usefixtures("open_umask")
+def test_what_is_written_is_its_owners_alone(tmp_path):
+    """Files and folders, made at once or part by part, whatever the umask."""
+    write_bytes(tmp_path / "a" / "file", b"1")
+    write_cache(tmp_path / "b" / "c" / "cache", b"2")
+    with written_whole(tmp_path / "d" / "folder") as part:
+        (part / "inner").mkdir(parents=True)
+        (part / "inner" / "file").write_text("3")
+
+    assert modes(tmp_path) == {}
+
+
+@pytest.mark.usefixtures("open_umask")
+def test_a_journal_is_its_owners_alone(tmp_path):
+    """The file, its lock and what SQLite keeps beside it."""
+    with Journal.writing(tmp_path / "journal.sqlite") as journal:
+        journal.append(RunResumed(), 1.0)
+
+        assert len(list(tmp_path.iterdir())) == 4
+        assert modes(tmp_path) == {}
+
+
+@pytest.mark.usefixtures("open_umask")
+def test_a_run_folder_is_its_owners_alone(tmp_path):
+    """From the moment in which it is made; the folder of the runs too, where it was not there."""
+    create(tmp_path / "runs", "run", {"name": "run"}, "ab")
+
+    assert modes(tmp_path) == {}

@@ -27,7 +27,7 @@ def new_app(folder: Path, config: Path | None, console: Console) -> None:
     if config is not None:
         load(config)
         contents["run.yaml"] = config.read_text(encoding="utf-8")
-    with written_whole(folder) as part:
+    with written_whole(folder, private=False) as part:
         part.mkdir()
         for name, content in contents.items():
             (part / name).write_text(content, encoding="utf-8")

@@ -1,4 +1,8 @@
-"""Files that are whole or not there: atomic writes, and a full disk said in words."""
+"""Files that are whole or not there: atomic writes, and a full disk said in words.
+
+What is written is its owner's alone (files 0600, folders 0700), whatever the umask: a journal, an update
+and a model tell of the people whose rows they come from.
+"""
 
 from __future__ import annotations
 
@@ -34,18 +38,21 @@ def full_disk_is_said(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def written_whole(path: Path, *, sync: bool = True) -> Iterator[Path]:
+def written_whole(path: Path, *, sync: bool = True, private: bool = True) -> Iterator[Path]:
     """Give a temporary name beside `path`; on success it becomes `path`, on failure it is removed.
 
     Works for a file and for a folder. sync: the content is on the disk before the name is (fsync); else
-    it outlives the process, but not a power cut.
+    it outlives the process, but not a power cut. private: only the owner can read it; else the umask
+    decides.
     """
     part = path.with_name(f".{path.name}.part-{os.getpid()}")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folders(path.parent)
     try:
         _remove(part)  # of a process that was killed and had the same number
         with full_disk_is_said(path):
             yield part
+            if private:
+                _keep_private(part)
             if sync:
                 _sync_all(part)
             if path.is_dir() and part.is_dir():
@@ -73,7 +80,7 @@ def write_hashed(path: Path, content: Content) -> str:
 def write_cache(path: Path, content: bytes | Content) -> None:
     """Write what can be made again: whole for other processes, but not synced. Raises RunFolderError."""
     part = path.with_name(f".{path.name}.part-{os.getpid()}")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folders(path.parent)
     try:
         with full_disk_is_said(path):
             _write(part, content)
@@ -96,6 +103,18 @@ def link_whole(source: Path, path: Path, *, sync: bool = True) -> None:
         os.link(source, part)
 
 
+def make_folders(path: Path) -> None:
+    """Make a folder, and those above it that are missing, for the owner alone; one that is there stays."""
+    if not path.is_dir():
+        make_folders(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
+
+
+def private_opener(path: str, flags: int) -> int:
+    """Open a file that, if it is made, only its owner can read: an opener for `open`."""
+    return os.open(path, flags, 0o600)
+
+
 def remove_parts(folder: Path) -> None:
     """Remove what writers that were killed have left below `folder`; no other may be writing there."""
     for part in list(folder.rglob(".*.part-*")):
@@ -109,11 +128,16 @@ def sha256_of(path: Path) -> str:
 
 
 def _write(path: Path, content: bytes | Content, *, begin: bool = False) -> None:
-    with path.open("wb") as file:
+    with open(path, "wb", opener=private_opener) as file:
         file.writelines(content.parts if isinstance(content, Content) else [content])
         if begin:
             file.flush()
             write_back.begin(file.fileno(), 0, file.tell())
+
+
+def _keep_private(path: Path) -> None:
+    for each in [*path.rglob("*"), path] if path.is_dir() else [path]:
+        each.chmod(0o700 if each.is_dir() else 0o600)
 
 
 def _sync_all(path: Path) -> None:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from antiphon.core.files import written_whole
+from antiphon.core.files import write_bytes
 
 
 def home_folder(given: Path | None, environ: Mapping[str, str]) -> Path:
@@ -46,7 +46,9 @@ def private_folder(path: Path) -> Path:
 def write_private(path: Path, content: bytes) -> None:
     """Write a file that only its owner can read (0600), whole or not at all."""
     private_folder(path.parent)
-    with written_whole(path) as part:
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
+    write_bytes(path, content)
+
+
+def keep_private() -> None:
+    """Let what this process and its children make be their owner's alone, whatever the umask was."""
+    os.umask(0o077)

@@ -20,7 +20,7 @@ from typing import BinaryIO, Self
 
 from antiphon.core.errors import RunFolderError
 from antiphon.core.events import Event, decode, encode, kind_of
-from antiphon.core.files import full_disk_is_said
+from antiphon.core.files import full_disk_is_said, private_opener
 
 VERSION = 1
 """Of the schema; a journal of a newer one is refused."""
@@ -192,7 +192,7 @@ def _lock_of(path: Path) -> Path:
 def _locked(path: Path) -> BinaryIO:
     # flock, not POSIX locks: it also keeps out a second writer in the same process. The file stays:
     # removing it would let two writers lock two different files of one name.
-    lock = _lock_of(path).open("a+b")
+    lock = open(_lock_of(path), "a+b", opener=private_opener)  # noqa: SIM115 (closed by the journal)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -213,6 +213,8 @@ def _locked(path: Path) -> BinaryIO:
 
 
 def _writer(path: Path, sync: bool) -> sqlite3.Connection:
+    with open(path, "ab", opener=private_opener):  # SQLite gives its side files the same mode
+        path.chmod(0o600)
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
         if _is_empty(connection):

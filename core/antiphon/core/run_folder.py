@@ -26,7 +26,7 @@ import yaml
 
 from antiphon.core.errors import RunFolderError, UpdateError
 from antiphon.core.events import RunEnded, RunStarted
-from antiphon.core.files import full_disk_is_said, write_text
+from antiphon.core.files import full_disk_is_said, make_folders, write_text
 from antiphon.core.journal import Journal
 from antiphon.core.section import YAML_ERRORS
 from antiphon.core.tensors import from_bytes
@@ -281,7 +281,7 @@ def file_name_of(client: str) -> str:
 def _new_folder(runs_dir: Path, name: str) -> Path:
     try:
         with full_disk_is_said(runs_dir):
-            runs_dir.mkdir(parents=True, exist_ok=True)
+            make_folders(runs_dir)
             while True:
                 number = max((taken for taken, _ in _numbered(runs_dir, name)), default=0) + 1
                 path = runs_dir / (name if number == 1 else f"{name}-{number}")
@@ -296,7 +296,7 @@ def _new_folder(runs_dir: Path, name: str) -> Path:
 
 def _made(path: Path) -> bool:
     try:
-        path.mkdir()
+        path.mkdir(mode=0o700)
     except FileExistsError:
         return False
     return True

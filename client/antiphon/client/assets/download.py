@@ -33,7 +33,7 @@ def download(wanted: Distribution, folder: Path) -> Path:
         if sha256_of(target) == wanted.sha256:
             return target
         target.unlink()
-    with written_whole(folder / "download") as part:
+    with written_whole(folder / "download", private=False) as part:
         part.mkdir()
         _run_pip(wanted, part)
         arrived = part / wanted.file

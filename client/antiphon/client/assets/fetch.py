@@ -62,7 +62,7 @@ def _make(asset: Asset, convert: Convert, folder: Path, say: Progress) -> None:
     if asset.distribution is not None and not source.exists():
         _bring(asset.distribution, folder, source, say)
     say(f"{asset.name}: converting")
-    with written_whole(folder / "converted") as part:
+    with written_whole(folder / "converted", private=False) as part:
         part.mkdir()
         convert(source, part)
     _put_in_place(folder / "converted", folder, asset.parts)

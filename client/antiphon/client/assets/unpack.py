@@ -22,7 +22,7 @@ def unpack(archive: Path, patterns: Sequence[str], folder: Path) -> None:
     wanted file, or a wanted path that leads outside the folder.
     """
     count = 0
-    with written_whole(folder) as part:
+    with written_whole(folder, private=False) as part:
         part.mkdir()
         try:
             for name, content in _members(archive, patterns):

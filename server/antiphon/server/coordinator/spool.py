@@ -20,7 +20,7 @@ from typing import TypeVar
 from antiphon.core import fault_points, write_back
 from antiphon.core.blob import Blob
 from antiphon.core.errors import AntiphonError, UpdateError
-from antiphon.core.files import full_disk_is_said
+from antiphon.core.files import full_disk_is_said, make_folders
 from antiphon.core.run_folder import RunFolder
 
 # A trip to a thread costs as much as writing a tenth of the largest batch. All of them fit the sum.
@@ -232,7 +232,7 @@ class Spool:
 
     def _remove_others(self, client: str, blob: Blob) -> None:
         folder = self._folder.uploads(client)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folders(folder)
         for file in folder.iterdir():
             if not file.name.startswith(blob.sha256):
                 file.unlink(missing_ok=True)
@@ -282,7 +282,7 @@ async def _whole(work: Awaitable[T]) -> T:
 
 
 def _opened(file: Path) -> _Part:
-    file.parent.mkdir(parents=True, exist_ok=True)
+    make_folders(file.parent)
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
     return _Part(FileIO(descriptor, "r+"), hashlib.sha256())
 
