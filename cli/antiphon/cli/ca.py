@@ -28,7 +28,7 @@ def init_authority(fleet: str, home: Path | None, console: Console) -> None:
     if passphrase is None:
         console.print(
             "the root's key is not encrypted: whoever reads it can join anything to the fleet "
-            "(set ANTIPHON_CA_PASSPHRASE before `antiphon ca init`)",
+            "(set ANTIPHON_CA_PASSPHRASE or ANTIPHON_CA_PASSPHRASE_FILE before `antiphon ca init`)",
             soft_wrap=True,
         )
     sys.stdout.write(f"{authority.pin}\n")

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import secrets
+import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from antiphon.core.address import is_address
+from antiphon.core.files import write_text
 from antiphon.core.home import fleet_folder, home_folder
 from antiphon.core.identity import IdentityError, pin_of
 from antiphon.server.enrolment.authority import read_root
@@ -29,13 +31,21 @@ _LONGEST_S = 366 * 86_400
 
 
 def create_token(
-    name: str, uses: int, ttl: str, address: str, home: Path | None, console: Console
+    name: str,
+    uses: int,
+    ttl: str,
+    address: str,
+    out: Path | None,
+    home: Path | None,
+    console: Console,
 ) -> None:
     """Print the one line that a machine joins with.
 
-    ttl: such as `24h`; address: HOST:PORT of the enrolment service, as that machine reaches it. Raises
-    IdentityError.
+    ttl: such as `24h`; address: HOST:PORT of the enrolment service, as that machine reaches it; out: a
+    file to write the token to, so that it is on no screen and in no command. Raises IdentityError.
     """
+    if out is not None and out.exists():
+        raise IdentityError(f"{out} exists already: give --out a file that does not")
     if not is_address(address) or address.endswith(":0"):
         raise IdentityError(
             f"--address {address[:80]!r} is no address: expected HOST:PORT, such as hub.example.org:8471"
@@ -50,7 +60,11 @@ def create_token(
         console.print(
             f"{name} is a client already: when the token is used, its present certificate ends"
         )
-    sys.stdout.write(f"antiphon join {address} --token {written(token)} --ca {pin}\n")
+    shown = f"--token {written(token)}"
+    if out is not None:
+        write_text(out, f"{written(token)}\n")
+        shown = f"--token-file {shlex.quote(out.name)}"
+    sys.stdout.write(f"antiphon join {address} {shown} --ca {pin}\n")
 
 
 def list_clients(home: Path | None, console: Console, *, as_json: bool) -> None:

@@ -171,6 +171,10 @@ def token_create(
     address: Annotated[
         str, typer.Option("--address", help="HOST:PORT where the client reaches enrolment.")
     ] = "HOST:8471",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="New file for the token (0600); the line names it instead."),
+    ] = None,
     home: Home = None,
 ) -> None:
     """Print the line that a machine joins the fleet with."""
@@ -178,7 +182,7 @@ def token_create(
     from antiphon.core.home import keep_private
 
     keep_private()
-    create_token(name, uses, ttl, address, home, _err)
+    create_token(name, uses, ttl, address, out, home, _err)
 
 
 @clients_app.command("list")
@@ -295,13 +299,20 @@ def join(
     address: Annotated[
         str, typer.Argument(metavar="HOST:PORT", help="The coordinator's enrolment address.")
     ],
-    token: Annotated[
-        str,
-        typer.Option(
-            "--token", envvar="ANTIPHON_JOIN_TOKEN", help="As `antiphon token create` printed it."
-        ),
-    ],
     ca: Annotated[str, typer.Option("--ca", help="The fleet's pin, sha256:….")],
+    token: Annotated[
+        str | None,
+        typer.Option(
+            "--token",
+            envvar="ANTIPHON_JOIN_TOKEN",
+            help="As `antiphon token create` printed it; `-`: from standard input. Other users of this "
+            "machine can see arguments.",
+        ),
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option("--token-file", help="File that holds the token and nothing else."),
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace this machine's identity.")
     ] = False,
@@ -312,7 +323,7 @@ def join(
     from antiphon.core.home import keep_private
 
     keep_private()
-    join_fleet(address, token, ca, home, _err, force=force)
+    join_fleet(address, token, token_file, ca, home, _err, force=force)
 
 
 @app.command()

@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from antiphon.core.channel import coordinator_name
+from antiphon.core.errors import UserError
 from antiphon.core.home import write_private
 from antiphon.core.identity import (
     IdentityError,
@@ -37,9 +38,13 @@ from antiphon.core.identity import (
     fleet_uri,
     pin_of,
 )
+from antiphon.core.secret_file import read_secret
 
 PASSPHRASE = "ANTIPHON_CA_PASSPHRASE"
 """Environment variable: where it is set, the root's key is encrypted with it."""
+
+PASSPHRASE_FILE = f"{PASSPHRASE}_FILE"
+"""Environment variable: the file that holds the passphrase, in place of the variable above."""
 
 _ROOT_LIFE = timedelta(days=3650)
 _CLOCK_SKEW = timedelta(minutes=5)
@@ -188,8 +193,16 @@ def bundle_file(folder: Path) -> Path:
 
 
 def passphrase_of(environ: Mapping[str, str] = os.environ) -> str | None:
-    """Return the passphrase of the root's key; none: the key is not encrypted."""
-    return environ.get(PASSPHRASE) or None
+    """Return the passphrase of the root's key; none: the key is not encrypted.
+
+    Raises UserError where the file that is to hold it does not, or where both variables are set.
+    """
+    given, file = environ.get(PASSPHRASE) or None, environ.get(PASSPHRASE_FILE)
+    if not file:
+        return given
+    if given:
+        raise UserError(f"{PASSPHRASE} and {PASSPHRASE_FILE} are both set: unset one of them")
+    return read_secret(Path(file), f"the passphrase ({PASSPHRASE_FILE})")
 
 
 def _key_file(folder: Path) -> Path:
