@@ -115,6 +115,37 @@ def test_check_prints_the_resolved_config(tiny_file, tmp_path):
     assert done.returncode == 0
     assert yaml.safe_load(done.stdout)["training"]["adam_beta1"] == 0.9
     assert "kB up" in done.stderr
+    assert "harbour" in done.stderr
+
+
+@pytest.mark.slow
+def test_check_reads_the_rows(tiny_file, tmp_path):
+    """Who holds how many, what is probably not meant, and nothing of it without the data."""
+    short = ["model.max_length=5", "--json"]
+    whole = antiphon("check", tiny_file, *short, cwd=tmp_path)
+    without = antiphon("check", tiny_file, *short, "--no-data", cwd=tmp_path)
+
+    told = json.loads(whole.stdout.splitlines()[-1])["data"]
+    assert told["clients"]["harbour"] == {"train": 40, "evaluation": 20}
+    assert "of 160 training examples" in told["advice"][0]
+    assert json.loads(without.stdout.splitlines()[-1])["data"] is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("data.dataset=nowhere.jsonl", "nowhere.jsonl"),
+        ("engine.fleet=nowhere.yaml", "nowhere.yaml"),
+        ("data.format.label=missing", "missing"),
+    ],
+)
+def test_check_finds_what_a_run_would_stop_at(tiny_file, tmp_path, override, named):
+    """A file that is not there and a row that does not parse are found before a run is begun."""
+    done = antiphon("check", tiny_file, override, cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert named in done.stderr
 
 
 def test_strategies_lists_every_kind(tmp_path):

@@ -3,11 +3,17 @@
 import numpy as np
 import pytest
 import torch
-from peft import PeftModel
+import yaml
+from peft import AutoPeftModelForCausalLM, PeftModel
+from transformers import AutoTokenizer
 
 from antiphon.client.adapter import Adapter, target_linears
+from antiphon.client.assets.names import model_folder
+from antiphon.client.language_model import load_tokenizer
+from antiphon.client.tokenizer_folder import write_tokenizer
 from antiphon.core.errors import ModelError
 from antiphon.core.peft_folder import AdapterShape, write_peft_folder
+from antiphon.server.model_card import model_card
 from antiphon.strategies.initial_factors import initial_factors
 
 
@@ -37,6 +43,23 @@ def test_a_fresh_adapter_changes_nothing(model, adapter):
     adapter.write(start(adapter), 2.0)
 
     assert torch.allclose(model.network(ids).logits, before)
+
+
+def test_a_folder_with_tokenizer_and_card_is_peft_s(tmp_path, adapter, tiny_config):
+    """PEFT's own class loads model and adapter of it, transformers the tokenizer, the hub the card."""
+    write_tokenizer(load_tokenizer("tiny"), tmp_path / "tokenizer")
+    base = str(model_folder("tiny"))
+    shape, card = AdapterShape(base, 2.0), model_card(tiny_config())
+    folder = tmp_path / "adapter"
+
+    write_peft_folder(folder, trained(adapter), shape, card=card, tokenizer=tmp_path / "tokenizer")
+
+    loaded = AutoPeftModelForCausalLM.from_pretrained(folder)
+    assert loaded.peft_config["default"].task_type == "CAUSAL_LM"
+    words = "the lamp it was dark"
+    assert AutoTokenizer.from_pretrained(folder)(words) == load_tokenizer("tiny")(words)
+    _, front, _ = (folder / "README.md").read_text().split("---\n", 2)
+    assert yaml.safe_load(front)["library_name"] == "peft"
 
 
 def test_what_is_written_is_read(adapter):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import socket
+import ssl
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -23,6 +27,26 @@ def fleet(tmp_path: Path) -> Iterator[ProcessFleet]:
         yield fleet
     finally:
         fleet.close()
+
+
+@pytest.mark.slow
+def test_a_stranger_leaves_no_line_of_grpcs_own(fleet: ProcessFleet) -> None:
+    """A connection without a certificate is refused; the log stays one that programs can read."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    with (
+        socket.create_connection(("127.0.0.1", fleet.ports["listen"]), 10) as line,
+        suppress(OSError),
+        context.wrap_socket(line) as stranger,
+    ):
+        stranger.recv(100)
+
+    assert fleet.wait("coordinator", 60) == 0
+    raw = [
+        each for each in fleet.log("coordinator").splitlines() if re.match(r"[IWEF]\d{4} ", each)
+    ]
+    assert raw == []
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""`antiphon check`: is this a valid run, what will it do, what will it cost?"""
+"""`antiphon check`: is this a valid run, are its rows what it says, what will it cost?"""
 
 from __future__ import annotations
 
@@ -6,27 +6,84 @@ import dataclasses
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 from rich.console import Console
+from rich.markup import escape
 
+from antiphon.client.data.advice import advice
+from antiphon.client.data.clients import encode_client
 from antiphon.client.estimate import Estimate, estimate
-from antiphon.core.config import config_hash, load, resolved
+from antiphon.client.language_model import load_tokenizer
+from antiphon.core.config import RunConfig, config_hash, load, resolved
+from antiphon.simulation.run import Split, load_split
+from antiphon.simulation.split import split_table
+from antiphon.simulation.workload import examples_per_step
 
 
-def check_config(path: Path, overrides: Sequence[str], *, as_json: bool, console: Console) -> None:
-    """Validate, print the resolved config on stdout and the estimate on stderr."""
+@dataclass(frozen=True)
+class _Rows:
+    """What the data is. advice: what is valid and probably not meant."""
+
+    split: Split
+    advice: tuple[str, ...]
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """For programs."""
+        clients = {
+            each.name: {"train": len(each.train), "evaluation": len(each.evaluation)}
+            for each in self.split.clients
+        }
+        return {
+            "clients": clients,
+            "skipped_rows": len(self.split.skipped),
+            "advice": list(self.advice),
+        }
+
+
+def check_config(
+    path: Path,
+    overrides: Sequence[str],
+    *,
+    as_json: bool,
+    with_data: bool,
+    console: Console,
+) -> None:
+    """Validate, print the resolved config on stdout and the estimate on stderr.
+
+    with_data: read the rows as a simulation would, and tokenise them. Raises ConfigError, DataError and
+    ModelError for what a run would stop at.
+    """
     config = load(path, overrides)
     values = resolved(config)
     costs = estimate(config)
+    rows = _read(config) if with_data else None
     if as_json:
-        whole = {"config": values, "hash": config_hash(config)}
+        whole = {"config": values, "hash": config_hash(config), "data": rows and rows.values}
         sys.stdout.write(json.dumps({**whole, "estimate": dataclasses.asdict(costs)}) + "\n")
         return
     sys.stdout.write(f"# config hash: {config_hash(config)}\n")
     sys.stdout.write(yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+    if rows is not None:
+        console.print(split_table(rows.split.clients, rows.split.labels))
+        if rows.split.skipped:
+            console.print(f"[yellow]{len(rows.split.skipped)} broken rows would be skipped.")
+        for sentence in rows.advice:
+            console.print(f"[yellow]{escape(sentence)}.", highlight=False, soft_wrap=True)
     console.print(_said(costs), highlight=False)
+
+
+def _read(config: RunConfig) -> _Rows:
+    split = load_split(config)
+    tokenizer = load_tokenizer(config.model.model_name_or_path)
+    length = config.model.max_length
+    clients = [encode_client(tokenizer, each, length) for each in split.clients]
+    batch = max(examples_per_step(config, method) for method in config.methods)
+    return _Rows(split, advice(clients, max_length=length, batch=batch))
 
 
 def _said(costs: Estimate) -> str:

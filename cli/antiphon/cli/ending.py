@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 from rich.console import Console
 from rich.markup import escape
 
 from antiphon.core.events import BY_POLICY
 from antiphon.core.run_folder import RunFolder
+from antiphon.server.divergence import advice_of
+from antiphon.server.report_types import Report
 
 
 def tell_ending(console: Console, folder: RunFolder) -> dict[str, Any]:
@@ -25,7 +28,18 @@ def tell_ending(console: Console, folder: RunFolder) -> dict[str, Any]:
             before = initial[metric] if initial and initial.get(metric) is not None else None
             start = f"{before:.3f} → " if before is not None else ""
             console.print(f"[bold]{metric}[/]: {start}{final[metric]:.3f}", highlight=False)
-    console.print(f"report:  {escape(str(folder.report_md))}", highlight=False, soft_wrap=True)
+    if advice := advice_of(cast(Report, report)):
+        console.print(f"[yellow]{escape(advice)}", highlight=False, soft_wrap=True)
+    console.print(
+        f"report:  {escape(_from_here(folder.report_md))}", highlight=False, soft_wrap=True
+    )
     if report["adapter"]:
-        console.print(f"adapter: {escape(report['adapter'])}", highlight=False, soft_wrap=True)
+        adapter = escape(_from_here(Path(report["adapter"])))
+        console.print(f"adapter: {adapter}", highlight=False, soft_wrap=True)
     return report
+
+
+def _from_here(path: Path) -> str:
+    """Return a path as one would type it here: from the working folder where it lies below that."""
+    whole, here = path.resolve(), Path.cwd()
+    return str(whole.relative_to(here) if whole.is_relative_to(here) else whole)

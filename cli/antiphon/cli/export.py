@@ -6,9 +6,12 @@ What needs torch is imported where it is needed: a coordinator's machine, where 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rich.console import Console
 from rich.markup import escape
@@ -53,7 +56,25 @@ def _write(folder: RunFolder, config: RunConfig, number: int, out: Path, console
         )
     state = read_state(folder.model_file(number))
     download = server_method(config).download(state, config.lora.r)
-    write_adapter(out, config, _space(folder, config, console), download)
+    space = _space(folder, config, console)
+    with _tokenizer(folder, space) as tokenizer:
+        write_adapter(out, config, space, download, tokenizer)
+
+
+@contextmanager
+def _tokenizer(folder: RunFolder, space: Space) -> Iterator[Path | None]:
+    """Give a folder with the base model's tokenizer; none: this machine has neither it nor its library."""
+    if folder.tokenizer.is_dir():
+        yield folder.tokenizer
+    elif find_spec("transformers") is None or not Path(space.base_model).is_dir():
+        yield None
+    else:
+        from antiphon.client.language_model import load_tokenizer
+        from antiphon.client.tokenizer_folder import write_tokenizer
+
+        with TemporaryDirectory(prefix="antiphon-tokenizer-") as scratch:
+            write_tokenizer(load_tokenizer(space.base_model), Path(scratch) / "tokenizer")
+            yield Path(scratch) / "tokenizer"
 
 
 def _space(folder: RunFolder, config: RunConfig, console: Console) -> Space:

@@ -24,6 +24,9 @@ from antiphon.core.errors import UserError
 # torch's threads spin while they wait for each other; beside another busy process that makes a step ten
 # times slower (docs/benchmarks.md). It must be set before torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# gRPC's C core writes lines of its own beside our log, one for each connection that is no client's. It must
+# be told before grpc is imported.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 app = typer.Typer(
     help="Federated fine-tuning of language models.",
@@ -82,11 +85,18 @@ def simulate(
 
 
 @app.command()
-def check(run: RunFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Validate a config, print it resolved, and estimate bytes and memory."""
+def check(
+    run: RunFile,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    no_data: Annotated[
+        bool, typer.Option("--no-data", help="Leave the rows out: they lie with the clients.")
+    ] = False,
+) -> None:
+    """Validate a config, read its rows, print it resolved, and estimate bytes and memory."""
     from antiphon.cli.check import check_config
 
-    check_config(run, overrides or [], as_json=as_json, console=_err)
+    check_config(run, overrides or [], as_json=as_json, with_data=not no_data, console=_err)
 
 
 @app.command()

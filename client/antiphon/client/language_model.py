@@ -99,6 +99,22 @@ def _read(source: Path | str, dtype: torch.dtype) -> tuple[Any, Any]:
     return network, tokenizer
 
 
+def load_tokenizer(name_or_path: str) -> Any:
+    """Return the tokenizer of a model without its weights. Raises ModelError where there is none."""
+    from transformers import AutoTokenizer
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return AutoTokenizer.from_pretrained(model_folder(name_or_path))
+    except ModelError:
+        raise
+    except Exception as error:  # transformers and tokenizers raise kinds of their own
+        raise ModelError(
+            f"cannot read the tokenizer of {name_or_path!r}: {first_line(error)}"
+        ) from error
+
+
 def first_line(error: Exception) -> str:
     """Return the first line of an error's message, or its kind where it says nothing."""
     return next(iter(str(error).splitlines()), type(error).__name__)

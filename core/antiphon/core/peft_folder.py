@@ -1,13 +1,17 @@
 """A folder that `peft.PeftModel.from_pretrained` loads, written without peft or torch.
 
-adapter_config.json says the shape, adapter_model.safetensors holds the factors under PEFT's names. Where
-modules have different ranks (an exact export of seed directions, say), `rank_pattern` and `alpha_pattern`
-tell PEFT each one's.
+adapter_config.json says the shape, adapter_model.safetensors holds the factors under PEFT's names and
+README.md is the model card; the tokenizer's files lie beside them where the writer has any.
+
+Where modules have different ranks (an exact export of seed directions, say), `rank_pattern` and
+`alpha_pattern` tell PEFT each one's.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -41,14 +45,36 @@ def module_of(name: str) -> str:
     return name.removeprefix(_PREFIX).rsplit(".lora_", 1)[0]
 
 
-def write_peft_folder(path: Path, factors: Params, shape: AdapterShape) -> None:
-    """Write the folder, whole or not at all; factors: A (r, d_in) and B (d_out, r) by PEFT's names."""
+def write_peft_folder(
+    path: Path,
+    factors: Params,
+    shape: AdapterShape,
+    *,
+    card: str = "",
+    tokenizer: Path | None = None,
+) -> None:
+    """Write the folder, whole or not at all; factors: A (r, d_in) and B (d_out, r) by PEFT's names.
+
+    card: the text of README.md; tokenizer: a folder of files on the disk, which get a second name where the
+    file system has that, and else are copied.
+    """
     with written_whole(path) as part:
         part.mkdir()
+        if card:
+            (part / "README.md").write_text(card, encoding="utf-8")
+        for file in sorted(tokenizer.iterdir()) if tokenizer is not None else ():
+            _placed(file, part / file.name)
         config = json.dumps(adapter_config(factors, shape), indent=2, sort_keys=True)
         (part / "adapter_config.json").write_text(config + "\n", encoding="utf-8")
         fault_points.reached("during publish")
         (part / "adapter_model.safetensors").write_bytes(to_bytes(factors))
+
+
+def _placed(file: Path, path: Path) -> None:
+    try:
+        os.link(file, path)
+    except OSError:
+        shutil.copyfile(file, path)
 
 
 def adapter_config(factors: Params, shape: AdapterShape) -> dict[str, Any]:

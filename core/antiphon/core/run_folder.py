@@ -8,6 +8,7 @@ runs/quickstart/             the second run of that name is runs/quickstart-2, a
     rounds/0007/undone.safetensors       where the stability guard rolled the model back
     rounds/0007/updates/<client>.bin     and <client>.safetensors, if it names tensors
     space.json               what the run trains: shapes
+    tokenizer/               of the base model, where the engine has it
     models/<sha256>          what clients download in the open round
     uploads/<client>/        what has not become an update yet
     report.json  report.md  plots/
@@ -112,6 +113,11 @@ class RunFolder:
     def space_file(self) -> Path:
         """What the run trains, as shapes."""
         return self.path / "space.json"
+
+    @property
+    def tokenizer(self) -> Path:
+        """The base model's tokenizer, where the engine has one: each adapter's folder gets its files."""
+        return self.path / "tokenizer"
 
     @property
     def live_file(self) -> Path:

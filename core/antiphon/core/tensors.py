@@ -204,9 +204,12 @@ def check_against(reference: Params, received: Params, *, max_norm: float | None
         square = float(np.vdot(got, got))
         # NaN and Inf always show here; so may what is finite and giant, which is looked at again.
         if not math.isfinite(square) and not np.isfinite(got).all():
-            raise UpdateError(f"{name} holds NaN or Inf")
+            raise UpdateError(
+                f"{name} holds NaN or Inf: training has diverged, lower the learning rate"
+            )
         squares += square
     if max_norm is not None and squares > max_norm**2:
         raise UpdateError(
-            f"the update's norm is {squares**0.5:.3g}, the round allows {max_norm:.3g}"
+            f"the update's norm is {squares**0.5:.3g}, the round allows {max_norm:.3g}: lower the learning "
+            "rate, or raise training.max_update_norm"
         )

@@ -306,7 +306,9 @@ class Federation:
 
     def save_adapter(self, number: int) -> None:
         """Write the PEFT folder of the model as it is after round `number`."""
-        write_adapter(self.folder.adapter(number), self.config, self.space, self.download())
+        tokenizer = self.folder.tokenizer if self.folder.tokenizer.is_dir() else None
+        adapter = self.folder.adapter(number)
+        write_adapter(adapter, self.config, self.space, self.download(), tokenizer)
 
     def save_last_adapter(self) -> None:
         """Write the adapter of the model that the run ends with, where no round has done so.

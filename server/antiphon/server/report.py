@@ -15,6 +15,7 @@ from typing import Any, cast
 from antiphon.core.files import write_text
 from antiphon.core.journal import Entry, Journal
 from antiphon.core.run_folder import RunFolder
+from antiphon.core.types import Plain
 from antiphon.server import plots, report_page
 from antiphon.server.report_types import (
     ByteReport,
@@ -25,6 +26,7 @@ from antiphon.server.report_types import (
     Scores,
     Traffic,
 )
+from antiphon.server.settings import training_settings
 from antiphon.server.tally import RoundTally, Tally, integer_fact
 
 _FLOAT32_BYTES = 4
@@ -34,16 +36,18 @@ def build(
     entries: Iterable[Entry],
     run_dir: str | None = None,
     adapters: Mapping[int, str] | None = None,
+    settings: Mapping[str, Plain] | None = None,
 ) -> Report:
     """Return the report of a journal's entries.
 
-    run_dir, and adapters (folders of saved adapters by round), are what a journal cannot know.
+    run_dir, adapters (folders of saved adapters by round) and settings (see settings.py) are what a journal
+    cannot know.
     """
     run = Tally()
     for entry in entries:
         run.read(entry)
     report = _report(run)
-    report["run_dir"] = run_dir
+    report["run_dir"], report["settings"] = run_dir, dict(settings or {})
     standing = {number: path for number, path in (adapters or {}).items() if run.stands(number)}
     report["adapter"] = standing[max(standing)] if standing else None
     return cast(Report, _finite(report))
@@ -55,7 +59,8 @@ def write(folder: RunFolder) -> Report:
     Returns the report. Raises RunFolderError where there is no journal, or the disk is full.
     """
     with Journal.reading(folder.journal_file) as journal:
-        report = build(journal.read(), str(folder.path.resolve()), _adapters(folder))
+        where = str(folder.path.resolve())
+        report = build(journal.read(), where, _adapters(folder), _settings(folder))
     drawn = plots.draw(report, folder.plots)
     others = {path.name: path.stem for path in sorted(folder.plots.glob("*.svg"))}
     titles = drawn | others | drawn  # ours first, then what others put there (the data's split)
@@ -69,6 +74,10 @@ def _adapters(folder: RunFolder) -> dict[int, str]:
     found = [path.parent for path in folder.path.glob("rounds/*/adapter/adapter_config.json")]
     numbered = {path.parent.name: str(path.resolve()) for path in found}
     return {int(number): path for number, path in numbered.items() if number.isdecimal()}
+
+
+def _settings(folder: RunFolder) -> dict[str, Plain]:
+    return training_settings(folder.config_values()) if folder.config_file.is_file() else {}
 
 
 def _report(run: Tally) -> Report:
@@ -95,6 +104,7 @@ def _report(run: Tally) -> Report:
         simulated_seconds=simulated,
         peak_memory_bytes=run.peak,
         facts=run.facts,
+        settings={},
         train_examples=dict(sorted(run.train_examples.items())),
         skipped_rows=integer_fact(run.facts, "skipped_rows"),
         problems=run.problems,

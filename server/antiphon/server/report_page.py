@@ -12,6 +12,7 @@ from pathlib import Path
 
 from antiphon.core.events import BY_POLICY
 from antiphon.server.comparison import Score, clients_said, compared
+from antiphon.server.divergence import advice_of
 from antiphon.server.report_types import Problem, Report, RoundReport
 
 _NONE = "–"
@@ -36,6 +37,7 @@ def page(report: Report, pictures: Mapping[str, str]) -> str:
         f"## Bytes\n\n{_bytes(report)}",
         f"## Time by phase\n\n{_phases(report)}",
         f"## What went wrong\n\n{_problems(report)}",
+        f"## Settings\n\n{_settings(report)}" if report["settings"] else "",
         f"## Use the adapter\n\n{_usage(report)}",
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
@@ -87,7 +89,9 @@ def with_waiting(phases: Mapping[str, float | None], whole: float | None) -> dic
 
 
 def _summary(report: Report) -> str:
-    said = [_ending(report), _result(report), _cost(report)]
+    advice = advice_of(report)
+    warned = f"**{advice[0].upper()}{advice[1:]}.**" if advice else ""
+    said = [_ending(report), _result(report), warned, _cost(report)]
     return " ".join(each for each in said if each)
 
 
@@ -247,6 +251,11 @@ def _problems(report: Report) -> str:
     if len(problems) > _MOST_PROBLEMS:
         said.append(f"- and {len(problems) - _MOST_PROBLEMS} more, in report.json.")
     return "\n".join(said) or "Nothing."
+
+
+def _settings(report: Report) -> str:
+    rows = [[name, _plain(value)] for name, value in report["settings"].items()]
+    return f"{_table(['key', 'value'], rows)}\n\nThe whole config is in config.yaml."
 
 
 def _problem(each: Problem) -> str:

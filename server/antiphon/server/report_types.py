@@ -103,7 +103,8 @@ class Report(TypedDict):
 
     run_dir, adapter: absolute paths; adapter: the last saved one that was not undone; initial: the
     untouched model; final: the last evaluated model that was not undone; seconds: `total`, and each
-    phase by name; complete: every round is over, or the policy ended the run, and one was
+    phase by name; settings: what of the config decides the training, by dotted key;
+    complete: every round is over, or the policy ended the run, and one was
     folded; reason: why the run ended.
     """
 
@@ -118,6 +119,7 @@ class Report(TypedDict):
     simulated_seconds: float | None
     peak_memory_bytes: int | None
     facts: dict[str, Plain]
+    settings: dict[str, Plain]
     train_examples: dict[str, int]
     skipped_rows: int | None
     problems: list[Problem]

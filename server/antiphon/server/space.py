@@ -16,6 +16,7 @@ from antiphon.core.files import write_text
 from antiphon.core.peft_folder import AdapterShape, write_peft_folder
 from antiphon.core.run_folder import RunFolder, read_bytes
 from antiphon.core.types import Params
+from antiphon.server.model_card import model_card
 from antiphon.strategies.initial_factors import initial_factors
 from antiphon.strategies.method import Download
 from antiphon.strategies.seed_space import Directions, as_lora, moved
@@ -74,8 +75,17 @@ def _shape(sides: Sequence[Any]) -> Shape:
     return rows, columns
 
 
-def write_adapter(path: Path, config: RunConfig, space: Space, download: Download) -> None:
-    """Write the global model as a folder that PEFT loads; `download` is what a client would receive."""
+def write_adapter(
+    path: Path,
+    config: RunConfig,
+    space: Space,
+    download: Download,
+    tokenizer: Path | None = None,
+) -> None:
+    """Write the global model as a folder that PEFT loads; `download` is what a client would receive.
+
+    tokenizer: a folder with the base model's, where this machine has one.
+    """
     scale = config.lora.lora_alpha / config.lora.r
     factors = download
     if isinstance(download, SeedCoefficients):
@@ -87,6 +97,5 @@ def write_adapter(path: Path, config: RunConfig, space: Space, download: Downloa
         else:
             factors = moved(space.initial(config.seed), download, along)
     assert not isinstance(factors, SeedCoefficients)
-    write_peft_folder(
-        path, factors, AdapterShape(space.base_model, scale, config.lora.lora_dropout)
-    )
+    shape = AdapterShape(space.base_model, scale, config.lora.lora_dropout)
+    write_peft_folder(path, factors, shape, card=model_card(config), tokenizer=tokenizer)

@@ -14,6 +14,9 @@ class Monitor:
     def started(self, bytes_up: int) -> None:
         """The run begins or goes on; bytes_up: of the updates that had been sent before."""
 
+    def advised(self, sentence: str) -> None:
+        """Something in the data is valid and probably not meant."""
+
     def round_planned(self, plan: RoundPlanned) -> None:
         """A round begins."""
 

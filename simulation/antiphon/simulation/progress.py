@@ -13,15 +13,19 @@ from rich.progress import (
     Progress,
     TaskProgressColumn,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 
 from antiphon.core.config import RunConfig
 from antiphon.core.events import RoundPlanned
 from antiphon.server.actions import Reply
+from antiphon.server.divergence import advice_on
 from antiphon.server.report_page import bytes_said
 from antiphon.simulation.monitor import Monitor
+
+_BAR = 10  # columns: what is said beside it needs the room of a terminal of 80
+_CUT = Column(no_wrap=True, overflow="ellipsis", ratio=1)  # what gives way where there is no room
 
 
 class TerminalMonitor(Monitor):
@@ -34,16 +38,15 @@ class TerminalMonitor(Monitor):
         """Show nothing yet; the bars appear within `with`."""
         self._config = config
         self._bytes = 0
+        self._first_loss: float | None = None
         self._progress = Progress(
-            TextColumn("[bold]{task.description}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[now]}"),
-            TimeElapsedColumn(),
-            TextColumn("elapsed ·"),
-            TimeRemainingColumn(compact=True),
-            TextColumn("left"),
+            BarColumn(bar_width=_BAR),
+            TaskProgressColumn(table_column=Column(no_wrap=True, min_width=4)),
+            TextColumn("{task.fields[now]}", table_column=_CUT),
+            TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True, min_width=5)),
+            TextColumn("left", table_column=Column(no_wrap=True, min_width=4)),
             console=console,
+            expand=True,
         )
         steps = config.training.max_steps if config.method == "lora" else config.seeds.max_steps
         cohort = min(config.cohort.size or clients, clients)
@@ -69,6 +72,10 @@ class TerminalMonitor(Monitor):
         """Count on from what had been sent."""
         self._bytes = bytes_up
 
+    def advised(self, sentence: str) -> None:
+        """Say what is probably not meant."""
+        self._progress.console.print(f"[yellow]{escape(sentence)}", highlight=False, soft_wrap=True)
+
     def round_planned(self, plan: RoundPlanned) -> None:
         """Name the round on the bar."""
         self._say(f"round {plan.round}/{self._config.rounds}")
@@ -78,7 +85,8 @@ class TerminalMonitor(Monitor):
         """Move the bar and show the client's loss."""
         self._progress.advance(self._run)
         sent = f"{bytes_said(self._bytes)} up"
-        self._say(f"{self._round} · {client} step {done}/{steps} · loss {loss:.3f} · {sent}")
+        # The numbers first: a narrow terminal cuts the end, and that is where the name is.
+        self._say(f"{self._round} · step {done}/{steps} · loss {loss:.2f} · {sent} · {client}")
 
     def replied(self, reply: Reply, size_bytes: int) -> None:
         """Count the bytes; say why an update was refused."""
@@ -101,13 +109,16 @@ class TerminalMonitor(Monitor):
             shown.append(f"Rouge-L {metrics['rouge_l']:.3f}")
         if number:
             shown.append(f"{bytes_said(self._bytes)} up so far")
-        self._progress.console.print(f"{_round_name(number):>20}: {', '.join(shown)}")
+        self._progress.console.print(f"{_round_name(number):>15}: {', '.join(shown)}")
+        self._first_loss = self._first_loss or metrics["loss"]
+        if advice := advice_on(self._config.method, self._first_loss, metrics["loss"]):
+            self._progress.console.print(f"[yellow]{'':>15}  {advice}", soft_wrap=True)
         self._reach(number)  # whose clients may have taken fewer steps than were counted on
 
     def round_undone(self, number: int, reason: str) -> None:
         """Say that the guard stepped in."""
         self._progress.console.print(
-            f"[yellow]{_round_name(number):>20}: undone, {escape(reason)}; the learning rate is halved"
+            f"[yellow]{_round_name(number):>15}: undone, {escape(reason)}; the learning rate is halved"
         )
 
     def _reach(self, rounds: int) -> None:

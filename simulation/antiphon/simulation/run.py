@@ -15,8 +15,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from antiphon.client.data.advice import advice
 from antiphon.client.data.clients import ClientData, ClientExamples, encode_client
 from antiphon.client.data.rows import Rows, load_rows
+from antiphon.client.tokenizer_folder import write_tokenizer
 from antiphon.client.worker import Worker, peak_memory_bytes
 from antiphon.core import registry
 from antiphon.core.clock import VirtualClock
@@ -36,6 +38,7 @@ from antiphon.simulation.monitor import Monitor
 from antiphon.simulation.resumption import bytes_up, under_way
 from antiphon.simulation.space import space_of
 from antiphon.simulation.split import draw_split, prepare
+from antiphon.simulation.workload import examples_per_step
 
 MonitorFor = Callable[[int], AbstractContextManager[Monitor]]
 """Makes the run's listener, given the number of clients."""
@@ -122,11 +125,14 @@ def simulate(
             refuse_other_data(journal, split)
             clock = VirtualClock(_last_moment(journal))
             write_space(folder, space)
+            write_tokenizer(worker.model.tokenizer, folder.tokenizer)
             federation = Federation(config, folder, journal, space, clock)
             draw_split(split.clients, folder.plots / "split.svg", split.labels)
             federation.observe(_described(config, worker, federation, clients, split))
             with monitor_for(len(clients)) as monitor:
                 monitor.started(bytes_up(journal))
+                for sentence in _advice(config, clients):
+                    monitor.advised(sentence)
                 engine = Simulation(
                     federation,
                     worker,
@@ -151,6 +157,11 @@ def _encoded(
 ) -> dict[str, ClientData]:
     tokenizer = worker.model.tokenizer
     return {each.name: encode_client(tokenizer, each, max_length) for each in clients}
+
+
+def _advice(config: RunConfig, clients: dict[str, ClientData]) -> tuple[str, ...]:
+    batch = max(examples_per_step(config, method) for method in config.methods)
+    return advice(list(clients.values()), max_length=config.model.max_length, batch=batch)
 
 
 def refuse_other_data(journal: Journal, split: Split) -> None:

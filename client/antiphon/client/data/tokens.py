@@ -92,13 +92,28 @@ def encode(tokenizer: Tokenizer, example: Example, max_length: int) -> Encoded:
 
 
 def encode_choices(tokenizer: Tokenizer, example: Example, max_length: int) -> tuple[Encoded, ...]:
-    """Tokenise the prompt with each of the choices; all keep the same part of the prompt."""
+    """Tokenise the prompt with each of the choices; all keep the same part of the prompt.
+
+    Raises DataError for two choices that are the same tokens.
+    """
     options = [_plain_pieces(tokenizer, example, choice) for choice in example.choices]
+    _check_apart(example.choices, options)
     room = max(len(option.completion) for option in options)
     candidates = _candidates(tokenizer, example)
     return tuple(
         replace(_fit(option, max_length, room), candidates=candidates) for option in options
     )
+
+
+def _check_apart(choices: Sequence[str], options: Sequence[_Pieces]) -> None:
+    first: dict[tuple[int, ...], str] = {}
+    for choice, option in zip(choices, options, strict=True):
+        other = first.setdefault(tuple(option.completion), choice)
+        if other != choice:
+            raise DataError(
+                f"the choices {other!r} and {choice!r} are the same tokens to this model's tokenizer, "
+                "which cannot tell them apart: choose other words"
+            )
 
 
 def collate(batch: Sequence[Encoded], pad_id: int) -> Batch:

@@ -1,0 +1,22 @@
+"""Which keys of a config a report and a card tell."""
+
+from __future__ import annotations
+
+from antiphon.core.config import resolved
+from antiphon.server.settings import training_settings
+
+
+def test_seed_and_hyperparameters_are_told(tiny_config) -> None:
+    """Whoever reads them can train the same again."""
+    told = training_settings(resolved(tiny_config("seed=11")))
+
+    assert told["seed"] == 11
+    assert told["training.learning_rate"] == 0.01
+    assert told["lora.target_modules"] == "all-linear"
+
+
+def test_what_the_method_does_not_read_is_left_out(tiny_config) -> None:
+    """Nor is anything told of the data, or of where the run lies."""
+    told = training_settings(resolved(tiny_config()))
+
+    assert not [key for key in told if key.split(".")[0] in ("seeds", "data", "output", "engine")]
