@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from antiphon.core.errors import RunFolderError
 from antiphon.core.events import (
     BytesMoved,
+    ClientDeclined,
     ClientDescribed,
     ClientFailed,
     ClientJoined,
     ClientLeft,
+    ClientRevoked,
     Evaluated,
     Event,
     PhaseTimed,
@@ -47,9 +49,11 @@ plans = st.dictionaries(names, st.dictionaries(st.text("ab", max_size=3), plain,
 cohorts = st.lists(names, max_size=3).map(tuple)
 
 EVENTS = {
-    RunStarted: st.builds(RunStarted, names, names, counts, counts, counts),
+    RunStarted: st.builds(RunStarted, names, names, counts, counts, counts, counts),
     ClientJoined: st.builds(ClientJoined, names, counts),
     ClientLeft: st.builds(ClientLeft, names, names),
+    ClientRevoked: st.builds(ClientRevoked, names),
+    ClientDeclined: st.builds(ClientDeclined, names, st.lists(names).map(tuple), names),
     RoundPlanned: st.builds(RoundPlanned, counts, cohorts, counts, numbers, names, plans),
     UpdateReceived: st.builds(
         UpdateReceived, names, counts, names, counts, counts, counts, by_name
@@ -92,7 +96,8 @@ def test_kinds_are_fixed() -> None:
 
     assert kinds == {
         *("run_started", "run_resumed", "run_stopped", "run_ended", "ticked"),
-        *("client_joined", "client_left", "client_failed", "update_received", "update_rejected"),
+        *("client_joined", "client_left", "client_failed", "client_declined", "client_revoked"),
+        *("update_received", "update_rejected"),
         *("round_planned", "round_folded", "round_undone", "round_evaluated"),
         *("evaluated", "bytes_moved", "phase_timed", "run_described", "client_described"),
     }

@@ -8,6 +8,7 @@ from antiphon.core.events import (
     ClientFailed,
     ClientJoined,
     ClientLeft,
+    ClientRevoked,
     Event,
     RoundEvaluated,
     RoundFolded,
@@ -29,6 +30,7 @@ NUMBERS = st.sampled_from([0, 0, 0, 0, -1, 1])  # counted from the machine's rou
 HAPPENING: st.SearchStrategy[Event | float] = st.one_of(
     st.builds(ClientJoined, CLIENTS, st.just(10)),
     st.builds(ClientLeft, CLIENTS),
+    st.builds(ClientRevoked, CLIENTS),
     st.builds(
         UpdateReceived,
         client=st.sampled_from(["a", "b", "c", "stranger"]),

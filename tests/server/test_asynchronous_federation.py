@@ -16,6 +16,7 @@ from antiphon.core.events import (
     ClientJoined,
     RoundEvaluated,
     RoundPlanned,
+    RunResumed,
     UpdateReceived,
     UpdateRejected,
 )
@@ -184,6 +185,7 @@ def test_what_a_failed_round_accepted_is_folded_by_the_next(
     federation.submit(ClientFailed("north", 2, "no memory"))
 
     federation = make() if crashes else federation
+    federation.submit(RunResumed())  # no pause
     plan(federation, 3)
     fold(federation, 3, "south")
 

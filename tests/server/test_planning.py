@@ -236,7 +236,7 @@ def test_a_budget_shrinks_the_cohort_down_to_the_quorum(tiny_config):
 @pytest.mark.parametrize(
     ("overrides", "fewest"),
     [
-        (("cohort={size: 4, scheduler: random}",), 4),
+        (("cohort={size: 4, scheduler: random}",), 3),
         (("cohort={size: 4, scheduler: random, quorum: 3}",), 3),
         (("cohort={size: 4, scheduler: random, asynchronous: {}}",), 2),
         (("cohort={size: 4, scheduler: random, quorum: 3, asynchronous: {}}",), 3),
@@ -245,12 +245,12 @@ def test_a_budget_shrinks_the_cohort_down_to_the_quorum(tiny_config):
                 "cohort={size: 4, scheduler: random}",
                 "policy={kind: staged, stages: [{from_round: 9, size: 3}]}",
             ),
-            3,
+            2,
         ),
     ],
 )
 def test_clients_are_promised_the_least_cohort(tiny_config, overrides, fewest):
-    """Quorum, buffer and stages all lower how many updates a round may fold together."""
+    """Quorum, buffer, stages and the bench all lower how many updates a round may fold together."""
     assert fewest_folded(tiny_config(*overrides)) == fewest
 
 
@@ -258,3 +258,13 @@ def test_a_stage_cannot_shrink_a_cohort_of_all(tiny_config):
     """A config whose stage would leave clients out, against its scheduler, is refused at once."""
     with pytest.raises(ConfigError, match="random"):
         tiny_config("policy={kind: staged, stages: [{from_round: 2, size: 1}]}")
+
+
+@pytest.mark.parametrize(("on_trial", "quorum"), [((), 5), (("north",), 4), (None, 3)])
+def test_a_quorum_that_is_left_out_counts_on_nobody_on_trial(tiny_config, on_trial, quorum):
+    """The whole cohort without them is asked for, and a majority at least."""
+    trial = CLIENTS if on_trial is None else CLIENTS[: len(on_trial)]
+
+    plan = plan_round(tiny_config(), 1, CLIENTS, 1.0, on_trial=trial)
+
+    assert (len(plan.cohort), plan.quorum) == (5, quorum)

@@ -287,10 +287,11 @@ def test_a_crash_assigns_those_of_earlier_rounds_again(state: RunState) -> None:
 
 @pytest.mark.parametrize("event", [ClientFailed("c", 1, "x"), UpdateRejected("c", 1, "NaN")])
 def test_a_failure_between_rounds_makes_idle(event: Event) -> None:
-    """A client that fails while no round is open may be given new work in the next one."""
+    """A client that fails while no round is open gives its place up, and is benched."""
     state = after(event, state=EVALUATING)
 
-    assert actions(state, RoundEvaluated(1)) == (PlanRound(2, ("a", "b", "c"), ("d",)),)
+    assert "c" not in state.carried
+    assert actions(state, RoundEvaluated(1)) == (PlanRound(2, ("a", "b"), ("d",)),)
 
 
 def test_a_failure_is_of_the_round_in_which_it_began() -> None:

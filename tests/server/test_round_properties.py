@@ -15,6 +15,7 @@ from antiphon.core.events import (
     ClientFailed,
     ClientJoined,
     ClientLeft,
+    ClientRevoked,
     Event,
     RoundEvaluated,
     RoundFolded,
@@ -39,8 +40,9 @@ from antiphon.server.actions import (
     PlanRound,
     Reply,
 )
+from antiphon.server.bench import is_benched
 from antiphon.server.round import next_deadline, pending_actions, replay, step
-from antiphon.server.run_state import RunState, busy, having, idle, present, slots
+from antiphon.server.run_state import RunState, busy, eligible, having, idle, present, slots
 from antiphon.server.waiting import why_waiting
 
 CLIENTS = ("anna", "bela", "carl", "dora", "emil")
@@ -105,11 +107,16 @@ class Run(RuleBasedStateMachine):
             assert not set(self.folded) & set(began)
             self.folded += began
 
-    @initialize(rounds=st.integers(1, 6), min_clients=st.integers(1, 3), failures=st.integers(1, 3))
-    def start(self, rounds: int, min_clients: int, failures: int) -> None:
+    @initialize(
+        rounds=st.integers(1, 6),
+        needed=st.integers(1, 3),
+        failures=st.integers(1, 3),
+        fewest=st.integers(0, 3),
+    )
+    def start(self, rounds: int, needed: int, failures: int, fewest: int) -> None:
         for client in CLIENTS[:3]:
             self.feed(ClientJoined(client, 10))
-        self.feed(RunStarted("run", "hash", rounds, min_clients, failures))
+        self.feed(RunStarted("run", "hash", rounds, needed, failures, min(fewest, needed)))
         self.feed(RoundEvaluated(0))
 
     @rule(client=st.sampled_from(CLIENTS), examples=st.integers(0, 100))
@@ -119,6 +126,14 @@ class Run(RuleBasedStateMachine):
     @rule(client=clients)
     def leave(self, client: str) -> None:
         self.feed(ClientLeft(client, "lease ran out"))
+
+    @rule(client=clients)
+    def revoke(self, client: str) -> None:
+        waited_for = {name for name, slot in slots(self.state).items() if slot.status != "rejected"}
+        self.feed(ClientRevoked(client))
+        assert client not in present(self.state)
+        slot = slots(self.state).get(client)
+        assert slot is None or client not in waited_for or slot.status == "rejected"
 
     @precondition(lambda self: bool(slots(self.state)))
     @rule(data=st.data(), digest=digests)
@@ -214,6 +229,16 @@ class Run(RuleBasedStateMachine):
         assert ended == list(range(1, len(ended) + 1))
 
     @invariant()
+    def the_benched_are_planned_with_only_where_too_few_are_left(self) -> None:
+        here = eligible(self.state)
+        assert set(here) <= set(idle(self.state))
+        number = self.state.round
+        early = [each for each in here if is_benched(self.state.benches, each, number)]
+        fewest = max(1, self.state.run.fewest) - len(busy(self.state))
+        assert not early or len(here) <= fewest
+        assert len(here) >= min(fewest, len(idle(self.state)))
+
+    @invariant()
     def collecting_waits_for_somebody(self) -> None:
         if self.state.phase == "collecting":
             assert having(self.state, "assigned") or having(self.state, "left")
@@ -221,7 +246,7 @@ class Run(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Every run ends: with clients there and time passing, though no update ever comes."""
-        for _ in range(2 + 4 * self.state.run.rounds):
+        for _ in range(4 + 6 * self.state.run.rounds):
             for client in CLIENTS:
                 self.feed(ClientJoined(client, 1))
             for action in pending_actions(self.state):

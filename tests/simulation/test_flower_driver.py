@@ -127,7 +127,8 @@ def test_a_wrong_reply_costs_its_client_only(config, what):
 
     told = [each.reason for each in run.of(UpdateRejected, ClientFailed) if each.client == "bob"]
     assert (run.finish.complete, folded(run)) == (True, [1, 2])
-    assert [reason in each for each in told] == [True, True], told
+    # Once: it is benched in round 2.
+    assert [reason in each for each in told] == [True], told
 
 
 def test_a_silent_node_costs_its_client_only(config):

@@ -31,6 +31,8 @@ class RunStarted:
 
     rounds: rounds to run; min_clients: clients that must be present before a round is planned;
     max_failed_rounds: the run stops after this many failed rounds in a row. All are at least 1.
+    fewest: updates that a round needs at least, whoever is benched (0: of an older version, which
+    benched nobody out of a quorum).
     """
 
     run_id: str
@@ -38,6 +40,7 @@ class RunStarted:
     rounds: int
     min_clients: int
     max_failed_rounds: int
+    fewest: int = 0
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,13 @@ class ClientLeft:
 
     client: str
     reason: str = ""
+
+
+@dataclass(frozen=True)
+class ClientRevoked:
+    """The operator has revoked a client: it is gone, and an update of it that is not folded yet is void."""
+
+    client: str
 
 
 @dataclass(frozen=True)
@@ -236,6 +246,18 @@ class ClientDescribed:
 
 
 @dataclass(frozen=True)
+class ClientDeclined:
+    """A client takes no part in the run; noted once for each change of what it says.
+
+    codes: why, as in core/refusals.py; reason: in words, from a client of before version 0.4.
+    """
+
+    client: str
+    codes: tuple[str, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class RunEnded:
     """The report is written and nothing is left to do. complete: every round is over, or the policy
     ended the run, and one was folded.
@@ -249,6 +271,7 @@ Input = (
     RunStarted
     | ClientJoined
     | ClientLeft
+    | ClientRevoked
     | RoundPlanned
     | UpdateReceived
     | UpdateRejected
@@ -260,7 +283,9 @@ Input = (
     | RunResumed
     | RunStopped
 )
-Observation = Evaluated | BytesMoved | PhaseTimed | RunDescribed | ClientDescribed | RunEnded
+Observation = (
+    Evaluated | BytesMoved | PhaseTimed | RunDescribed | ClientDescribed | ClientDeclined | RunEnded
+)
 Event = Input | Observation
 
 

@@ -101,6 +101,16 @@ def read_codes(codes: Iterable[str]) -> tuple[str, ...]:
     return tuple(formed)[:_MOST] or (Refusal.UNSAID.value,)
 
 
+def said_of(codes: Iterable[str], reason: str = "") -> str:
+    """Return what a client that takes no part, or failed, has said of it: its codes with their sentences.
+
+    reason: of a client before version 0.4, which sends no codes.
+    """
+    if reason and not any(codes):
+        return reason
+    return "; ".join(f"{code}: {sentence(code)}" for code in read_codes(codes))
+
+
 def is_owners_word(code: str) -> bool:
     """Whether the site's owner has forbidden it: asking again cannot help."""
     return code.startswith("policy.")

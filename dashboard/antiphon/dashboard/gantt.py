@@ -114,6 +114,14 @@ class _Round:
                 self.end(event.client, at, "failed", event.reason)
             case events.ClientLeft(client=client, reason=reason):
                 self.end(client, at, "left", reason)
+            case events.ClientRevoked(client=client):
+                if self._ended_as(client, ("working", "accepted")) and not self._has_closed(at):
+                    last = self.spans[client][-1]
+                    end = max(last.start_s, min(last.end_s, at - self.frame.planned_at))
+                    end = at - self.frame.planned_at if last.ending == "working" else end
+                    self.spans[client][-1] = replace(
+                        last, end_s=end, ending="rejected", reason="revoked"
+                    )
 
     def end(self, client: str, at: float, ending: Ending, reason: str = "") -> None:
         if self._is_open(client):

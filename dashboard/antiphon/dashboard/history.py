@@ -14,6 +14,7 @@ from antiphon.core.journal import Entry
 from antiphon.core.types import Plain
 from antiphon.dashboard.gantt import Members
 from antiphon.dashboard.reading import BEGINNING, Fetched, News, Way
+from antiphon.server.bench import pause_s
 from antiphon.server.tally import RoundTally, Tally
 
 
@@ -92,8 +93,10 @@ class History:
         untouched = isinstance(event, events.RoundEvaluated) and event.round == 0
         over = moved_on and tally.last is not None and tally.last.phase == "over"
         waits_anew = over or untouched or (had_ended and tally.end is None)
-        at_close = is_due and over and here_before
-        self.enough = self._has_enough() or at_close or (self.enough and not waits_anew)
+        ready = now >= tally.not_before
+        paused_until = before.opened + pause_s(tally.failed_in_a_row) if before else 0.0
+        at_close = is_due and over and here_before and now >= paused_until
+        self.enough = (self._has_enough() and ready) or at_close or (self.enough and not waits_anew)
 
     def _plan(self, planned: events.RoundPlanned, entry: Entry) -> None:
         number = planned.round

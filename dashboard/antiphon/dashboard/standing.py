@@ -44,11 +44,17 @@ def state_of(history: History) -> RunState:
     if tally.started is None:
         return RunState()
     members = {
-        name: Member(examples, name in tally.present)
+        name: Member(examples, name in tally.present, name in tally.revoked)
         for name, examples in tally.train_examples.items()
     }
     state = RunState(
-        run=tally.started, clients=members, round=_round(history), carried=dict(tally.carried)
+        run=tally.started,
+        clients=members,
+        round=_round(history),
+        carried=dict(tally.carried),
+        benches=dict(tally.benches),
+        failed_in_a_row=tally.failed_in_a_row,
+        not_before=tally.not_before,
     )
     if tally.end is not None:
         complete, reason = tally.end

@@ -12,12 +12,14 @@ class PlanRound:
     """Ask the policy for a plan over these clients (sorted); answer with RoundPlanned.
 
     busy: who has a part of the round already, and is not to be planned with: clients at work since an
-    earlier, asynchronous round, or whose update came since then.
+    earlier, asynchronous round, or whose update came since then; on_trial: those of the clients that
+    have failed since their last accepted update.
     """
 
     round: int
     clients: tuple[str, ...]
     busy: tuple[str, ...] = ()
+    on_trial: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

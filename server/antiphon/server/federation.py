@@ -48,7 +48,7 @@ from antiphon.server.actions import Action
 from antiphon.server.held_out import means, median_loss
 from antiphon.server.methods import server_method
 from antiphon.server.model_shelf import ModelShelf
-from antiphon.server.planning import assignment_of, plan_round
+from antiphon.server.planning import assignment_of, fewest_folded, plan_round
 from antiphon.server.round import replay, step
 from antiphon.server.run_state import RunState, slot_of, slots
 from antiphon.server.space import Space, write_adapter
@@ -111,6 +111,7 @@ class Federation:
                 rounds=self.config.rounds,
                 min_clients=min_clients,
                 max_failed_rounds=MAX_FAILED_ROUNDS,
+                fewest=fewest_folded(self.config, min_clients),
             )
         )
 
@@ -154,12 +155,18 @@ class Federation:
         self.submit_many(observations)
 
     def plan(
-        self, number: int, clients: tuple[str, ...], busy: tuple[str, ...] = ()
+        self,
+        number: int,
+        clients: tuple[str, ...],
+        busy: tuple[str, ...] = (),
+        on_trial: tuple[str, ...] = (),
     ) -> RoundPlanned | RunStopped:
         """Decide one round, or that the run ends before it; the event goes to `submit`."""
         telemetry = self._telemetry.telemetry(number, self._clock.now())
         scale = learning_rate_scale(self.state)
-        return plan_round(self.config, number, clients, scale, telemetry, busy, self.space)
+        return plan_round(
+            self.config, number, clients, scale, telemetry, busy, self.space, on_trial
+        )
 
     def assignment(self, client: str) -> Assignment:
         """Return what a client is to do: in the open round, or still in the one in which it began."""

@@ -9,23 +9,29 @@ from antiphon.core.events import (
     ClientFailed,
     ClientJoined,
     ClientLeft,
+    ClientRevoked,
     UpdateReceived,
     UpdateRejected,
 )
 from antiphon.server.actions import Action, Assign, Reply
+from antiphon.server.bench import after_failure, is_benched
 from antiphon.server.run_state import (
     MAY_DELIVER,
+    ON_THE_WAY,
     Member,
     Receipt,
     RunState,
     Status,
+    next_plan,
     slot_of,
     slots,
 )
 from antiphon.server.verdict import Verdict, judge
 
-FromClients = ClientJoined | ClientLeft | UpdateReceived | UpdateRejected | ClientFailed
-"""Events that a client can cause: none of them ever raises, whatever they say and whenever."""
+FromClients = (
+    ClientJoined | ClientLeft | ClientRevoked | UpdateReceived | UpdateRejected | ClientFailed
+)
+"""Events that a client can cause, or the operator about one: none raises, whatever it says and whenever."""
 
 Step = tuple[RunState, tuple[Action, ...]]
 
@@ -37,12 +43,15 @@ def hear(state: RunState, event: FromClients) -> Step:
             return _join(state, event)
         case ClientLeft():
             return _leave(state, event), ()
+        case ClientRevoked():
+            return _revoke(state, event), ()
         case UpdateReceived():
             return _receive(state, event)
         case UpdateRejected():
             return _refuse(state, event)
         case ClientFailed() if _is_of_its_slot(state, event):
-            return _with_slot(state, event.client, ("assigned", "left"), "failed", event.reason), ()
+            failed = _benched(state, event)
+            return _with_slot(failed, event.client, ON_THE_WAY, "failed", event.reason), ()
     return state, ()
 
 
@@ -58,6 +67,8 @@ def _join(state: RunState, event: ClientJoined) -> Step:
     joined = replace(state, clients=clients)
     if before is not None and before.present:
         return joined, ()
+    if not is_benched(state.benches, event.client, next_plan(state)):
+        joined = replace(joined, not_before=0.0)  # it may be what the rounds before have lacked
     again = _with_slot(joined, event.client, ("left", "failed"), "assigned", "")
     if again == joined:
         return joined, ()
@@ -73,13 +84,33 @@ def _leave(state: RunState, event: ClientLeft) -> RunState:
     return _with_slot(left, event.client, ("assigned",), "left", event.reason)
 
 
+def _revoke(state: RunState, event: ClientRevoked) -> RunState:
+    member = state.clients.get(event.client)
+    if member is None:
+        return state
+    clients = {**state.clients, event.client: replace(member, present=False, revoked=True)}
+    revoked = replace(state, clients=clients)
+    return _with_slot(revoked, event.client, (*MAY_DELIVER, "accepted"), "rejected", "revoked")
+
+
+def _benched(state: RunState, event: ClientFailed | UpdateRejected) -> RunState:
+    """Put a client on the bench, unless its part of the round has failed already."""
+    slot = slot_of(state, event.client)
+    if slot is None or slot.status not in ON_THE_WAY:
+        return state
+    before = state.benches.get(event.client)
+    bench = after_failure(before, next_plan(state), event.reason)
+    return replace(state, benches={**state.benches, event.client: bench})
+
+
 def _receive(state: RunState, event: UpdateReceived) -> Step:
     verdict, reason = judge(state, event)
     reply = Reply(event.client, event.round, verdict, reason)
     if verdict != "accepted":
         return state, (reply,)
     receipt = Receipt(event.round, event.digest)
-    received = replace(state, receipts={**state.receipts, event.client: receipt})
+    benches = {name: each for name, each in state.benches.items() if name != event.client}
+    received = replace(state, receipts={**state.receipts, event.client: receipt}, benches=benches)
     return _with_slot(received, event.client, MAY_DELIVER, "accepted", ""), (reply,)
 
 
@@ -88,7 +119,8 @@ def _refuse(state: RunState, event: UpdateRejected) -> Step:
     reply = Reply(event.client, event.round, verdict, event.reason)
     if not _is_of_its_slot(state, event):
         return state, (reply,)
-    return _with_slot(state, event.client, MAY_DELIVER, "rejected", event.reason), (reply,)
+    refused = _benched(state, event)
+    return _with_slot(refused, event.client, MAY_DELIVER, "rejected", event.reason), (reply,)
 
 
 def _is_of_its_slot(state: RunState, event: UpdateRejected | ClientFailed) -> bool:

@@ -37,11 +37,13 @@ def plan_round(
     telemetry: Telemetry = _NOTHING,
     busy: Sequence[str] = (),
     space: Space = _NO_SPACE,
+    on_trial: Sequence[str] = (),
 ) -> RoundPlanned | RunStopped:
     """Return the plan of round `number`, or that the policy ends the run before it.
 
     clients: who is here and idle; busy: who has a part of the round already, of an earlier assignment;
-    learning_rate_scale: what the stability guard leaves of the configured rate, in (0, 1].
+    learning_rate_scale: what the stability guard leaves of the configured rate, in (0, 1]; on_trial: who
+    has failed since its last accepted update, so that no quorum which the config leaves out counts on it.
     """
     cohort = _Cohort(config, number, clients, busy, telemetry, space)
     policy: Policy = member("policy", config.policy.kind, config.policy.arguments)
@@ -57,7 +59,7 @@ def plan_round(
     return RoundPlanned(
         round=number,
         cohort=members,
-        quorum=cohort.quorum(decision.size, len(members)),
+        quorum=cohort.quorum(decision.size, len(members), len(set(members) & set(on_trial))),
         deadline_s=decision.deadline_s,
         reason=_reason(config, members, clients, decision.reason, scale),
         plan={each: _task(config, number, telemetry.of(each), decision, scale) for each in members},
@@ -118,11 +120,12 @@ class _Cohort:
             buffer=self._buffer if config.cohort.asynchronous else None,
         )
 
-    def quorum(self, size: int, members: int) -> int:
-        """Return the updates that a round of this size needs."""
+    def quorum(self, size: int, members: int, on_trial: int = 0) -> int:
+        """Return the updates that a round of this size needs: without a quorum, of all not on trial."""
         most = self._buffer if self._config.cohort.asynchronous else min(size, members)
         most = min(most, members + self._busy)
-        return max(1, min(self._config.cohort.quorum or most, most))
+        certain = max(most - on_trial, min(majority(most), most))
+        return max(1, min(self._config.cohort.quorum or certain, most))
 
     def enough(self, size: int, members: int) -> int:
         """Return the updates that close the round at once; 0: it waits for all."""
@@ -220,9 +223,18 @@ def clients_needed(config: RunConfig) -> int:
     return max(cohort.min_clients or cohort.size or config.data.clients or 2, cohort.quorum or 1)
 
 
-def fewest_folded(config: RunConfig) -> int:
-    """Return the least number of updates that a round folds together, whoever drops out."""
-    needed = clients_needed(config)
+def majority(clients: int) -> int:
+    """Return the least number that is more than half of these."""
+    return clients // 2 + 1
+
+
+def fewest_folded(config: RunConfig, needed: int | None = None) -> int:
+    """Return the least number of updates that a round folds together, whoever drops out or is benched.
+
+    It is the quorum, and without one a majority of the smallest cohort: a client that keeps failing does
+    not stop the others. needed: clients without whom no round is planned; none: as on a network.
+    """
+    needed = clients_needed(config) if needed is None else needed
     smallest_cohort = min(config.cohort.size or needed, needed)
     policy: Policy = member("policy", config.policy.kind, config.policy.arguments)
     if policy.smallest is not None:
@@ -230,7 +242,7 @@ def fewest_folded(config: RunConfig) -> int:
     if asynchronous := config.cohort.asynchronous:
         half = max(math.ceil(smallest_cohort / 2), config.cohort.quorum or 1)
         smallest_cohort = min(asynchronous.buffer or half, smallest_cohort)
-    return min(config.cohort.quorum or smallest_cohort, smallest_cohort)
+    return min(config.cohort.quorum or majority(smallest_cohort), smallest_cohort)
 
 
 def check_cohort(config: RunConfig, clients: Sequence[str]) -> None:

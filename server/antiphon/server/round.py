@@ -10,7 +10,7 @@ left the state as it was (a duplicate, a tick before the deadline) need not be j
 The phases, and the event that ends each of them:
 
     new         RunStarted
-    waiting     ClientJoined, until min_clients are present
+    waiting     ClientJoined, until min_clients are present; after a failed round also the end of a pause
     planning    RoundPlanned
     collecting  enough updates are there; or the quorum, and nobody else works; or the quorum is out of
                 reach; or the deadline
@@ -24,6 +24,11 @@ is and the *next number* is planned, so a late update can never be taken for one
 attempt, and a run of n rounds ends after n closings at most. max_failed_rounds in a row stop the
 run; it can be resumed when the fleet is mended. A member that has left may come back: as long as the
 quorum needs it, the round waits for it until the deadline.
+
+A client that fails, or whose update is refused, sits out some rounds (server/bench.py); where too few
+are left for `fewest`, those nearest to their bench's end are planned with all the same. After a failed
+round nothing is planned for a while, counted from its plan and longer with each one in a row, unless a
+client joins anew.
 
 A round whose plan has a max_staleness is asynchronous: a buffer that closes when it has enough updates
 and calls nobody off. Who is still at work then keeps the model and the assignment of the round in which
@@ -43,6 +48,7 @@ from antiphon.core.events import (
     ClientFailed,
     ClientJoined,
     ClientLeft,
+    ClientRevoked,
     Event,
     RoundEvaluated,
     RoundFolded,
@@ -63,6 +69,7 @@ from antiphon.server.actions import (
     Fold,
     PlanRound,
 )
+from antiphon.server.bench import on_trial, pause_s
 from antiphon.server.hearing import Step, assign, hear
 from antiphon.server.run_state import (
     ON_THE_WAY,
@@ -74,8 +81,8 @@ from antiphon.server.run_state import (
     Slot,
     Status,
     busy,
+    eligible,
     having,
-    idle,
     present,
     slots,
 )
@@ -91,7 +98,7 @@ def step(state: RunState, event: Event, now: float) -> Step:
     """
     match event:
         case RunStarted():
-            return _start(state, event)
+            return _start(state, event, now)
         case RunResumed():
             return _resume(state, event, now)
         case RunStopped():
@@ -103,17 +110,24 @@ def step(state: RunState, event: Event, now: float) -> Step:
             return _enter(replace(state, phase="evaluating"))
         case RoundUndone():
             _expect(state, event.round, event, "folding", "evaluating")
-            return _end(state, "undone", event.reason)
+            return _end(state, "undone", event.reason, now)
         case RoundEvaluated():
             _expect(state, event.round, event, "evaluating")
-            return _end(state, "folded", "")
+            return _end(state, "folded", "", now)
         case Ticked():
-            return _close_if_due(state, now)
-        case ClientJoined() | ClientLeft() | UpdateReceived() | UpdateRejected() | ClientFailed():
+            return _settle(state, now) if state.phase == "waiting" else _close_if_due(state, now)
+        case (
+            ClientJoined()
+            | ClientLeft()
+            | ClientRevoked()
+            | UpdateReceived()
+            | UpdateRejected()
+            | ClientFailed()
+        ):
             # The deadline binds whether or not the engine's timer was faster than the update.
             due, closing = _close_if_due(state, now)
             heard, answers = hear(due, event)
-            settled, following = _settle(heard)
+            settled, following = _settle(heard, now)
             return settled, (*closing, *answers, *following)
     return state, ()
 
@@ -135,7 +149,8 @@ def pending_actions(state: RunState) -> tuple[Action, ...]:
 def _asked(state: RunState) -> tuple[Action, ...]:
     match state.phase:
         case "planning":
-            return (PlanRound(state.round, idle(state), busy(state)),)
+            here = eligible(state)
+            return (PlanRound(state.round, here, busy(state), on_trial(state.benches, here)),)
         case "folding":
             return (Fold(state.round, having(state, "accepted")),)
         case "evaluating":
@@ -146,24 +161,32 @@ def _asked(state: RunState) -> tuple[Action, ...]:
 
 
 def next_deadline(state: RunState) -> float | None:
-    """Return when a Ticked event is due (absolute seconds), or None if no time limit runs."""
+    """Return when a Ticked event is due (absolute seconds), or None if no time limit runs.
+
+    It is that of the round's deadline, or the end of the pause after a failed round.
+    """
+    if state.phase == "waiting" and len(present(state)) >= state.run.min_clients:
+        return state.not_before
     return state.deadline if state.phase == "collecting" else None
 
 
-def _start(state: RunState, event: RunStarted) -> Step:
+def _start(state: RunState, event: RunStarted, now: float) -> Step:
     if state.phase != "new":
         raise ProtocolError(f"got {event}, but the run has started already: journal it once")
     if min(event.rounds, event.min_clients, event.max_failed_rounds) < 1:
         raise ProtocolError(f"rounds, min_clients and max_failed_rounds must be >= 1: got {event}")
-    return _settle(replace(state, phase="waiting", run=event))
+    return _settle(replace(state, phase="waiting", run=event), now)
 
 
 def _resume(state: RunState, event: RunResumed, now: float) -> Step:
     if state.phase == "new":
         raise ProtocolError("got RunResumed, but there is no run yet: begin with RunStarted")
     if state.phase == "stopped" and len(state.outcomes) < state.run.rounds:
-        reopened = replace(state, failed_in_a_row=0, reason="")
-        return _await(reopened, len(state.outcomes) + 1 if state.round else 0)
+        reopened = replace(state, failed_in_a_row=0, reason="", not_before=0.0)
+        return _await(reopened, len(state.outcomes) + 1 if state.round else 0, now)
+    if state.phase == "waiting" and not event.clock_stood:
+        # Whoever starts a coordinator again need not wait, whatever its clock says.
+        state, _ = _settle(replace(state, not_before=0.0), now)
     if state.phase == "collecting" and not event.clock_stood:
         # The time without a coordinator is not held against the clients: the deadline begins anew.
         state = replace(state, deadline=now + state.deadline_s)
@@ -201,9 +224,10 @@ def _open(state: RunState, event: RoundPlanned, now: float) -> Step:
         max_staleness=event.max_staleness,
         deadline=now + event.deadline_s,
         deadline_s=event.deadline_s,
+        opened=now,
     )
     given = (assign(opened, each) for each in new if new[each].status == "assigned")
-    settled, following = _settle(opened)
+    settled, following = _settle(opened, now)
     return settled, (*too_stale, *given, *following)
 
 
@@ -246,15 +270,16 @@ def _call_off(state: RunState, but: Iterable[str]) -> Step:
     return replace(state, carried=kept), tuple(cancelled)
 
 
-def _settle(state: RunState) -> Step:
+def _settle(state: RunState, now: float) -> Step:
     """Move on if what the state waited for is there."""
-    if state.phase == "waiting" and len(present(state)) >= state.run.min_clients:
+    enough = len(present(state)) >= state.run.min_clients
+    if state.phase == "waiting" and enough and now >= state.not_before:
         return _enter(replace(state, phase="planning" if state.round else "evaluating"))
     if state.phase != "collecting":
         return state, ()
     count = Counter(slot.status for slot in state.cohort.values())
     if is_settled(count, state.quorum, state.enough):
-        return _close(state, "the quorum is out of reach")
+        return _close(state, "the quorum is out of reach", now)
     return state, ()
 
 
@@ -269,11 +294,11 @@ def is_settled(count: Mapping[Status, int], quorum: int, enough: int = 0) -> boo
 
 def _close_if_due(state: RunState, now: float) -> Step:
     if state.phase == "collecting" and now >= state.deadline:
-        return _close(state, "the deadline has passed")
+        return _close(state, "the deadline has passed", now)
     return state, ()
 
 
-def _close(state: RunState, cause: str) -> Step:
+def _close(state: RunState, cause: str, now: float) -> Step:
     accepted = len(having(state, "accepted"))
     folds = accepted >= state.quorum
     # A buffer that is not folded keeps its updates: the next round goes on filling it.
@@ -285,15 +310,18 @@ def _close(state: RunState, cause: str) -> Step:
         after, following = _enter(replace(closed, failed_in_a_row=0))
     else:
         why = f"{cause}: {accepted} of {len(state.cohort)} updates, quorum {state.quorum}"
-        after, following = _end(closed, "failed", why)
+        after, following = _end(closed, "failed", why, now)
     return after, (*cancelled, *following)
 
 
-def _end(state: RunState, ending: Ending, reason: str) -> Step:
+def _end(state: RunState, ending: Ending, reason: str, now: float) -> Step:
     if state.round == 0:
-        return _await(state, 1)
+        return _await(state, 1, now)
     failed = state.failed_in_a_row + 1 if ending == "failed" else 0
-    ended = replace(_with_outcome(state, ending, reason), failed_in_a_row=failed)
+    not_before = state.opened + pause_s(failed) if failed else 0.0
+    ended = replace(
+        _with_outcome(state, ending, reason), failed_in_a_row=failed, not_before=not_before
+    )
     stops = failed >= state.run.max_failed_rounds
     # Whoever began before an undo may have begun on what was undone.
     kept = () if stops or ending == "undone" else tuple(state.carried)
@@ -304,7 +332,7 @@ def _end(state: RunState, ending: Ending, reason: str) -> Step:
     elif len(ended.outcomes) >= state.run.rounds:
         after, following = _finish(ended)
     else:
-        after, following = _await(ended, state.round + 1)
+        after, following = _await(ended, state.round + 1, now)
     return after, (*cancelled, *following)
 
 
@@ -315,8 +343,8 @@ def _finish(state: RunState) -> Step:
     return _enter(replace(state, phase=phase, reason=f"all rounds are over: {told}"))
 
 
-def _await(state: RunState, number: int) -> Step:
-    return _settle(replace(state, phase="waiting", round=number, cohort={}))
+def _await(state: RunState, number: int, now: float) -> Step:
+    return _settle(replace(state, phase="waiting", round=number, cohort={}), now)
 
 
 def _enter(state: RunState) -> Step:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from antiphon.core.events import RunStarted
+from antiphon.server.bench import Bench, off_the_bench
 
 Phase = Literal[
     "new", "waiting", "planning", "collecting", "folding", "evaluating", "complete", "stopped"
@@ -25,10 +26,11 @@ _NO_RUN = RunStarted("", "", rounds=1, min_clients=1, max_failed_rounds=1)  # of
 
 @dataclass(frozen=True)
 class Member:
-    """A client that the run has met. examples: training examples it holds."""
+    """A client that the run has met. examples: training examples it holds; revoked: since it joined."""
 
     examples: int
     present: bool
+    revoked: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,13 @@ class Outcome:
 class RunState:
     """Everything the machine remembers; two states are equal if they act alike from here on.
 
-    round: the one in work, or to be planned next (0: the untouched model); quorum, deadline
+    round: the one in work, or to be planned next (0: the untouched model); quorum, deadline and opened
     (absolute seconds), deadline_s, enough and max_staleness: of the newest round that was opened, as in
     its plan; carried: between two asynchronous rounds, the members of the next one's cohort that have
-    begun before it; folded: by client, where the last of its updates began that is in the model; reason:
-    why the run is complete or stopped. A receipt holds the digest by which an engine finds an accepted
-    update's bytes. The mappings are never changed in place.
+    begun before it; folded: by client, where the last of its updates began that is in the model; benches:
+    by client, who has failed since its last accepted update; not_before: absolute seconds, until which no
+    round is planned; reason: why the run is complete or stopped. A receipt holds the digest by which an
+    engine finds an accepted update's bytes. The mappings are never changed in place.
     """
 
     phase: Phase = "new"
@@ -82,6 +85,7 @@ class RunState:
     quorum: int = 0
     deadline: float = 0.0
     deadline_s: float = 0.0
+    opened: float = 0.0
     enough: int = 0
     max_staleness: int | None = None
     carried: Mapping[str, Slot] = field(default_factory=dict)
@@ -89,6 +93,8 @@ class RunState:
     receipts: Mapping[str, Receipt] = field(default_factory=dict)
     outcomes: tuple[Outcome, ...] = ()
     failed_in_a_row: int = 0
+    benches: Mapping[str, Bench] = field(default_factory=dict)
+    not_before: float = 0.0
     reason: str = ""
 
 
@@ -100,6 +106,12 @@ def present(state: RunState) -> tuple[str, ...]:
 def idle(state: RunState) -> tuple[str, ...]:
     """Return the clients that are present and have no part of the next round yet, sorted."""
     return tuple(each for each in present(state) if each not in state.carried)
+
+
+def eligible(state: RunState) -> tuple[str, ...]:
+    """Return the idle clients that the next round is planned over, sorted; see server/bench.py."""
+    fewest = max(1, state.run.fewest) - len(busy(state))
+    return off_the_bench(state.benches, idle(state), state.round, fewest)
 
 
 def busy(state: RunState) -> tuple[str, ...]:
@@ -122,6 +134,11 @@ def may_deliver(state: RunState, client: str, base: int) -> bool:
     """Whether an update that began in round `base` may still count, as no other of its client has."""
     slot = slot_of(state, client)
     return slot is not None and slot.base == base and slot.status in MAY_DELIVER
+
+
+def next_plan(state: RunState) -> int:
+    """Return the number of the next round that can be planned."""
+    return state.round + (state.phase in ("collecting", "folding", "evaluating"))
 
 
 def next_fold(state: RunState) -> int:

@@ -15,7 +15,9 @@ from typing import Literal, cast
 
 from antiphon.core import events
 from antiphon.core.journal import Entry
+from antiphon.core.refusals import said_of
 from antiphon.core.types import Plain
+from antiphon.server.bench import Bench, after_failure, is_benched, pause_s
 from antiphon.server.report_types import Outcome, Problem
 from antiphon.server.round import is_settled
 from antiphon.server.run_state import MAY_DELIVER, ON_THE_WAY, Slot, Status
@@ -24,6 +26,7 @@ from antiphon.server.training_bytes import TrainingBytes
 _TIMELY = (
     events.ClientJoined,
     events.ClientLeft,
+    events.ClientRevoked,
     events.UpdateReceived,
     events.UpdateRejected,
     events.ClientFailed,
@@ -35,7 +38,7 @@ class RoundTally:
     """One round while its events are read.
 
     planned: the plan; began, seconds: seconds of the run before the round, and of the round itself
-    (None while it is open); deadline: absolute seconds; status: of each cohort member, as in
+    (None while it is open); opened, deadline: absolute seconds; status: of each cohort member, as in
     server/run_state.py; base: the round in which each began; late: clients, in order of arrival; fold:
     what the fold measured.
     """
@@ -49,7 +52,7 @@ class RoundTally:
         carried: Mapping[str, Slot],
     ) -> None:
         """Open the round; present: the clients that can be given work; carried: of earlier rounds."""
-        self.planned, self.began = event, began
+        self.planned, self.began, self.opened = event, began, now
         self.deadline = now + event.deadline_s
         self.seconds: float | None = None
         self.phase: Literal["collecting", "folding", "evaluating", "over"] = "collecting"
@@ -89,7 +92,8 @@ class Tally:
     end: (complete, reason) once the run is over; evaluated: by round and client; means: what each
     evaluation that was finished said itself; moved: bytes by (round, direction); by_client: bytes by
     client and direction; training: those of training; phases: seconds by round and phase; seconds: the
-    time in which an engine was running, on its clock; model: the round whose fold the model is of.
+    time in which an engine was running, on its clock; model: the round whose fold the model is of; benches,
+    not_before: as in server/run_state.py; revoked, declined: clients, and why they take no part.
     """
 
     def __init__(self) -> None:
@@ -105,6 +109,10 @@ class Tally:
         self.last: RoundTally | None = None
         self.carried: dict[str, Slot] = {}
         self.failed_in_a_row = 0
+        self.benches: dict[str, Bench] = {}
+        self.revoked: set[str] = set()
+        self.declined: dict[str, str] = {}
+        self.not_before = 0.0
         self.evaluated: defaultdict[int, dict[str, events.Evaluated]] = defaultdict(dict)
         self.means: dict[int, Mapping[str, float]] = {}
         self.moved: Counter[tuple[int, str]] = Counter()
@@ -143,6 +151,21 @@ class Tally:
         over = [each for each in self.rounds.values() if each.outcome != "open"]
         updates = {(name, each.base[name]) for each in over for name in each.having("accepted")}
         return len(updates) + sum(len(each.planned.cohort) for each in over) if updates else 0
+
+    def following(self) -> int:
+        """Return the number of the next round that can be planned."""
+        return self.last.planned.round + 1 if self.last else 1
+
+    def bench(self, client: str, reason: str) -> None:
+        """Let a client that was waited for sit out some rounds."""
+        before = self.benches.get(client)
+        self.benches[client] = after_failure(before, self.following(), reason)
+
+    def status_of(self, client: str) -> Status | None:
+        """Return how a client's part of the open round stands, else that of the next one."""
+        if self.last and self.last.phase == "collecting":
+            return self.last.status.get(client)
+        return self.carried[client].status if client in self.carried else None
 
     def stands(self, number: int) -> bool:
         """Say whether the model of a round was not taken back."""
@@ -229,6 +252,9 @@ class Tally:
         if outcome in ("undone", "stopped"):
             self.carried = {}
         self.failed_in_a_row = self.failed_in_a_row + 1 if outcome == "failed" else 0
+        self.not_before = 0.0
+        if self.failed_in_a_row:
+            self.not_before = last.opened + pause_s(self.failed_in_a_row)
         if started and self.failed_in_a_row >= started.max_failed_rounds:
             self.carried = {}
             told = f"{self.failed_in_a_row} rounds in a row have failed"
@@ -250,6 +276,10 @@ def _measure(run: Tally, event: events.Event) -> None:
             _check_loss(run, event.round, event.client, "held-out", event.loss)
         case events.UpdateReceived():
             _check_loss(run, event.round, event.client, "training", event.metrics.get("loss"))
+        case events.ClientDeclined():
+            reason = said_of(event.codes, event.reason)
+            run.declined[event.client] = reason
+            run.tell(run.last.planned.round if run.last else 0, event.client, "declined", reason)
         case events.PhaseTimed():
             phases = run.phases[event.round]
             phases[event.phase] = phases.get(event.phase, 0.0) + event.seconds
@@ -271,7 +301,11 @@ def _hear(run: Tally, event: events.Event) -> None:
     match event:
         case events.ClientJoined():
             run.train_examples[event.client] = event.examples
+            run.declined.pop(event.client, None)
+            run.revoked.discard(event.client)
             if event.client not in run.present:
+                if not is_benched(run.benches, event.client, run.following()):
+                    run.not_before = 0.0
                 run.move(event.client, ("left", "failed"), "assigned")
             run.present.add(event.client)
         case events.ClientLeft():
@@ -281,15 +315,27 @@ def _hear(run: Tally, event: events.Event) -> None:
             waited_for = run.move(event.client, ("assigned",), "left")
             if waited_for or (was_here and run.end is None):
                 run.tell(number, event.client, "left", event.reason)
+        case events.ClientRevoked() if event.client in run.train_examples:
+            run.present.discard(event.client)
+            run.revoked.add(event.client)
+            void = run.move(event.client, (*MAY_DELIVER, "accepted"), "rejected")
+            why = (
+                "its update of the round does not count" if void else "it had no part of the round"
+            )
+            run.tell(number, event.client, "revoked", why)
         case events.UpdateReceived() if last:
             _receive(run, last, event)
         case events.UpdateRejected():
             if event.round == run.base_of(event.client):
+                if run.status_of(event.client) in ON_THE_WAY:
+                    run.bench(event.client, event.reason)
                 run.move(event.client, MAY_DELIVER, "rejected")
             run.tell(event.round, event.client, "rejected", event.reason)
         case events.ClientFailed():
             if event.round == run.base_of(event.client):
-                run.move(event.client, ("assigned", "left"), "failed")
+                if run.status_of(event.client) in ON_THE_WAY:
+                    run.bench(event.client, event.reason)
+                run.move(event.client, ON_THE_WAY, "failed")
             run.tell(event.round, event.client, "failed", event.reason)
 
 
@@ -303,6 +349,7 @@ def _receive(run: Tally, last: RoundTally, event: events.UpdateReceived) -> None
         event.client, MAY_DELIVER, "accepted"
     ):
         run.receipts[event.client] = receipt
+        run.benches.pop(event.client, None)
     elif event.round < number or last.phase != "collecting":
         if event.round in run.rounds:
             run.rounds[event.round].late.append(event.client)
@@ -352,7 +399,9 @@ def _direct(run: Tally, event: events.Event, now: float) -> None:
 def _resume(run: Tally, event: events.RunResumed, now: float) -> None:
     stopped = run.end is not None and not run.end[0]
     if stopped and run.started and len(run.rounds) < run.started.rounds:
-        run.end, run.failed_in_a_row = None, 0
+        run.end, run.failed_in_a_row, run.not_before = None, 0, 0.0
+    if not event.clock_stood:
+        run.not_before = 0.0
     if run.last and run.last.phase == "collecting" and not event.clock_stood:
         run.last.deadline = now + run.last.planned.deadline_s
 

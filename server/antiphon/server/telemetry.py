@@ -96,6 +96,9 @@ class Accumulator:
                 self._receive(event, at_s)
             case events.UpdateRejected() | events.ClientFailed():
                 self._fail(event)
+            case events.ClientRevoked() if event.client in self._members:
+                self._members[event.client].errand = None
+                self._members[event.client].reserved.clear()
             case events.RoundFolded() | events.RoundUndone():
                 self._collected, self._closed_at = self._seconds, at_s
             case events.RoundEvaluated():

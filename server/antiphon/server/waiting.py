@@ -20,6 +20,8 @@ def why_waiting(state: RunState, now: float, *, at_work: bool = True) -> str:
             return "the run has not started"
         case "waiting":
             here, needed = len(present(state)), state.run.min_clients
+            if here >= needed:
+                return f"{where}: {_pause(state, now)}"
             return f"{where}: waiting for clients ({here} of the {needed} needed are here)"
         case "planning":
             return f"{where}: waiting for the plan over {_count(len(present(state)), 'client')}"
@@ -33,6 +35,13 @@ def why_waiting(state: RunState, now: float, *, at_work: bool = True) -> str:
             return f"{where}: waiting for the evaluation of {what}{_of_earlier_rounds(state)}"
         case "complete" | "stopped":
             return f"{state.phase}: {state.reason or 'no reason was given'}"
+
+
+def _pause(state: RunState, now: float) -> str:
+    failed = _count(state.failed_in_a_row, "failed round")
+    in_a_row = " in a row" if state.failed_in_a_row > 1 else ""
+    left = _duration(max(0.0, state.not_before - now))
+    return f"a pause after {failed}{in_a_row}, {left} to go, less if a client joins"
 
 
 def _waiting_for_updates(state: RunState, now: float | None) -> str:

@@ -117,7 +117,9 @@ class Simulation:
     def _perform(self, action: Action) -> None:
         match action:
             case PlanRound():
-                plan = self._federation.plan(action.round, action.clients, action.busy)
+                plan = self._federation.plan(
+                    action.round, action.clients, action.busy, action.on_trial
+                )
                 self._submit(plan)
                 if isinstance(plan, RoundPlanned):
                     self._monitor.round_planned(plan)

@@ -129,7 +129,9 @@ class GridDriver:
     def _perform(self, action: Action) -> None:
         match action:
             case PlanRound():
-                plan = self._federation.plan(action.round, action.clients, action.busy)
+                plan = self._federation.plan(
+                    action.round, action.clients, action.busy, action.on_trial
+                )
                 self._opened_at[action.round] = self._stopwatch()
                 self._submit(plan)
                 if isinstance(plan, RoundPlanned):

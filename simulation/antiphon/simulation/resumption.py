@@ -13,6 +13,7 @@ from antiphon.core.events import (
     BytesMoved,
     ClientFailed,
     ClientLeft,
+    ClientRevoked,
     Event,
     RunResumed,
     UpdateReceived,
@@ -57,7 +58,7 @@ def bytes_up(journal: Journal) -> int:
 
 def _hear(out: Assignments, event: Event) -> None:
     match event:
-        case ClientLeft() | ClientFailed() | UpdateReceived() | UpdateRejected():
+        case ClientLeft() | ClientRevoked() | ClientFailed() | UpdateReceived() | UpdateRejected():
             for key in [key for key in out if key[0] == event.client]:
                 del out[key]
         case BytesMoved(direction="down") if (event.client, event.round) in out:

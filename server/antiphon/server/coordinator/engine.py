@@ -326,7 +326,9 @@ class Engine:
             log.warning("no round is opened", reason=obstacle)
             await asyncio.sleep(5)
         plan = await self._in_thread(
-            partial(self.federation.plan, action.round, action.clients, action.busy)
+            partial(
+                self.federation.plan, action.round, action.clients, action.busy, action.on_trial
+            )
         )
         if isinstance(plan, RoundPlanned):
             log.info("round planned", round=plan.round, cohort=len(plan.cohort), reason=plan.reason)
