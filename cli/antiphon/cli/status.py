@@ -22,6 +22,7 @@ from antiphon.core.run_folder import RunFolder
 from antiphon.core.types import Plain
 from antiphon.server.round import replay
 from antiphon.server.run_state import RunState
+from antiphon.server.standing import Declines, rows, standings
 from antiphon.server.waiting import why_waiting
 
 _TIMEOUT_S = 3.0
@@ -31,6 +32,9 @@ _RESUMED = {
     "flower": "`flwr run` with --run-config 'resume=true'",
 }
 _AT_WORK = "at work, but it serves no status"  # a simulation, or a coordinator without `metrics`
+
+
+_APART = {"declined": "declines", "revoked": "is revoked", "benched": "is benched"}
 
 
 def show_status(run: Path | None, console: Console, *, as_json: bool) -> None:
@@ -46,6 +50,11 @@ def show_status(run: Path | None, console: Console, *, as_json: bool) -> None:
     console.print(escape(str(status["why"])), highlight=False, soft_wrap=True)
     if status["clients"]:
         console.print(_table(status["clients"]))
+    for each in status.get("apart", ()):
+        until = each["until_round"]
+        what = f"is benched until round {until}" if until else _APART[each["what"]]
+        told = f"{each['name']} {what}: {each['reason']}"
+        console.print(escape(told), highlight=False, soft_wrap=True)
 
 
 def _newest(runs: Path) -> RunFolder:
@@ -78,15 +87,23 @@ def _from_journal(folder: RunFolder) -> dict[str, Any]:
         "run_id": folder.run_id(),
         "phase": machine.phase,
         "round": machine.round,
-        "rounds": machine.run.rounds,
+        "rounds": machine.run.rounds if entries else folder.config_values().get("rounds"),
         "why": f"{why}; {how}" if how else why,
         "clients": [
             _client(machine, name, facts, known=standing == _AT_WORK)
             for name in sorted(machine.clients)
         ],
+        "apart": rows(standings(machine, _declined(entries))),
         "live": False,
         "standing": standing,
     }
+
+
+def _declined(entries: list[Entry]) -> dict[str, str]:
+    declines = Declines()
+    for entry in entries:
+        declines.hear(entry.event)
+    return declines.reasons
 
 
 def _standing(folder: RunFolder, machine: RunState, entries: list[Entry]) -> tuple[str, str]:

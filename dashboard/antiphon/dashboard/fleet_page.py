@@ -37,6 +37,8 @@ def _clients(folder: RunFolder) -> None:
     def table() -> None:
         try:
             view = shelf().view(folder)
+            if view is not None and view.apart:
+                st.dataframe(fleet_tables.apart(view), hide_index=True, key="apart")
             if view is None or not view.clients:
                 st.info("No client has joined this run yet.")
                 return

@@ -74,6 +74,18 @@ def clients(
     return pd.DataFrame(rows).dropna(axis="columns", how="all")
 
 
+def apart(view: RunView) -> pd.DataFrame:
+    """Return a row for each client that declined the run, is benched or was revoked, with its reason."""
+    return pd.DataFrame(
+        {
+            "client": [shown(each.name) for each in view.apart],
+            "takes no part": [each.what for each in view.apart],
+            "until round": [each.until_round for each in view.apart],
+            "reason": [shown(each.reason) for each in view.apart],
+        }
+    ).dropna(axis="columns", how="all")
+
+
 def members(found: Sequence[Member], now: float) -> pd.DataFrame:
     """Return a row for each client that ever joined the fleet. now: seconds since the Unix epoch."""
     return pd.DataFrame(

@@ -13,7 +13,7 @@ from antiphon.core.types import Plain
 from antiphon.dashboard.history import History
 from antiphon.server.enrolment.ledger import Ledger, Member, ledger_file
 
-_FAILURES = ("failed", "rejected", "left", "unfinished", "diverged")
+_FAILURES = ("failed", "rejected", "left", "unfinished", "diverged", "revoked")
 
 
 @dataclass(frozen=True)

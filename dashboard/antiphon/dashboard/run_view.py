@@ -22,6 +22,7 @@ from antiphon.dashboard.standing import state_of
 from antiphon.dashboard.traffic import Moved, Sums, rows, sums_by_round, sums_of_run
 from antiphon.server.report_types import Outcome, Problem
 from antiphon.server.run_state import RunState
+from antiphon.server.standing import Standing, standings
 from antiphon.server.tally import RoundTally, integer_fact
 
 
@@ -46,7 +47,7 @@ class RunView:
     state: the round machine's, for the sentence about waiting; means: loss and accuracy, mean over
     clients; curves: of each client, where they are few; spreads: where they are many; undone: rounds
     whose model was taken back; same_clients: the first and the last mean are over the same; first_at,
-    last_at: seconds on the engine's clock.
+    last_at: seconds on the engine's clock; apart: who takes no part, and why.
     """
 
     run_id: str
@@ -65,6 +66,7 @@ class RunView:
     moved: tuple[Moved, ...]
     sums: Sums
     clients: tuple[ClientView, ...]
+    apart: tuple[Standing, ...]
     problems: tuple[Problem, ...]
 
     @property
@@ -101,6 +103,7 @@ def view_of(history: History) -> RunView:
         moved=rows(history.moved),
         sums=sums_of_run(history.moved, tally, trained),
         clients=clients_of(history),
+        apart=standings(state_of(history), tally.declined),
         problems=tuple(tally.problems),
     )
 

@@ -15,7 +15,7 @@ import structlog
 from antiphon.core import golden
 from antiphon.core.config import RunConfig, config_hash, resolved
 from antiphon.core.errors import AntiphonError
-from antiphon.core.events import ClientDescribed
+from antiphon.core.events import ClientDeclined, ClientDescribed, ClientJoined
 from antiphon.core.types import Plain
 from antiphon.server.agreement import (
     Disagreement,
@@ -27,6 +27,7 @@ from antiphon.server.coordinator.engine import Engine
 from antiphon.server.machine_facts import facts_of
 from antiphon.server.roles import method_of
 from antiphon.server.space import Space
+from antiphon.server.standing import Declines
 from antiphon.v1 import coordinator_pb2 as pb
 
 log = structlog.get_logger()
@@ -50,6 +51,7 @@ class Admission:
         self.config_json = json.dumps(resolved(config)).encode()
         self.config_hash = config_hash(config)
         self.engine: Engine | None = None
+        self.declines = Declines()
         self._max_update_bytes = max_update_bytes
         self.facts: dict[str, Mapping[str, Plain]] = {}
         self._door = asyncio.Lock()
@@ -64,11 +66,17 @@ class Admission:
         self.facts[client] = facts
         engine.note(ClientDescribed(client, facts))  # first: the plan may follow at once
         await engine.join(client, request.examples)
+        self.declines.hear(ClientJoined(client, request.examples))
         return engine
 
-    def declined(self, client: str, reason: str) -> None:
-        """Hear that a client does not want to take part."""
-        log.info("client declined the run", client=client, reason=reason)
+    def declined(self, event: ClientDeclined) -> None:
+        """Hear that a client wants no part; what it has said before is not journalled again."""
+        if not self.declines.hear(event):
+            return
+        reason = self.declines.reasons[event.client]
+        log.info("client declined the run", client=event.client, reason=reason)
+        if self.engine is not None:
+            self.engine.note(event)
 
     async def _admitted(
         self, client: str, request: pb.JoinRequest, facts: Mapping[str, Plain]
@@ -81,6 +89,8 @@ class Admission:
             if self.engine is None:
                 log.info("the first client says what the run trains", client=client)
                 self.engine = await self._opening(space)
+                for declined in self.declines.events:  # there was no journal to write them to
+                    self.engine.note(declined)
         check_same_space(self.engine.federation.space, space)
         return self.engine
 

@@ -30,6 +30,14 @@ class Measuring:
     deadline: float
 
 
+@dataclass(frozen=True)
+class Cancelled:
+    """What the client has in hand is not wanted any more."""
+
+    round: int
+    reason: str
+
+
 Task = Training | Measuring
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -26,6 +26,7 @@ from antiphon.core.events import (
     ClientFailed,
     ClientJoined,
     ClientLeft,
+    ClientRevoked,
     Evaluated,
     Event,
     PhaseTimed,
@@ -46,7 +47,7 @@ from antiphon.server.actions import (
     PlanRound,
     Reply,
 )
-from antiphon.server.coordinator.desk import Desk, Measuring, Task, Training
+from antiphon.server.coordinator.desk import Cancelled, Desk, Measuring, Task, Training
 from antiphon.server.coordinator.evaluation import Evaluation
 from antiphon.server.coordinator.leases import Leases
 from antiphon.server.coordinator.submissions import Ended, Source, Submissions, Submitted
@@ -60,14 +61,6 @@ T = TypeVar("T")
 _TICK_S = 0.25
 _MAX_REASON = 500
 _LINGER_S = 20.0  # for clients that are training what nobody waits for
-
-
-@dataclass(frozen=True)
-class Cancelled:
-    """What the client has in hand is not wanted any more."""
-
-    round: int
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -146,6 +139,14 @@ class Engine:
         """A client takes no part from now on."""
         self.leases.forget(client)
         await self._gone(client, reason or "it said goodbye")
+
+    def revoke(self, clients: Iterable[str]) -> None:
+        """The operator has revoked these; whoever is no member, or is known to be, is passed over."""
+        members = self.federation.machine.clients
+        for client in (each for each in clients if each in members and not members[each].revoked):
+            self.leases.forget(client)
+            self._let_go(client, "its certificate is revoked")
+            self.note(ClientRevoked(client))
 
     @property
     def round(self) -> int:
@@ -398,7 +399,8 @@ class Engine:
         if isinstance(concluded, RoundUndone):
             log.warning("round undone", round=concluded.round, reason=concluded.reason)
         else:
-            log.info("round evaluated", round=concluded.round, **_rounded(concluded.metrics))
+            scores = {name: round(value, 4) for name, value in concluded.metrics.items()}
+            log.info("round evaluated", round=concluded.round, **scores)
         await self._submissions.submit(lambda: concluded)
 
     async def _watch_the_clock(self) -> None:
@@ -415,6 +417,10 @@ class Engine:
                 await self._gone(client, "no sign of life within its lease")
 
     async def _gone(self, client: str, reason: str) -> None:
+        self._let_go(client, reason)
+        await self._submissions.submit(lambda: ClientLeft(client, reason))
+
+    def _let_go(self, client: str, reason: str) -> None:
         self.in_hand.pop(client, None)
         task = self.desk.task_of(client)
         if task is not None:
@@ -422,7 +428,6 @@ class Engine:
         log.info("client gone", client=client, reason=reason)
         self._leaving.add(client)
         self._not_measured(client)
-        await self._submissions.submit(lambda: ClientLeft(client, reason))
 
     def _note(self, source: Callable[[], Event]) -> None:
         with suppress(Ended):
@@ -442,7 +447,3 @@ def _ignore(task: asyncio.Future[Submitted]) -> None:
     """Fetch a note's error, if any: the submissions themselves raise what ends the run."""
     if not task.cancelled():
         task.exception()
-
-
-def _rounded(metrics: Mapping[str, float]) -> dict[str, float]:
-    return {name: round(value, 4) for name, value in metrics.items()}

@@ -26,7 +26,7 @@ from antiphon.core.clock import SteadyClock
 from antiphon.core.config import RunConfig
 from antiphon.core.coordinator_settings import CoordinatorSettings, reloaded
 from antiphon.core.errors import ConfigError, UpdateError, UserError
-from antiphon.core.events import RunDescribed, RunEnded
+from antiphon.core.events import ClientDeclined, ClientJoined, RunDescribed, RunEnded
 from antiphon.core.files import write_text
 from antiphon.core.http_pages import HttpPages
 from antiphon.core.journal import Journal
@@ -107,6 +107,8 @@ class Coordinator:
         self.admission = Admission(
             config, folder.run_id(), self._open, lambda: self._spool.max_bytes
         )
+        for entry in journal.read(kinds=[ClientDeclined, ClientJoined]):
+            self.admission.declines.hear(entry.event)
         self._service: CoordinatorService | None = None
         self._metrics = CoordinatorMetrics()
         self._running: asyncio.Task[Finish] | None = None
@@ -147,7 +149,9 @@ class Coordinator:
     async def _listen(self, stack: AsyncExitStack) -> Listening:
         fleet, settings = self._fleet, self._settings
         certificate = ServerCertificate(fleet.authority, fleet.folder, time.time)
-        access = Access(fleet.authority.fleet, fleet.ledger, time.time)
+        access = Access(
+            fleet.authority.fleet, fleet.ledger, time.time, on_refusals=self._expel_the_revoked
+        )
         chatter = Chatter()
         server = grpc.aio.server(
             options=[*SERVER_OPTIONS],
@@ -191,6 +195,7 @@ class Coordinator:
         stack.push_async_callback(self._end_engine)
         if self._folder.space_file.exists():  # before the first call can ask for it
             self.admission.engine = await self._open(read_space(self._folder))
+            await self._expel_the_revoked()
         await server.start()
         stack.push_async_callback(server.stop, settings.drain_s)
         for work in (access.watch(), self._note_seen(), self._watch_the_loop()):
@@ -225,6 +230,13 @@ class Coordinator:
             return self._running.result()
         log.info("draining")
         return None
+
+    async def _expel_the_revoked(self) -> None:
+        """Let the run know of the clients that the operator has revoked."""
+        engine = self.admission.engine
+        if engine is not None:
+            clients = await asyncio.to_thread(self._fleet.ledger.clients)
+            engine.revoke(each.name for each in clients if each.revoked_at is not None)
 
     def _drain(self) -> None:
         if self.admission.engine is not None:
@@ -279,7 +291,8 @@ class Coordinator:
 
     def status(self) -> Mapping[str, Any]:
         """Return what the run is at, as plain values."""
-        return status_of(self.admission, self._leases, self._obstacle(), self._clock.now())
+        rounds = self._config.rounds
+        return status_of(self.admission, rounds, self._leases, self._obstacle(), self._clock.now())
 
     async def _note_seen(self) -> None:
         while True:

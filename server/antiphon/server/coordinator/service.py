@@ -10,7 +10,7 @@ import asyncio
 import math
 import os
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
@@ -21,14 +21,14 @@ from antiphon.core.blob import Blob
 from antiphon.core.channel import CHUNK_BYTES
 from antiphon.core.config import RunConfig
 from antiphon.core.errors import UpdateError
-from antiphon.core.events import Evaluated
-from antiphon.core.refusals import read_codes, sentence
+from antiphon.core.events import ClientDeclined, Evaluated
+from antiphon.core.refusals import read_codes, said_of
 from antiphon.core.wire import pack_blob, unpack_blob, update_blob
 from antiphon.server.actions import Finish, Reply
 from antiphon.server.coordinator.admission import Admission, Refused
 from antiphon.server.coordinator.chatter import Chatter
-from antiphon.server.coordinator.desk import Measuring, Training
-from antiphon.server.coordinator.engine import Answer, Cancelled, Engine, InHand
+from antiphon.server.coordinator.desk import Cancelled, Measuring, Training
+from antiphon.server.coordinator.engine import Answer, Engine, InHand
 from antiphon.server.coordinator.refusal import NoSuchModel, abort, busy, told
 from antiphon.server.coordinator.spool import Spool
 from antiphon.server.coordinator.submissions import Ended
@@ -256,7 +256,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServicer):
         """Hear that a task cannot be done."""
         client = self._identify(context)
         engine = await self._member(client, request.run_id, context)
-        reason = _why([request.code], request.reason)
+        reason = said_of([request.code], _said(request.reason))
         async with told(context):
             with suppress(Ended):
                 await engine.failed(client, request.round, request.evaluating, reason)
@@ -266,13 +266,14 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServicer):
         """Hear that a client takes no part."""
         client = self._identify(context)
         engine = self._admission.engine
-        reason = _why(request.codes, request.reason)
+        words, coded = _said(request.reason), any(request.codes)
         if engine is not None and engine.is_member(client) and request.run_id:
             async with told(context):
                 with suppress(Ended):
-                    await engine.leave(client, reason)
+                    await engine.leave(client, said_of(request.codes, words))
         else:
-            self._admission.declined(client, reason)
+            codes = read_codes(request.codes) if coded or not words else ()
+            self._admission.declined(ClientDeclined(client, codes, "" if codes else words))
         return pb.LeaveResponse()
 
     async def Renew(self, request: pb.RenewRequest, context: Context) -> enrolment_pb2.Certificate:
@@ -382,16 +383,6 @@ def _verdict(reply: Reply) -> pb.SubmitUpdateResponse:
 def _said(text: str) -> str:
     """A peer's words, cut, without control characters: they go into logs and onto pages."""
     return "".join(each if each.isprintable() else "�" for each in text[:_MAX_REASON])
-
-
-def _why(codes: Iterable[str], reason: str) -> str:
-    """What a client that takes no part, or failed, has said of it: the sentences of its codes.
-
-    reason: of a client before version 0.4, which sends no codes.
-    """
-    if reason and not any(codes):
-        return _said(reason)
-    return "; ".join(f"{code}: {sentence(code)}" for code in read_codes(codes))
 
 
 def _ms(seconds: float) -> int:

@@ -9,23 +9,26 @@ from antiphon.server.coordinator.admission import Admission
 from antiphon.server.coordinator.engine import Engine
 from antiphon.server.coordinator.leases import Leases
 from antiphon.server.run_state import RunState
+from antiphon.server.standing import rows, standings
 from antiphon.server.waiting import why_waiting
 
 
 def status_of(
-    admission: Admission, leases: Leases, obstacle: str | None, now: float
+    admission: Admission, rounds: int, leases: Leases, obstacle: str | None, now: float
 ) -> Mapping[str, Any]:
-    """Return the status. now: seconds since the Unix epoch; obstacle: why no round may open, if so."""
+    """Return the status. rounds: of the config; obstacle: why no round may open; now: seconds."""
     engine = admission.engine
     if engine is None:
         return {
             "run_id": admission.run_id,
             "phase": "new",
             "round": 0,
+            "rounds": rounds,
             "why": "waiting for the first client: it says what the run trains",
             "healthy": obstacle is None,
             "obstacle": obstacle,
             "clients": [],
+            "apart": rows(standings(RunState(), admission.declines.reasons)),
         }
     machine = engine.federation.machine
     return {
@@ -37,6 +40,7 @@ def status_of(
         "healthy": obstacle is None and not engine.draining,
         "obstacle": obstacle,
         "clients": [_client(engine, admission, leases, name) for name in sorted(machine.clients)],
+        "apart": rows(standings(machine, admission.declines.reasons)),
     }
 
 

@@ -99,8 +99,10 @@ class Access(grpc.aio.ServerInterceptor):
         ledger: Ledger,
         now: Callable[[], float],
         methods: Mapping[str, Roles] = COORDINATOR_METHODS,
+        on_refusals: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """No call is open yet."""
+        """No call is open yet. on_refusals: hears that somebody was revoked, or allowed again."""
+        self._on_refusals = on_refusals
         self._fleet, self._ledger, self._now, self._methods = fleet, ledger, now, methods
         self._read: OrderedDict[bytes, _Credential] = OrderedDict()
         self._standing: dict[str, bool] = {}  # serial: revoked; emptied when anything is revoked
@@ -147,6 +149,8 @@ class Access(grpc.aio.ServerInterceptor):
             if reason and not call.ended:
                 call.ended = reason
                 call.task.cancel()
+        if changed and self._on_refusals is not None:
+            await self._on_refusals()
 
     def open_calls(self) -> list[str]:
         """Return the clients that have calls open, one entry for each call, sorted."""
