@@ -355,14 +355,16 @@ def client(
 @app.command()
 def status(
     run: Annotated[
-        Path | None, typer.Argument(metavar="[RUN]", help="A run's folder; default: the newest.")
+        Path | None,
+        typer.Argument(metavar="[RUN]", help="A run's folder; default: the one at work."),
     ] = None,
     as_json: AsJson = False,
+    home: Home = None,
 ) -> None:
     """Say where a run stands, why it waits, and who is there."""
     from antiphon.cli.status import show_status
 
-    show_status(run, Console(), as_json=as_json)
+    show_status(run, Console(), as_json=as_json, home=home)
 
 
 @app.command()

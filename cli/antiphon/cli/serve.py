@@ -7,6 +7,7 @@ import os
 import shlex
 import shutil
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +25,7 @@ from antiphon.core.section import validated
 from antiphon.server.actions import Finish
 from antiphon.server.coordinator.serve import Coordinator, Listening
 from antiphon.server.enrolment.fleet import open_fleet
+from antiphon.server.enrolment.occupancy import occupied
 
 Beginning = Literal["new", "resumed", "either"]
 """A new run; the newest of its name; or the newest where there is one, and else a new one."""
@@ -59,7 +61,6 @@ def serve_run(
 
     settings = read_settings()
     configure_logs(settings.log_level, settings.log_format)
-    fleet = open_fleet(home_folder(home, os.environ))
     listening = False
 
     def on_listening(where: Listening) -> None:
@@ -67,23 +68,27 @@ def serve_run(
         listening = True
         _say_where(console, folder, settings, where)
 
-    folder = _folder(config, resume=beginning == "resumed")
-    try:
-        with Journal.writing(folder.journal_file) as journal:
-            coordinator = Coordinator(
-                config,
-                folder,
-                journal,
-                fleet,
-                settings,
-                read_settings=read_settings,
-                on_listening=on_listening,
-            )
-            finish: Finish | None = asyncio.run(coordinator.run())
-    finally:
-        fleet.close()
-        if beginning == "new" and not listening:
-            shutil.rmtree(folder.path)  # a port that is taken, say: a mistake leaves nothing behind
+    with (
+        closing(open_fleet(home_folder(home, os.environ))) as fleet,
+        occupied(fleet.folder) as note_run,
+    ):
+        folder = _folder(config, resume=beginning == "resumed")
+        note_run(folder.path)
+        try:
+            with Journal.writing(folder.journal_file) as journal:
+                coordinator = Coordinator(
+                    config,
+                    folder,
+                    journal,
+                    fleet,
+                    settings,
+                    read_settings=read_settings,
+                    on_listening=on_listening,
+                )
+                finish: Finish | None = asyncio.run(coordinator.run())
+        finally:
+            if beginning == "new" and not listening:
+                shutil.rmtree(folder.path)  # a port that is taken, say: it leaves nothing behind
     if finish is None:
         given = {"home": home, "settings": settings_file, **changes}
         _say_how_to_go_on(console, path, overrides, given)

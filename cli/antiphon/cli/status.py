@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 import urllib.error
@@ -17,9 +18,11 @@ from rich.table import Table
 
 from antiphon.core.errors import RunFolderError
 from antiphon.core.events import ClientDescribed, RunDescribed
+from antiphon.core.home import fleet_folder, home_folder
 from antiphon.core.journal import Entry, Journal, writer_is_alive
 from antiphon.core.run_folder import RunFolder
 from antiphon.core.types import Plain
+from antiphon.server.enrolment.occupancy import run_at_work
 from antiphon.server.round import replay
 from antiphon.server.run_state import RunState
 from antiphon.server.standing import Declines, rows, standings
@@ -37,10 +40,20 @@ _AT_WORK = "at work, but it serves no status"  # a simulation, or a coordinator 
 _APART = {"declined": "declines", "revoked": "is revoked", "benched": "is benched"}
 
 
-def show_status(run: Path | None, console: Console, *, as_json: bool) -> None:
-    """Print the status of a run; none: of the newest in `runs`. Raises RunFolderError."""
-    folder = RunFolder(run) if run is not None else _newest(Path("runs"))
-    status = _asked(folder) or _from_journal(folder)
+def show_status(
+    run: Path | None, console: Console, *, as_json: bool, home: Path | None = None
+) -> None:
+    """Print the status of a run. Raises RunFolderError.
+
+    run: none: of the run that a coordinator is at work on, in `runs` or for the fleet in `home`, each in
+    a line where there are several; where there is none, of the newest in `runs`.
+    """
+    found = _live(Path("runs"), home) if run is None else []
+    if len(found) > 1:
+        _show_many(found, console, as_json=as_json)
+        return
+    folder = RunFolder(run) if run is not None else None if found else _newest(Path("runs"))
+    status = found[0] if folder is None else _asked(folder) or _from_journal(folder)
     if as_json:
         sys.stdout.write(json.dumps(status) + "\n")
         return
@@ -54,6 +67,25 @@ def show_status(run: Path | None, console: Console, *, as_json: bool) -> None:
         until = each["until_round"]
         what = f"is benched until round {until}" if until else _APART[each["what"]]
         told = f"{each['name']} {what}: {each['reason']}"
+        console.print(escape(told), highlight=False, soft_wrap=True)
+
+
+def _live(runs: Path, home: Path | None) -> list[dict[str, Any]]:
+    """Return the statuses of the runs whose coordinator answers, by name."""
+    folders = {file.parent.resolve() for file in runs.glob("*/live.json")}
+    of_home = run_at_work(fleet_folder(home_folder(home, os.environ)))
+    folders |= set() if of_home is None else {of_home}
+    asked = ((path, _asked(RunFolder(path))) for path in sorted(folders))
+    return [{**status, "run_dir": str(path)} for path, status in asked if status is not None]
+
+
+def _show_many(found: list[dict[str, Any]], console: Console, *, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps({"runs": found}) + "\n")
+        return
+    for each in found:
+        where = f"{each['phase']}, round {each['round']} of {each.get('rounds') or '?'}"
+        told = f"{each['run_dir']}: {where}: {each['why']}"
         console.print(escape(told), highlight=False, soft_wrap=True)
 
 
