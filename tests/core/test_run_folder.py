@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from antiphon.core import run_folder
 from antiphon.core.errors import RunFolderError
-from antiphon.core.events import RunEnded, Ticked
+from antiphon.core.events import RoundPlanned, RunEnded, Ticked
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder, file_name_of
 
@@ -219,3 +219,46 @@ def test_file_names_are_short_and_plain(name: str) -> None:
 def test_names_that_differ_only_in_case() -> None:
     """`North` and `north` are two clients and get two files."""
     assert file_name_of("North").lower() != file_name_of("north").lower()
+
+
+FREE_VALUES = {
+    "name": "free",
+    "rounds": 3,
+    "seed": 1,
+    "cohort": {"deadline_s": 60.0},
+    "evaluation": {"deadline_s": 60.0},
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"rounds": 9}, {"cohort": {"deadline_s": 5.0}}, {"evaluation": {"deadline_s": 5.0}}],
+)
+def test_what_decides_nothing_about_the_past_may_change(tmp_path, change):
+    """The folder's config is the new one afterwards."""
+    run_folder.create(tmp_path, "free", FREE_VALUES, "0")
+
+    folder = run_folder.open_for_resume(tmp_path, "free", {**FREE_VALUES, **change}, "1")
+
+    assert folder.config_hash() == "1"
+    assert folder.config_values() == {**FREE_VALUES, **change}
+
+
+def test_anything_else_is_refused_and_nothing_written(tmp_path):
+    """Also beside what may change."""
+    folder = run_folder.create(tmp_path, "free", FREE_VALUES, "0")
+
+    with pytest.raises(RunFolderError, match="seed"):
+        run_folder.open_for_resume(tmp_path, "free", {**FREE_VALUES, "rounds": 9, "seed": 2}, "1")
+
+    assert folder.config_values() == FREE_VALUES
+
+
+def test_rounds_cannot_be_fewer_than_were_planned(tmp_path):
+    """The least number that can be is named."""
+    folder = run_folder.create(tmp_path, "free", FREE_VALUES, "0")
+    with Journal.writing(folder.journal_file) as journal:
+        journal.append(RoundPlanned(2, ("a",), 1, 60.0), 0.0)
+
+    with pytest.raises(RunFolderError, match="Set rounds to 2 or more"):
+        run_folder.open_for_resume(tmp_path, "free", {**FREE_VALUES, "rounds": 1}, "1")

@@ -42,7 +42,15 @@ HAPPENING: st.SearchStrategy[Event | float] = st.one_of(
     ),
     st.builds(UpdateRejected, CLIENTS, NUMBERS, st.just("bad")),
     st.builds(ClientFailed, CLIENTS, NUMBERS, st.just("tired")),
-    st.sampled_from([Ticked(), RunResumed(), RunStopped("enough"), RunStopped("spent", True)]),
+    st.sampled_from(
+        [
+            Ticked(),
+            RunResumed(),
+            RunResumed(rounds=6),
+            RunStopped("enough"),
+            RunStopped("spent", True),
+        ]
+    ),
     st.floats(0.0, 40.0),
 )
 ENGINE = st.sampled_from(["at once", "at once", "later", "undoes", "buffers"])

@@ -118,3 +118,20 @@ def test_replay_is_the_same_machine() -> None:
     log: list[Event] = [*JOINED, START, RoundEvaluated(0), plan(), update("b")]
 
     assert replay((event, 0.0) for event in log) == after(*log)
+
+
+def test_a_resume_may_add_rounds() -> None:
+    """The run goes on to the new last round."""
+    resumed = after(RunResumed(config_hash="new", rounds=5), state=FOLDING)
+
+    assert (resumed.run.rounds, resumed.run.config_hash) == (5, "new")
+
+
+def test_a_resume_may_end_the_run_after_what_is_done() -> None:
+    """Between rounds, where no more than the new number were wanted, the run is complete."""
+    planning = after(RoundFolded(1, "d"), RoundEvaluated(1), state=FOLDING)
+
+    done, given = step(planning, RunResumed(config_hash="new", rounds=1), 0.0)
+
+    assert given == (Finish(True, "all rounds are over: 1 folded"),)
+    assert done.phase == "complete"

@@ -163,10 +163,16 @@ class RoundEvaluated:
 class RunResumed:
     """An engine took the run up again after the one before it had ended or crashed.
 
-    clock_stood: its clock has stood still meanwhile, so that a deadline is where it was.
+    clock_stood: its clock has stood still meanwhile, so that a deadline is where it was; config_hash,
+    rounds, deadline_s, evaluation_deadline_s: of the config from now on, where it has changed (else empty
+    and none).
     """
 
     clock_stood: bool = False
+    config_hash: str = ""
+    rounds: int | None = None
+    deadline_s: float | None = None
+    evaluation_deadline_s: float | None = None
 
 
 BY_POLICY = "stopped by policy"

@@ -26,7 +26,7 @@ from typing import Any
 import yaml
 
 from antiphon.core.errors import RunFolderError, UpdateError
-from antiphon.core.events import RunEnded, RunStarted
+from antiphon.core.events import RoundPlanned, RunEnded, RunStarted
 from antiphon.core.files import full_disk_is_said, make_folders, write_text
 from antiphon.core.journal import Journal
 from antiphon.core.section import YAML_ERRORS
@@ -38,6 +38,9 @@ _LONGEST_FILE_NAME = (
     150  # encoded characters; file systems allow 255 bytes, temporary names need some
 )
 _MOST_KEYS_SHOWN = 10
+
+FREE = frozenset({"rounds", "cohort.deadline_s", "evaluation.deadline_s"})
+"""Keys of a config, beside `output`, that may change when a run is resumed."""
 
 
 @dataclass(frozen=True)
@@ -201,14 +204,18 @@ def create(
     A number is never given twice while a higher one is there, so the highest is the newest. Two
     processes that start at once get two folders. Raises RunFolderError if none can be made.
     """
-    content = yaml.safe_dump(dict(config_values), sort_keys=False, allow_unicode=True)
     folder = RunFolder(_new_folder(runs_dir, name))
     try:
-        write_text(folder.config_file, f"# config hash: {config_hash}\n{content}")
+        _write_config(folder, config_values, config_hash)
     except BaseException:
         folder.path.rmdir()
         raise
     return folder
+
+
+def _write_config(folder: RunFolder, config_values: Mapping[str, Any], config_hash: str) -> None:
+    content = yaml.safe_dump(dict(config_values), sort_keys=False, allow_unicode=True)
+    write_text(folder.config_file, f"# config hash: {config_hash}\n{content}")
 
 
 def open_for_resume(
@@ -218,17 +225,41 @@ def open_for_resume(
 
     Its journal may still be missing or empty: the run was cut off before it started. Raises
     RunFolderError if there is no such run, if its config differs (the keys are named), or if it is
-    complete.
+    complete. What decides nothing about the past may differ (the deadlines, `output`, and `rounds` down to
+    those that have been planned); the folder's config is then the new one.
     """
     folder = newest(runs_dir, name)
-    if folder.config_hash() != config_hash:
+    changed = folder.config_hash() != config_hash
+    keys = _differing(folder, config_values) if changed else frozenset()
+    if changed and not (keys and keys <= FREE):
         raise RunFolderError(_differs(folder, config_values))
     if folder.is_complete():
         raise RunFolderError(
             f"nothing to resume: the run in {folder.path} is complete. "
             "Leave out --resume to start a new one"
         )
+    if changed:
+        _check_rounds(folder, config_values)
+        _write_config(folder, config_values, config_hash)
     return folder
+
+
+def _differing(folder: RunFolder, config_values: Mapping[str, Any]) -> frozenset[str]:
+    there, here = dict(_flat(folder.config_values())), dict(_flat(config_values))
+    return frozenset(key for key in there | here if there.get(key) != here.get(key))
+
+
+def _check_rounds(folder: RunFolder, config_values: Mapping[str, Any]) -> None:
+    if not folder.journal_file.exists() or folder.journal_file.stat().st_size == 0:
+        return
+    with Journal.reading(folder.journal_file) as journal:
+        planned = (entry.event for entry in journal.read(kinds=[RoundPlanned]))
+        done = max((each.round for each in planned if isinstance(each, RoundPlanned)), default=0)
+    if int(config_values["rounds"]) < done:
+        raise RunFolderError(
+            f"cannot resume {folder.path} with rounds {config_values['rounds']}: round {done} has been "
+            f"planned already. Set rounds to {done} or more"
+        )
 
 
 def newest(runs_dir: Path, name: str) -> RunFolder:

@@ -160,7 +160,7 @@ def _after(before: Summary, kind: str, values: Mapping[str, Any]) -> Summary:
             measured = {name: _finite(each) for name, each in metrics.items()}
             return replace(before, scores={**scores, values.get("round", 0): measured})
         case "run_resumed":
-            return replace(before, end=None)
+            return replace(before, end=None, rounds=values.get("rounds") or before.rounds)
         case "run_stopped":
             done = values.get("by_policy") is True and before.model > 0
             return replace(before, end=(done, str(values.get("reason", ""))))

@@ -32,7 +32,6 @@ from antiphon.core.events import (
     RoundFolded,
     RoundPlanned,
     RoundUndone,
-    RunResumed,
     RunStarted,
     RunStopped,
     UpdateReceived,
@@ -49,6 +48,7 @@ from antiphon.server.held_out import means, median_loss
 from antiphon.server.methods import server_method
 from antiphon.server.model_shelf import ModelShelf
 from antiphon.server.planning import assignment_of, fewest_folded, plan_round
+from antiphon.server.resumed import resumed
 from antiphon.server.round import replay, step
 from antiphon.server.run_state import RunState, slot_of, slots
 from antiphon.server.space import Space, write_adapter
@@ -102,7 +102,7 @@ class Federation:
     def start(self, min_clients: int, *, clock_stood: bool = False) -> tuple[Action, ...]:
         """Begin the run, or resume it; return the first actions. clock_stood: see RunResumed."""
         if self.machine.phase != "new":
-            return self.submit(RunResumed(clock_stood))
+            return self.submit(resumed(self.config, self.machine.run, clock_stood))
         self._write(0, self.folder.state_file(0), to_content(self.state), self.state)
         return self.submit(
             RunStarted(

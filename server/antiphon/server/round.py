@@ -181,6 +181,12 @@ def _start(state: RunState, event: RunStarted, now: float) -> Step:
 def _resume(state: RunState, event: RunResumed, now: float) -> Step:
     if state.phase == "new":
         raise ProtocolError("got RunResumed, but there is no run yet: begin with RunStarted")
+    if event.rounds is not None:
+        run = replace(state.run, rounds=event.rounds, config_hash=event.config_hash)
+        state = replace(state, run=run)
+        between = state.phase in ("waiting", "planning")
+        if between and state.round > 0 and len(state.outcomes) >= event.rounds:
+            return _finish(state)
     if state.phase == "stopped" and len(state.outcomes) < state.run.rounds:
         reopened = replace(state, failed_in_a_row=0, reason="", not_before=0.0)
         return _await(reopened, len(state.outcomes) + 1 if state.round else 0, now)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal, cast
 
 from antiphon.core import events
@@ -260,9 +261,13 @@ class Tally:
             told = f"{self.failed_in_a_row} rounds in a row have failed"
             self.end = (False, f"{told}; round {last.planned.round}: {reason}")
         elif started and len(self.rounds) >= started.rounds:
-            endings = Counter(each.outcome for each in self.rounds.values())
-            told = ", ".join(f"{count} {ending}" for ending, count in sorted(endings.items()))
-            self.end = (endings["folded"] > 0, f"all rounds are over: {told}")
+            self.end_by_rounds()
+
+    def end_by_rounds(self) -> None:
+        """End the run: its last round is over."""
+        endings = Counter(each.outcome for each in self.rounds.values())
+        told = ", ".join(f"{count} {ending}" for ending, count in sorted(endings.items()))
+        self.end = (endings["folded"] > 0, f"all rounds are over: {told}")
 
 
 def _measure(run: Tally, event: events.Event) -> None:
@@ -397,6 +402,12 @@ def _direct(run: Tally, event: events.Event, now: float) -> None:
 
 
 def _resume(run: Tally, event: events.RunResumed, now: float) -> None:
+    if run.started and event.rounds is not None:
+        run.started = replace(run.started, rounds=event.rounds, config_hash=event.config_hash)
+        between = run.last is not None and run.last.phase == "over"
+        if run.end is None and between and len(run.rounds) >= event.rounds:
+            run.end_by_rounds()
+            return
     stopped = run.end is not None and not run.end[0]
     if stopped and run.started and len(run.rounds) < run.started.rounds:
         run.end, run.failed_in_a_row, run.not_before = None, 0, 0.0

@@ -82,6 +82,8 @@ class Accumulator:
         match event:
             case events.RunStarted():
                 self._rounds = event.rounds
+            case events.RunResumed() if event.rounds is not None:
+                self._rounds = event.rounds
             case events.RunDescribed():
                 self._describe_run(event)
             case events.ClientDescribed():

@@ -1,0 +1,23 @@
+"""How a run is taken up again, where its config may have changed in what decides nothing about the past."""
+
+from __future__ import annotations
+
+from antiphon.core.config import RunConfig, config_hash
+from antiphon.core.events import RunResumed, RunStarted
+
+
+def resumed(config: RunConfig, started: RunStarted, clock_stood: bool) -> RunResumed:
+    """Return the event that takes a run up; where the config differs from the journal's, it stands in it.
+
+    started: what the run agreed to, as far as the journal tells; clock_stood: see RunResumed.
+    """
+    hashed = config_hash(config)
+    if hashed == started.config_hash:
+        return RunResumed(clock_stood)
+    return RunResumed(
+        clock_stood,
+        config_hash=hashed,
+        rounds=config.rounds,
+        deadline_s=config.cohort.deadline_s,
+        evaluation_deadline_s=config.evaluation.deadline_s,
+    )
