@@ -104,7 +104,10 @@ def test_a_client_that_is_revoked_while_it_waits_is_cut_off(serve):
     """Its open call ends within two seconds; the others go on."""
 
     async def scenario():
-        async with serve() as running, sites(running, "north", "mallory") as (north, mallory):
+        async with (
+            serve("cohort.quorum=1") as running,
+            sites(running, "north", "mallory") as (north, mallory),
+        ):
             await asyncio.gather(north.join(), mallory.join())
             await asyncio.gather(north.next("train"), mallory.next("train"))
             waiting = asyncio.ensure_future(mallory.poll(10.0, working_on_round=1))
