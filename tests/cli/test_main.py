@@ -14,7 +14,7 @@ import yaml
 
 from antiphon.core.config import validate
 from antiphon.core.run_folder import RunFolder
-from antiphon.server.space import write_space
+from antiphon.server.space_file import write_space
 from antiphon.simulation.space import space_of
 
 ANTIPHON = [sys.executable, "-c", "from antiphon.cli.main import main; main()"]
@@ -278,7 +278,7 @@ def as_of_a_coordinator(run: Path, model: str) -> None:
     """Leave in a simulation's folder what a coordinator does: a space that knows the model's name only."""
     folder = RunFolder(run)
     space = space_of(validate(folder.config_values()))
-    write_space(folder, replace(space, base_model=model))
+    write_space(folder.space_file, replace(space, base_model=model))
 
 
 @pytest.mark.slow

@@ -17,7 +17,6 @@ from tests.fuzz.target import Target, message, scratch, written
 from antiphon.core import config, events, golden
 from antiphon.core.errors import RunFolderError
 from antiphon.core.identity import renewal_statement
-from antiphon.core.run_folder import RunFolder
 from antiphon.server.agreement import Disagreement, check_same_space, reported_space
 from antiphon.server.coordinator.admission import Admission
 from antiphon.server.coordinator.admission import Refused as NotAdmitted
@@ -30,7 +29,8 @@ from antiphon.server.enrolment.requests import BadRequest, requested_key
 from antiphon.server.enrolment.tokens import new_token
 from antiphon.server.enrolment.tokens import written as token_text
 from antiphon.server.machine_facts import facts_of
-from antiphon.server.space import Space, read_space, write_space
+from antiphon.server.space import Space
+from antiphon.server.space_file import read_space, write_space
 from antiphon.v1 import coordinator_pb2 as pb
 from antiphon.v1 import enrolment_pb2
 
@@ -55,9 +55,13 @@ def _doors() -> tuple[Admission, Admission]:
         "rounds": 3,
         "model": {"model_name_or_path": "tiny"},
         "data": {"dataset": "d", "format": "alpaca"},
+        "cohort": {"min_clients": 1},
+        "lora": {"r": 2, "target_modules": "all-linear"},
     }
     runs = [config.validate({**values, "method": method}) for method in ("lora", "seeds")]
-    first, second = (Admission(run, "run", _opening, lambda: 1 << 20) for run in runs)
+    first, second = (
+        Admission(run, "run", _opening, lambda: 1 << 20, now=lambda: NOW) for run in runs
+    )
     return first, second
 
 
@@ -77,7 +81,7 @@ def _join(content: bytes) -> None:
     for door in _doors():
         request.config_hash = door.config_hash
         _finished(door.join("north", request))
-        space = reported_space(request.space, "tiny")
+        space = reported_space(request.space, door.config)
         check_same_space(space, space)
         described = events.ClientDescribed("north", facts_of(request))
         events.decode(*events.encode(described))
@@ -109,15 +113,15 @@ def _join_seeds() -> list[bytes]:
 
 
 def _space_file(content: bytes) -> None:
-    space = read_space(RunFolder(written("space.json", content).parent))
-    write_space(RunFolder(scratch()), space)
+    space = read_space(written("space.json", content), _doors()[0].config)
+    write_space(scratch() / "space.json", space)
     assert space.parameters >= 0
 
 
 def _space_seeds() -> list[bytes]:
-    folder = RunFolder(scratch())
-    write_space(folder, Space(_SHAPES, {}, "tiny", 26, "ab" * 32))
-    return [folder.space_file.read_bytes()]
+    file = scratch() / "space.json"
+    write_space(file, Space(_SHAPES, {}, "tiny", 26, "ab" * 32))
+    return [file.read_bytes()]
 
 
 @functools.cache

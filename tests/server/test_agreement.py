@@ -6,17 +6,39 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from antiphon.core.config import RunConfig, validate
 from antiphon.server.agreement import (
     Disagreement,
     check_examples,
     check_same_space,
+    claim_of,
     reported_space,
+    votes_needed,
 )
 from antiphon.server.space import Space
 from antiphon.v1 import coordinator_pb2 as pb
 
-SHAPES = {"m.lora_A.weight": (2, 3), "m.lora_B.weight": (4, 2)}
+A, B = ".lora_A.weight", ".lora_B.weight"
+SHAPES = {f"m{A}": (2, 3), f"m{B}": (4, 2)}
+WEIGHTS = {"m": (4, 3)}
 OURS = Space(SHAPES, {}, "tiny", 26, "01" * 32)
+
+
+def config(targets: list[str] | str = "all-linear", **changes) -> RunConfig:
+    return validate(
+        {
+            "name": "one",
+            "rounds": 1,
+            "model": {"model_name_or_path": "tiny"},
+            "data": {"dataset": "d", "format": "alpaca"},
+            "lora": {"r": 2, "target_modules": targets},
+            "seeds": {"target_modules": targets},
+            **changes,
+        }
+    )
+
+
+LORA, SEEDS = config(), config(method="seeds")
 
 
 def report(shapes=SHAPES, digest: bytes = b"\1" * 32, weights=()) -> pb.SpaceReport:
@@ -28,23 +50,57 @@ def report(shapes=SHAPES, digest: bytes = b"\1" * 32, weights=()) -> pb.SpaceRep
     return told
 
 
+def named_twice() -> pb.SpaceReport:
+    told = report()
+    told.factors.add(name=f"m{A}", rows=2, columns=9)
+    return told
+
+
+def many(count: int) -> dict[str, tuple[int, int]]:
+    return {f"m{each}{end}": (2, 2) for each in range(count) for end in (A, B)}
+
+
 IMPOSSIBLE = {
-    "nothing": (report({}), "expected the shapes of either factors or weights"),
-    "both": (report(weights={"m": (2, 2)}), "expected the shapes of either factors or weights"),
-    "an empty matrix": (report({"a": (0, 4)}), "matrix 'a' of 0 × 4 is not possible"),
-    "a giant matrix": (report({"a": (2**31, 4)}), "is not possible"),
-    "giant weights": (report({}, weights={"a": (4, 2**31)}), "is not possible"),
-    "no name": (report({"": (4, 4)}), "is not possible"),
-    "a name of lines": (report({"a\nb": (4, 4)}), "is not possible"),
-    "a long name": (report({"x" * 70_000: (4, 4)}), "is not possible"),
-    "too many": (report({f"m{each}": (1, 1) for each in range(20_001)}), "20001 matrices"),
-    "a long digest": (report(digest=b"x" * 1000), "a model digest of 1000 bytes"),
+    "nothing": (report({}), LORA, "the run trains factors: expected their shapes"),
+    "both": (report(weights=WEIGHTS), LORA, "the run trains factors"),
+    "weights for an adapter": (report({}, weights=WEIGHTS), LORA, "the run trains factors"),
+    "factors for weights": (report(), SEEDS, "the run trains weights"),
+    "an empty matrix": (report({"a": (0, 4)}), LORA, "matrix 'a' of 0 × 4 is not possible"),
+    "a giant matrix": (report({"a": (2**31, 4)}), LORA, "is not possible"),
+    "giant weights": (report({}, weights={"a": (4, 2**31)}), SEEDS, "is not possible"),
+    "giant together": (
+        report({}, weights={f"m{each}": (2**20, 2**20) for each in range(17)}),
+        SEEDS,
+        "numbers to train",
+    ),
+    "no name": (report({"": (4, 4)}), LORA, "is not possible"),
+    "a name of lines": (report({"a\nb": (4, 4)}), LORA, "is not possible"),
+    "a long name": (report({"x" * 70_000: (4, 4)}), LORA, "is not possible"),
+    "too many": (report(many(10_001)), LORA, "20002 matrices"),
+    "a long digest": (report(digest=b"x" * 1000), LORA, "a model digest of 1000 bytes"),
+    "a factor without a pair": (report({"x": (4, 64)}), LORA, "factor 'x': expected a name"),
+    "half a pair": (report({f"m{A}": (2, 3)}), LORA, "has no pair"),
+    "another rank": (report({f"m{A}": (3, 3), f"m{B}": (4, 3)}), LORA, "the ranks 3 and 3"),
+    "two ranks": (report({f"m{A}": (2, 3), f"m{B}": (4, 3)}), LORA, "the ranks 2 and 3"),
+    "no module": (report({A: (2, 3), B: (4, 2)}), LORA, "without a name"),
+    "a module of dots": (report({f"..{A}": (2, 3), f"..{B}": (4, 2)}), LORA, "no module's name"),
+    "two pairs": (
+        report({**SHAPES, f"base_model.model.m{A}": (2, 3), f"base_model.model.m{B}": (4, 2)}),
+        LORA,
+        "has two pairs",
+    ),
+    "a name twice": (named_twice(), LORA, "named twice"),
+    "another module": (report(), config(["q"]), "module 'm', but target_modules is q"),
+    "a target that is nowhere": (report(), config(["m", "q"]), "no module ends in 'q'"),
+    "weights of another module": (
+        report({}, weights=WEIGHTS),
+        config(["q"], method="seeds"),
+        "module 'm'",
+    ),
 }
 OTHER = {
-    "another shape": (report({**SHAPES, "m.lora_A.weight": (4, 7)}), "(m.lora_A.weight)"),
-    "one more": (report({**SHAPES, "more": (4, 4)}), "(more)"),
-    "one less": (report({"m.lora_A.weight": (2, 3)}), "(m.lora_B.weight)"),
-    "weights": (report({}, weights=SHAPES), "other shapes than this client's model"),
+    "another shape": (report({f"m{A}": (2, 7), f"m{B}": (4, 2)}), "(m.lora_A.weight)"),
+    "one more": (report({**SHAPES, f"o{A}": (2, 3), f"o{B}": (4, 2)}), "(o.lora_A.weight, o"),
     "other weights": (report(digest=b"\2" * 32), "has the weights 0202020202020202…"),
     "unknown weights": (report(digest=b""), "has the weights unknown…"),
 }
@@ -53,10 +109,10 @@ OTHER = {
 @pytest.mark.parametrize("what", IMPOSSIBLE)
 def test_what_no_run_can_train_is_refused(what):
     """The reason is one short sentence, whatever the client has sent."""
-    told, reason = IMPOSSIBLE[what]
+    told, run, reason = IMPOSSIBLE[what]
 
     with pytest.raises(Disagreement) as refused:
-        reported_space(told, "tiny")
+        reported_space(told, run)
 
     assert reason in str(refused.value)
     assert len(str(refused.value)) < 500
@@ -68,7 +124,7 @@ def test_another_base_model_is_refused(what):
     told, reason = OTHER[what]
 
     with pytest.raises(Disagreement) as refused:
-        check_same_space(OURS, reported_space(told, "tiny"))
+        check_same_space(OURS, reported_space(told, LORA))
 
     assert reason in str(refused.value)
 
@@ -77,9 +133,9 @@ def test_the_same_base_model_is_let_in():
     """Whatever order the matrices come in."""
     told = report(dict(reversed(SHAPES.items())))
 
-    check_same_space(OURS, reported_space(told, "tiny"))
+    check_same_space(OURS, reported_space(told, LORA))
 
-    assert reported_space(told, "tiny") == OURS
+    assert reported_space(told, LORA) == OURS
 
 
 @given(examples=st.integers(0, 2**64 - 1))
@@ -93,3 +149,27 @@ def test_examples_are_counted_within_bounds(examples):
         assert not possible
     else:
         assert possible
+
+
+def test_a_claim_is_all_that_is_said():
+    """Another shape, digest or size of the model is another claim; the order of the matrices is none."""
+    told = report(dict(reversed(SHAPES.items())))
+    bigger = report()
+    bigger.model_parameters = 27
+
+    claims = [
+        claim_of(reported_space(each, LORA))
+        for each in (report(), told, bigger, OTHER["other weights"][0])
+    ]
+
+    assert claims[0] == claims[1]
+    assert len(set(claims)) == 3
+
+
+@given(clients=st.integers(1, 10_000))
+def test_half_of_the_clients_open_no_run(clients):
+    """Two claims can never both have the votes that are needed; all together have them."""
+    needed = votes_needed(clients)
+
+    assert clients < 2 * needed
+    assert needed <= clients

@@ -13,7 +13,7 @@ from antiphon.core.events import ClientJoined
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import newest
 from antiphon.server.agreement import Disagreement
-from antiphon.server.space import read_space
+from antiphon.server.space_file import read_space
 from antiphon.simulation.grid_run import LoggingMonitor, serve_on_grid
 from antiphon.simulation.letters import Parcel
 from antiphon.simulation.resumption import bytes_up
@@ -63,7 +63,7 @@ def test_a_node_of_another_config_does_not_say_what_is_trained(config):
 
     folder = serve_on_grid(post, config, resume=False)
 
-    assert read_space(folder).factors == SPACE.factors
+    assert read_space(folder.space_file, config).factors == SPACE.factors
 
 
 def test_a_run_that_goes_on_tells_what_was_sent_before(tiny_config, monkeypatch):

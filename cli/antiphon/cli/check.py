@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +18,8 @@ from antiphon.client.data.clients import encode_client
 from antiphon.client.estimate import Estimate, estimate
 from antiphon.client.language_model import load_tokenizer
 from antiphon.core.config import RunConfig, config_hash, load, resolved
+from antiphon.core.json_text import json_text
+from antiphon.server.space_file import write_space
 from antiphon.simulation.run import Split, load_split
 from antiphon.simulation.split import split_table
 from antiphon.simulation.workload import examples_per_step
@@ -49,6 +50,7 @@ def check_config(
     path: Path,
     overrides: Sequence[str],
     *,
+    space_file: Path | None,
     as_json: bool,
     with_data: bool,
     console: Console,
@@ -57,14 +59,20 @@ def check_config(
 
     with_data: read the rows as a simulation would, and tokenise them. Raises ConfigError, DataError and
     ModelError for what a run would stop at.
+    space_file: where to write what the run trains, for `antiphon serve --space`; none: nowhere.
     """
     config = load(path, overrides)
     values = resolved(config)
     costs = estimate(config)
+    if space_file is not None:
+        from antiphon.simulation.space import space_for_clients
+
+        write_space(space_file, space_for_clients(config))
+        console.print(f"space: {escape(str(space_file))}", highlight=False, soft_wrap=True)
     rows = _read(config) if with_data else None
     if as_json:
         whole = {"config": values, "hash": config_hash(config), "data": rows and rows.values}
-        sys.stdout.write(json.dumps({**whole, "estimate": dataclasses.asdict(costs)}) + "\n")
+        sys.stdout.write(json_text({**whole, "estimate": dataclasses.asdict(costs)}) + "\n")
         return
     sys.stdout.write(f"# config hash: {config_hash(config)}\n")
     sys.stdout.write(yaml.safe_dump(values, sort_keys=False, allow_unicode=True))

@@ -23,7 +23,8 @@ from antiphon.core.errors import DownloadError, ModelError, RunFolderError
 from antiphon.core.files import written_whole
 from antiphon.core.run_folder import RunFolder, read_state
 from antiphon.server.methods import server_method
-from antiphon.server.space import Space, read_space, write_adapter
+from antiphon.server.space import Space, write_adapter
+from antiphon.server.space_file import read_space
 
 
 def export_run(
@@ -79,7 +80,7 @@ def _tokenizer(folder: RunFolder, space: Space) -> Iterator[Path | None]:
 
 def _space(folder: RunFolder, config: RunConfig, console: Console) -> Space:
     if folder.space_file.exists():
-        return _with_folder(read_space(folder), console)
+        return _with_folder(read_space(folder.space_file, config), console)
     from antiphon.simulation.space import space_of
 
     return space_of(config)

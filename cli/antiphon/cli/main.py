@@ -89,6 +89,10 @@ def check(
     run: RunFile,
     overrides: Overrides = None,
     as_json: AsJson = False,
+    space: Annotated[
+        Path | None,
+        typer.Option("--space", help="File to write what the run trains to, for `antiphon serve`."),
+    ] = None,
     no_data: Annotated[
         bool, typer.Option("--no-data", help="Leave the rows out: they lie with the clients.")
     ] = False,
@@ -96,7 +100,9 @@ def check(
     """Validate a config, read its rows, print it resolved, and estimate bytes and memory."""
     from antiphon.cli.check import check_config
 
-    check_config(run, overrides or [], as_json=as_json, with_data=not no_data, console=_err)
+    check_config(
+        run, overrides or [], as_json=as_json, with_data=not no_data, space_file=space, console=_err
+    )
 
 
 @app.command()
@@ -281,6 +287,15 @@ def serve(
         str | None,
         typer.Option("--metrics", help="HOST:PORT of /metrics, /healthz, /status; none: off."),
     ] = None,
+    space: Annotated[
+        Path | None,
+        typer.Option(
+            "--space",
+            exists=True,
+            dir_okay=False,
+            help="What the run trains, as `antiphon check --space` writes it; else the clients say it.",
+        ),
+    ] = None,
     home: Home = None,
 ) -> None:
     """Coordinate a run whose clients are daemons on other machines."""
@@ -294,6 +309,7 @@ def serve(
         overrides or [],
         home=home,
         settings_file=settings,
+        space_file=space,
         changes={name: value for name, value in given.items() if value is not None},
         beginning="either" if resume_or_start else "resumed" if resume else "new",
         console=_err,

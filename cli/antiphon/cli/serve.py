@@ -26,6 +26,7 @@ from antiphon.server.actions import Finish
 from antiphon.server.coordinator.serve import Coordinator, Listening
 from antiphon.server.enrolment.fleet import open_fleet
 from antiphon.server.enrolment.occupancy import occupied
+from antiphon.server.space_file import read_space
 
 Beginning = Literal["new", "resumed", "either"]
 """A new run; the newest of its name; or the newest where there is one, and else a new one."""
@@ -37,6 +38,7 @@ def serve_run(
     *,
     home: Path | None,
     settings_file: Path | None,
+    space_file: Path | None,
     changes: dict[str, Any],
     beginning: Beginning,
     console: Console,
@@ -44,7 +46,8 @@ def serve_run(
     """Serve a run to its end; return its report.
 
     Stopped before: say how to go on, and return where the run lies, with `stopped`. changes: settings
-    given on the command line; they win over the file's.
+    given on the command line; they win over the file's. space_file: says what the run trains; none: its
+    clients do.
     """
     config = load(path, overrides)
     if beginning == "either":
@@ -61,6 +64,7 @@ def serve_run(
 
     settings = read_settings()
     configure_logs(settings.log_level, settings.log_format)
+    space = None if space_file is None else read_space(space_file, config)
     listening = False
 
     def on_listening(where: Listening) -> None:
@@ -82,6 +86,7 @@ def serve_run(
                     journal,
                     fleet,
                     settings,
+                    space=space,
                     read_settings=read_settings,
                     on_listening=on_listening,
                 )
@@ -90,7 +95,7 @@ def serve_run(
             if beginning == "new" and not listening:
                 shutil.rmtree(folder.path)  # a port that is taken, say: it leaves nothing behind
     if finish is None:
-        given = {"home": home, "settings": settings_file, **changes}
+        given = {"home": home, "settings": settings_file, "space": space_file, **changes}
         _say_how_to_go_on(console, path, overrides, given)
         return {"complete": False, "stopped": True, "run_dir": str(folder.path.resolve())}
     return tell_ending(console, folder)

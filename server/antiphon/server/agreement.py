@@ -6,18 +6,17 @@ nobody vouches for, so that every number and name is bounded before anything is 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from typing import Final
 
+from antiphon.core.config import RunConfig
 from antiphon.core.errors import AntiphonError
+from antiphon.server.possible_space import ImpossibleSpace, check_possible
 from antiphon.server.space import Shape, Space
 from antiphon.v1 import coordinator_pb2 as pb
 
-_MAX_MATRICES: Final = 20_000
-_MAX_SIDE: Final = 1 << 20
-_MAX_TEXT: Final = 200
 _MAX_EXAMPLES: Final = 1 << 40
-_SHA256_BYTES: Final = 32
 
 
 class Disagreement(AntiphonError):
@@ -30,19 +29,37 @@ def check_examples(examples: int) -> None:
         raise Disagreement(f"{examples} training examples, expected at least 1")
 
 
-def reported_space(report: pb.SpaceReport, base_model: str) -> Space:
-    """Return what a client says the run trains in its base model, which the run calls `base_model`.
+def reported_space(report: pb.SpaceReport, config: RunConfig) -> Space:
+    """Return what a client says the run trains in its base model.
 
-    Raises Disagreement for what no run can train.
+    Raises Disagreement for what no run of this config can train.
     """
-    factors, weights = _shapes(report.factors), _shapes(report.weights)
-    if bool(factors) == bool(weights):
-        raise Disagreement("expected the shapes of either factors or weights")
-    if len(report.model_digest) not in (0, _SHA256_BYTES):
-        raise Disagreement(
-            f"a model digest of {len(report.model_digest)} bytes, expected {_SHA256_BYTES}"
-        )
-    return Space(factors, weights, base_model, report.model_parameters, report.model_digest.hex())
+    space = Space(
+        _shapes(report.factors),
+        _shapes(report.weights),
+        config.model.model_name_or_path,
+        report.model_parameters,
+        report.model_digest.hex(),
+    )
+    try:
+        check_possible(space, config)
+    except ImpossibleSpace as error:
+        raise Disagreement(str(error)) from None
+    return space
+
+
+def claim_of(space: Space) -> str:
+    """Return a hash of all that a client says of its base model: equal for those who say the same."""
+    told = [
+        [sorted(space.factors.items()), sorted(space.weights.items())],
+        [space.model_parameters, space.model_digest],
+    ]
+    return hashlib.sha256(repr(told).encode(errors="surrogatepass")).hexdigest()
+
+
+def votes_needed(clients: int) -> int:
+    """Return how many of the clients that a run waits for must say the same: a strict majority."""
+    return clients // 2 + 1
 
 
 def check_same_space(ours: Space, theirs: Space) -> None:
@@ -63,12 +80,7 @@ def check_same_space(ours: Space, theirs: Space) -> None:
 
 def _shapes(matrices: Iterable[pb.MatrixShape]) -> dict[str, Shape]:
     listed = list(matrices)
-    if len(listed) > _MAX_MATRICES:
-        raise Disagreement(f"{len(listed)} matrices, expected {_MAX_MATRICES} at most")
-    for each in listed:
-        plain = 0 < len(each.name) <= _MAX_TEXT and each.name.isprintable()
-        if not plain or not (0 < each.rows <= _MAX_SIDE and 0 < each.columns <= _MAX_SIDE):
-            raise Disagreement(
-                f"matrix {each.name[:80]!r} of {each.rows} × {each.columns} is not possible"
-            )
-    return {each.name: (each.rows, each.columns) for each in listed}
+    shapes = {each.name: (each.rows, each.columns) for each in listed}
+    if len(shapes) < len(listed):
+        raise Disagreement("a matrix is named twice")
+    return shapes

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from antiphon.core.coefficients import SeedCoefficients
 from antiphon.core.config import RunConfig
 from antiphon.core.directions import run_key
-from antiphon.core.errors import RunFolderError
-from antiphon.core.files import write_text
 from antiphon.core.peft_folder import AdapterShape, write_peft_folder
-from antiphon.core.run_folder import RunFolder, read_bytes
 from antiphon.core.types import Params
 from antiphon.server.model_card import model_card
 from antiphon.strategies.initial_factors import initial_factors
@@ -50,29 +45,6 @@ class Space:
     def initial(self, seed: int) -> Params:
         """Return the adapter before the first round; nothing where the seeds move the weights."""
         return initial_factors(self.factors, seed)
-
-
-def write_space(folder: RunFolder, space: Space) -> None:
-    """Write the space into the run's folder."""
-    write_text(folder.space_file, json.dumps(asdict(space), indent=1) + "\n")
-
-
-def read_space(folder: RunFolder) -> Space:
-    """Return the space that a run was begun with. Raises RunFolderError where its file is damaged."""
-    try:
-        values: dict[str, Any] = json.loads(read_bytes(folder.space_file))
-        for kind in ("factors", "weights"):
-            values[kind] = {name: _shape(sides) for name, sides in values[kind].items()}
-        return Space(**values)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise RunFolderError(f"{folder.space_file} is damaged ({error}): start a new run") from None
-
-
-def _shape(sides: Sequence[Any]) -> Shape:
-    rows, columns = sides
-    if not (type(rows) is type(columns) is int and rows > 0 and columns > 0):
-        raise ValueError(f"{str(sides)[:80]} is no shape")
-    return rows, columns
 
 
 def write_adapter(

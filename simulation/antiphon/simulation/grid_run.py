@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -17,15 +18,17 @@ from antiphon.core.run_folder import RunFolder, create, open_for_resume
 from antiphon.core.types import Plain
 from antiphon.server import report
 from antiphon.server.actions import Finish, Reply
-from antiphon.server.agreement import Disagreement, reported_space
+from antiphon.server.agreement import Disagreement, claim_of, reported_space, votes_needed
+from antiphon.server.candidates import Candidates
 from antiphon.server.federation import Federation
 from antiphon.server.planning import clients_needed
-from antiphon.server.space import Space, read_space, write_space
+from antiphon.server.space import Space
+from antiphon.server.space_file import read_space, write_space
 from antiphon.simulation.grid_driver import GridDriver, Refused
 from antiphon.simulation.letters import Answer, Letter, Parcel, Post
 from antiphon.simulation.monitor import Monitor
 from antiphon.simulation.resumption import bytes_up
-from antiphon.simulation.roster import read_joining
+from antiphon.simulation.roster import MOST_ASKS, read_joining
 
 log = structlog.get_logger()
 
@@ -51,7 +54,7 @@ def run_over(
     facts: of the run, beside those that the config tells.
     """
     clock = SteadyClock()
-    write_space(folder, space)
+    write_space(folder.space_file, space)
     federation = Federation(config, folder, journal, space, clock)
     federation.observe(RunDescribed({**_described(config, space), **facts}))
     driver = GridDriver(
@@ -85,9 +88,9 @@ def serve_on_grid(post: Post, config: RunConfig, *, resume: bool) -> RunFolder:
     resumed = open_for_resume(runs_dir, config.name, values, hashed) if resume else None
     greeted = _Greeted(post)
     if resumed is not None and resumed.space_file.exists():
-        space = read_space(resumed)
+        space = read_space(resumed.space_file, config)
     else:
-        log.info("the first node says what the run trains")
+        log.info("a majority of the nodes says what the run trains")
         space = greeted.space(config, lambda: time.sleep(_POLL_S))
     folder = resumed or create(runs_dir, config.name, values, hashed)
     log.info("run folder", path=str(folder.path.resolve()))
@@ -144,21 +147,43 @@ class _Greeted:
         self._post = post
         self._asked: set[int] = set()
         self._early: list[tuple[Letter, Answer]] = []
+        self._unheard: Counter[int] = Counter()
 
     def space(self, config: RunConfig, wait: Callable[[], None]) -> Space:
-        """Return what the first node that answers says the run trains."""
+        """Return what a majority of the nodes that the run waits for say that it trains."""
+        # A node is asked once: its word holds for as long as it is online.
+        candidates = Candidates(votes_needed(clients_needed(config)), lambda: 0.0)
+        spaces: dict[str, Space] = {}
         while True:
-            come = set(self._post.nodes()) - self._asked
+            online = set(self._post.nodes())
+            self._asked &= online
+            come = online - self._asked
             self._asked |= come
             self._post.send([Letter(node, "join", Parcel(b"")) for node in sorted(come)])
             heard = list(self._post.answers())  # all of them: what is not taken now is lost
-            self._early += heard
             for letter, answer in heard:
-                try:
-                    return _space(answer, config)
-                except Disagreement as error:
-                    _log_refusal(letter.node, str(error))
+                if (space := self._said(letter, answer, config)) is not None:
+                    claim = claim_of(space)
+                    spaces[claim] = space
+                    candidates.hear(str(letter.node), claim)
+            candidates.keep({str(node) for node in online})
+            agreed = [claim for claim in candidates.claims() if candidates.agree(claim)]
+            if agreed:
+                return spaces[agreed[0]]
             wait()
+
+    def _said(self, letter: Letter, answer: Answer, config: RunConfig) -> Space | None:
+        if isinstance(answer, str) and self._unheard[letter.node] < MOST_ASKS:
+            # A SuperLink may list a node a moment before it takes messages for it.
+            self._unheard[letter.node] += 1
+            self._asked.discard(letter.node)
+            return None
+        self._early.append((letter, answer))
+        try:
+            return _space(answer, config)
+        except Disagreement as error:
+            _log_refusal(letter.node, str(error))
+            return None
 
     def nodes(self) -> Collection[int]:
         return self._post.nodes()
@@ -178,7 +203,7 @@ def _space(answer: Answer, config: RunConfig) -> Space:
     if isinstance(answer, str):
         raise Disagreement(answer)
     said = read_joining(answer, config_hash(config))
-    return reported_space(said.space, config.model.model_name_or_path)
+    return reported_space(said.space, config)
 
 
 def _described(config: RunConfig, space: Space) -> dict[str, Plain]:

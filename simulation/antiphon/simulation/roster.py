@@ -22,7 +22,8 @@ from antiphon.simulation.letters import Parcel
 from antiphon.v1 import coordinator_pb2
 
 _MAX_NAME = 200
-_MOST_ASKS = 3
+MOST_ASKS = 3
+"""How often a node that gives no answer is asked to join."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Roster:
 
     def __init__(self, config: RunConfig, space: Space) -> None:
         """Know nobody yet."""
-        self._config_hash, self._space = config_hash(config), space
+        self._config, self._config_hash, self._space = config, config_hash(config), space
         self._node_of: dict[str, int] = {}
         self._unheard: Counter[int] = Counter()
         self.online: frozenset[int] = frozenset()
@@ -52,7 +53,7 @@ class Roster:
     def ask_again(self, node: int) -> None:
         """Count a node that gave no answer as one that has yet to come, unless it was asked enough."""
         self._unheard[node] += 1
-        if self._unheard[node] < _MOST_ASKS:
+        if self._unheard[node] < MOST_ASKS:
             self.online -= {node}
 
     def node_of(self, client: str) -> int | None:
@@ -82,7 +83,7 @@ class Roster:
             )
 
     def _check_space(self, said: coordinator_pb2.JoinRequest) -> None:
-        theirs = reported_space(said.space, self._space.base_model)
+        theirs = reported_space(said.space, self._config)
         # A simulation names no weights: there the first node's are the run's.
         digest = self._space.model_digest or theirs.model_digest
         ours = replace(self._space, model_digest=digest)

@@ -31,7 +31,7 @@ from antiphon.core.types import Plain
 from antiphon.server import report
 from antiphon.server.federation import Federation
 from antiphon.server.planning import check_cohort
-from antiphon.server.space import write_space
+from antiphon.server.space_file import write_space
 from antiphon.simulation.engine import Simulation
 from antiphon.simulation.fleet import Fleet, check_deadline, fleet_of
 from antiphon.simulation.monitor import Monitor
@@ -124,7 +124,7 @@ def simulate(
         with Journal.writing(folder.journal_file, sync=False) as journal:
             refuse_other_data(journal, split)
             clock = VirtualClock(_last_moment(journal))
-            write_space(folder, space)
+            write_space(folder.space_file, space)
             write_tokenizer(worker.model.tokenizer, folder.tokenizer)
             federation = Federation(config, folder, journal, space, clock)
             draw_split(split.clients, folder.plots / "split.svg", split.labels)

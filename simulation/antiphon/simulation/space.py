@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from antiphon.client.assets.names import model_folder
+from antiphon.client.model_digest import model_digest
 from antiphon.client.shapes import trained_shapes
 from antiphon.core.config import RunConfig
 from antiphon.server.space import Space
+
+
+def space_for_clients(config: RunConfig) -> Space:
+    """Return the space as each client of a run on a network reports it: the model by its name and digest.
+
+    Raises ModelError where the model is not on this machine, or its target modules do not exist.
+    """
+    name = config.model.model_name_or_path
+    return replace(space_of(config), base_model=name, model_digest=model_digest(name).hex())
 
 
 def space_of(config: RunConfig) -> Space:

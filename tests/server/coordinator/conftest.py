@@ -37,6 +37,7 @@ from antiphon.core.wire import (
     unpack_model,
     update_blob,
 )
+from antiphon.server.agreement import reported_space
 from antiphon.server.coordinator.engine import Engine
 from antiphon.server.coordinator.leases import Leases
 from antiphon.server.coordinator.serve import Coordinator, Listening
@@ -134,13 +135,17 @@ Serve = Callable[..., Any]
 
 @pytest.fixture
 def serve(fleet: Fleet, tiny_config: Callable[..., RunConfig], tmp_path: Path) -> Serve:
-    """`async with serve("rounds=1") as running`: a coordinator of a small run, until the block ends."""
+    """`async with serve("rounds=1") as running`: a coordinator of a small run, until the block ends.
+
+    fixed: its operator has said what the run trains, so that whoever joins is let in at once.
+    """
 
     @asynccontextmanager
     async def serve(
         *overrides: str,
         folder: RunFolder | None = None,
         clock: SteadyClock | None = None,
+        fixed: bool = True,
         **settings: Any,
     ) -> Any:
         config = tiny_config("evaluation.before_first_round=false", "lora.r=4", *overrides)
@@ -150,7 +155,14 @@ def serve(fleet: Fleet, tiny_config: Callable[..., RunConfig], tmp_path: Path) -
         listening: asyncio.Future[Listening] = asyncio.get_running_loop().create_future()
         with Journal.writing(made.journal_file) as journal:
             coordinator = Coordinator(
-                config, made, journal, fleet, chosen, on_listening=listening.set_result, clock=clock
+                config,
+                made,
+                journal,
+                fleet,
+                chosen,
+                space=reported_space(space_report(config), config) if fixed else None,
+                on_listening=listening.set_result,
+                clock=clock,
             )
             task = asyncio.ensure_future(coordinator.run())
             await asyncio.wait([task, listening], return_when=asyncio.FIRST_COMPLETED)

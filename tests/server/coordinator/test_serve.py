@@ -37,12 +37,11 @@ def test_the_status_says_what_the_run_waits_for(serve):
 
     async def scenario():
         async with (
-            serve(metrics="127.0.0.1:0") as running,
+            serve(metrics="127.0.0.1:0", fixed=False) as running,
             sites(running, "north", "south") as both,
         ):
             _, new = await ask(running, "/status")
-            for site in both:
-                await site.join()
+            await asyncio.gather(*(site.join() for site in both))
             await both[0].next("train")
             await both[0].poll(working_on_round=1, steps_done=3)
             _, training = await ask(running, "/status")
@@ -50,7 +49,7 @@ def test_the_status_says_what_the_run_waits_for(serve):
 
     new, training = asyncio.run(scenario())
 
-    assert new["why"] == "waiting for the first client: it says what the run trains"
+    assert new["why"] == "waiting for the first client: clients say what the run trains"
     assert (training["phase"], training["round"]) == ("collecting", 1)
     assert "waiting for" in training["why"]
     north = training["clients"][0]

@@ -1,14 +1,15 @@
 """Who may take part: the run's terms, and what a client must have in common with the others.
 
-The coordinator has no model. The first client that joins says what the run trains (shapes, and a hash of
-the base weights); it is written down, and whoever joins later must say the same.
+The coordinator has no model. What the run trains (shapes, and a hash of the base weights) is what its
+operator has written down before, or what a majority of the clients that the run waits for say alike. Who
+joins before that is held at the door; whoever says something else afterwards is refused.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 
 import structlog
 
@@ -16,21 +17,28 @@ from antiphon.core import golden
 from antiphon.core.config import RunConfig, config_hash, resolved
 from antiphon.core.errors import AntiphonError
 from antiphon.core.events import ClientDeclined, ClientDescribed, ClientJoined
+from antiphon.core.json_text import json_text
 from antiphon.core.types import Plain
 from antiphon.server.agreement import (
     Disagreement,
     check_examples,
     check_same_space,
+    claim_of,
     reported_space,
+    votes_needed,
 )
+from antiphon.server.candidates import Candidates
 from antiphon.server.coordinator.engine import Engine
 from antiphon.server.machine_facts import facts_of
+from antiphon.server.planning import clients_needed
 from antiphon.server.roles import method_of
 from antiphon.server.space import Space
 from antiphon.server.standing import Declines
 from antiphon.v1 import coordinator_pb2 as pb
 
 log = structlog.get_logger()
+
+_HOLD_S = 20.0  # of the 30 that a client gives a small call
 
 Opening = Callable[[Space], Awaitable[Engine]]
 """Begins the run on a space, and drives it from then on."""
@@ -40,15 +48,30 @@ class Refused(AntiphonError):
     """This client does not fit the run; the message goes to it."""
 
 
+class Held(AntiphonError):
+    """The run is not open yet: this client is to knock again."""
+
+
 class Admission:
-    """The door of one run. engine: None until the first client has joined."""
+    """The door of one run. engine: None until it is known what the run trains."""
 
     def __init__(
-        self, config: RunConfig, run_id: str, opening: Opening, max_update_bytes: Callable[[], int]
+        self,
+        config: RunConfig,
+        run_id: str,
+        opening: Opening,
+        max_update_bytes: Callable[[], int],
+        *,
+        now: Callable[[], float],
+        hold_s: float = _HOLD_S,
     ) -> None:
-        """run_id: name of the run on the wire; max_update_bytes: of one update's tensors."""
-        self._config, self.run_id, self._opening = config, run_id, opening
-        self.config_json = json.dumps(resolved(config)).encode()
+        """run_id: name of the run on the wire; max_update_bytes: of one update's tensors; now: seconds of
+        any zero; hold_s: how long a candidate's call is held.
+        """
+        self.config, self.run_id, self._opening = config, run_id, opening
+        self.config_json = json_text(resolved(config)).encode()
+        self.candidates = Candidates(votes_needed(clients_needed(config)), now)
+        self._hold_s, self._decided = hold_s, asyncio.Event()
         self.config_hash = config_hash(config)
         self.engine: Engine | None = None
         self.declines = Declines()
@@ -57,7 +80,7 @@ class Admission:
         self._door = asyncio.Lock()
 
     async def join(self, client: str, request: pb.JoinRequest) -> Engine:
-        """Take a client in. Raises Refused with the reason."""
+        """Take a client in. Raises Refused with the reason, or Held where it is too early."""
         facts = facts_of(request)
         try:
             engine = await self._admitted(client, request, facts)
@@ -78,20 +101,44 @@ class Admission:
         if self.engine is not None:
             self.engine.note(event)
 
+    def drain(self) -> None:
+        """Let the candidates go whose calls are held."""
+        self._decided.set()
+
     async def _admitted(
         self, client: str, request: pb.JoinRequest, facts: Mapping[str, Plain]
     ) -> Engine:
-        """Check what a client says; return the run's engine, which the first client begins."""
+        """Check what a client says, in whole; return the run's engine once there is one."""
         self._check(client, request, facts)
-        space = reported_space(request.space, self._config.model.model_name_or_path)
-        self._check_size(space)
+        space = reported_space(request.space, self.config)
+        self.check_size(space)
+        engine = self.engine or await self._opened(client, space)
+        check_same_space(engine.federation.space, space)
+        return engine
+
+    async def _opened(self, client: str, space: Space) -> Engine:
+        """Return the engine as soon as enough candidates say the same; the last of them begins the run."""
+        claim, candidates = claim_of(space), self.candidates
+        if candidates.hear(client, claim):
+            same = candidates.having(claim)
+            log.info(
+                "a candidate", client=client, claim=claim[:8], same=same, needed=candidates.needed
+            )
         async with self._door:
-            if self.engine is None:
-                log.info("the first client says what the run trains", client=client)
+            if self.engine is None and candidates.agree(claim):
                 self.engine = await self._opening(space)
                 for declined in self.declines.events:  # there was no journal to write them to
                     self.engine.note(declined)
-        check_same_space(self.engine.federation.space, space)
+                self._decided.set()
+        if self.engine is None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._hold_s):
+                    await self._decided.wait()
+        if self.engine is None:
+            raise Held(
+                f"{candidates.having(claim)} of the {candidates.needed} clients that must say the same of "
+                "their base model have said what this one says: waiting for the others"
+            )
         return self.engine
 
     def _check(self, client: str, request: pb.JoinRequest, facts: Mapping[str, Plain]) -> None:
@@ -101,11 +148,11 @@ class Admission:
                 f"{self.run_id!r} with {self.config_hash!r}: say Hello again, and use the same version"
             )
         check_examples(request.examples)
-        if method_of(self._config, client, facts) == "seeds":
+        if method_of(self.config, client, facts) == "seeds":
             _check_golden(dict(request.capabilities.golden))
 
-    def _check_size(self, space: Space) -> None:
-        """The first client's shapes are the run's: they must be such that an update can be taken."""
+    def check_size(self, space: Space) -> None:
+        """Raise Refused for shapes of which no update could be taken."""
         size = 4 * sum(rows * columns for rows, columns in space.factors.values())
         most = self._max_update_bytes()
         if size > most:

@@ -53,8 +53,8 @@ async def abort(context: Context, code: grpc.StatusCode, reason: str) -> NoRetur
     raise AssertionError("unreachable: abort raises")
 
 
-async def busy(context: Context, reason: str) -> NoReturn:
+async def busy(context: Context, reason: str, retry_ms: int = _BUSY_RETRY_MS) -> NoReturn:
     """End the call; it may succeed later."""
-    hint = ((RETRY_AFTER, str(_BUSY_RETRY_MS)),)
+    hint = ((RETRY_AFTER, str(retry_ms)),)
     await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, reason, hint)
     raise AssertionError("unreachable: abort raises")

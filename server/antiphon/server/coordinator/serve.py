@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import grpc
@@ -34,7 +34,8 @@ from antiphon.core.logs import configure_logs
 from antiphon.core.run_folder import RunFolder
 from antiphon.server import report
 from antiphon.server.actions import Finish
-from antiphon.server.coordinator.admission import Admission
+from antiphon.server.agreement import claim_of
+from antiphon.server.coordinator.admission import Admission, Refused
 from antiphon.server.coordinator.allocator import return_memory_at_once
 from antiphon.server.coordinator.chatter import Chatter
 from antiphon.server.coordinator.engine import Engine
@@ -53,7 +54,8 @@ from antiphon.server.enrolment.server_certificate import ServerCertificate
 from antiphon.server.enrolment.service import EnrolmentService, serve_enrolment
 from antiphon.server.federation import Federation
 from antiphon.server.planning import clients_needed
-from antiphon.server.space import Space, read_space, write_space
+from antiphon.server.space import Space
+from antiphon.server.space_file import read_space, write_space
 from antiphon.v1 import coordinator_pb2_grpc, enrolment_pb2
 
 log = structlog.get_logger()
@@ -83,12 +85,13 @@ class Coordinator:
         fleet: Fleet,
         settings: CoordinatorSettings,
         *,
+        space: Space | None = None,
         read_settings: Callable[[], CoordinatorSettings] | None = None,
         on_listening: Callable[[Listening], None] = lambda where: None,
         clock: SteadyClock | None = None,
     ) -> None:
-        """read_settings: reads them again at SIGHUP; on_listening: hears when clients can come.
-
+        """space: what the run trains, where the operator has fixed it; read_settings: reads them again at
+        SIGHUP; on_listening: hears when clients can come;
         clock: of deadlines and of the journal; none: the machine's.
         """
         self._config, self._folder, self._journal, self._fleet = config, folder, journal, fleet
@@ -105,10 +108,15 @@ class Coordinator:
             floor_bytes=int(settings.free_disk_floor_mb * _MB),
         )
         self.admission = Admission(
-            config, folder.run_id(), self._open, lambda: self._spool.max_bytes
+            config,
+            folder.run_id(),
+            self._open,
+            lambda: self._spool.max_bytes,
+            now=time.monotonic,
         )
         for entry in journal.read(kinds=[ClientDeclined, ClientJoined]):
             self.admission.declines.hear(entry.event)
+        self._space = space
         self._service: CoordinatorService | None = None
         self._metrics = CoordinatorMetrics()
         self._running: asyncio.Task[Finish] | None = None
@@ -193,14 +201,33 @@ class Coordinator:
             stack.callback(pages.close)
             metrics_port = pages.port
         stack.push_async_callback(self._end_engine)
-        if self._folder.space_file.exists():  # before the first call can ask for it
-            self.admission.engine = await self._open(read_space(self._folder))
+        if (space := self._known_space()) is not None:  # before the first call can ask for it
+            self.admission.engine = await self._open(space)
             await self._expel_the_revoked()
         await server.start()
         stack.push_async_callback(server.stop, settings.drain_s)
         for work in (access.watch(), self._note_seen(), self._watch_the_loop()):
             stack.callback(asyncio.ensure_future(work).cancel)
         return Listening(port, enrolment_port, metrics_port)
+
+    def _known_space(self) -> Space | None:
+        """Return what the run trains, if that is known before anybody joins. Raises UserError."""
+        given, file = self._space, self._folder.space_file
+        if file.exists():
+            begun = read_space(file, self._config)
+            if given is not None and claim_of(given) != claim_of(begun):
+                raise UserError(
+                    f"the run in {self._folder.path} was begun with other shapes or another base model "
+                    "than --space says: leave --space out, or start a new run"
+                )
+            return begun
+        if given is None:
+            return None
+        try:
+            self.admission.check_size(given)
+        except Refused as error:
+            raise UserError(str(error)) from None
+        return replace(given, base_model=self._config.model.model_name_or_path)
 
     async def _open(self, space: Space) -> Engine:
         """Begin the run, or take it up again."""
@@ -209,7 +236,7 @@ class Coordinator:
             lambda: Federation(self._config, self._folder, self._journal, space, self._clock),
         )
         # No await from here on: the caller may hang up, and a run must not begin twice.
-        write_space(self._folder, space)
+        write_space(self._folder.space_file, space)
         engine = Engine(federation, self._clock, self._leases, self._thread)
         engine.may_plan = self._obstacle
         engine.on_verdict = self._metrics.answered
@@ -239,6 +266,7 @@ class Coordinator:
             engine.revoke(each.name for each in clients if each.revoked_at is not None)
 
     def _drain(self) -> None:
+        self.admission.drain()
         if self.admission.engine is not None:
             self.admission.engine.drain()
 

@@ -25,7 +25,7 @@ from antiphon.core.events import ClientDeclined, Evaluated
 from antiphon.core.refusals import read_codes, said_of
 from antiphon.core.wire import pack_blob, unpack_blob, update_blob
 from antiphon.server.actions import Finish, Reply
-from antiphon.server.coordinator.admission import Admission, Refused
+from antiphon.server.coordinator.admission import Admission, Held, Refused
 from antiphon.server.coordinator.chatter import Chatter
 from antiphon.server.coordinator.desk import Cancelled, Measuring, Training
 from antiphon.server.coordinator.engine import Answer, Engine, InHand
@@ -41,6 +41,7 @@ _CHUNK_TIMEOUT_S = 60.0
 _DROPPED_BYTES, _DROPPED_S = 4 * CHUNK_BYTES, 1.0
 _READ_BYTES = 4 * CHUNK_BYTES
 _IDLE_RETRY_MS = 2_000
+_KNOCK_AGAIN_MS = 1_000
 _MAX_REFUSALS = 20
 _METRICS = ("loss", "accuracy", "perplexity", "rouge_l")
 
@@ -61,7 +62,7 @@ class Traffic(Protocol):
 
 
 class CoordinatorService(coordinator_pb2_grpc.CoordinatorServicer):
-    """One run on the network. There is an engine once the first client has said what the run trains."""
+    """One run on the network. There is an engine once it is known what the run trains."""
 
     def __init__(
         self,
@@ -97,13 +98,15 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServicer):
         )
 
     async def Join(self, request: pb.JoinRequest, context: Context) -> pb.JoinResponse:
-        """Take a client in, if it fits the run."""
+        """Take a client in, if it fits the run; hold it until the run is open."""
         client = self._identify(context)
         try:
             async with told(context):
                 engine = await self._admission.join(client, request)
         except Refused as error:
             await abort(context, grpc.StatusCode.FAILED_PRECONDITION, f"refused: {error}")
+        except Held as error:
+            await busy(context, str(error), _KNOCK_AGAIN_MS)
         return pb.JoinResponse(lease_ms=_ms(engine.leases.lease_s))
 
     async def NextTask(self, request: pb.NextTaskRequest, context: Context) -> pb.NextTaskResponse:

@@ -24,7 +24,7 @@ def status_of(
             "phase": "new",
             "round": 0,
             "rounds": rounds,
-            "why": "waiting for the first client: it says what the run trains",
+            "why": _why_closed(admission),
             "healthy": obstacle is None,
             "obstacle": obstacle,
             "clients": [],
@@ -42,6 +42,18 @@ def status_of(
         "clients": [_client(engine, admission, leases, name) for name in sorted(machine.clients)],
         "apart": rows(standings(machine, admission.declines.reasons)),
     }
+
+
+def _why_closed(admission: Admission) -> str:
+    needed, claims = admission.candidates.needed, admission.candidates.claims()
+    if not claims:
+        return "waiting for the first client: clients say what the run trains"
+    most, said = next(iter(claims.values())), sum(claims.values())
+    others = f", {said - most} say otherwise" if said > most else ""
+    return (
+        f"waiting until {needed} clients say the same of their base model: {most} do{others} "
+        "(`antiphon serve --space` would fix it)"
+    )
 
 
 def _why(engine: Engine, machine: RunState, now: float) -> str:
