@@ -64,7 +64,6 @@ def serve_run(
 
     settings = read_settings()
     configure_logs(settings.log_level, settings.log_format)
-    space = None if space_file is None else read_space(space_file, config)
     listening = False
 
     def on_listening(where: Listening) -> None:
@@ -86,7 +85,7 @@ def serve_run(
                     journal,
                     fleet,
                     settings,
-                    space=space,
+                    space=read_space(space_file, config) if space_file else None,
                     read_settings=read_settings,
                     on_listening=on_listening,
                 )
