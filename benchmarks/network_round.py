@@ -44,7 +44,7 @@ def config(rounds: int, clients: int, aggregation: object) -> dict[str, object]:
         "name": "network",
         "rounds": rounds,
         "method": "lora",
-        "lora": {"r": _RANK},
+        "lora": {"r": _RANK, "target_modules": "all-linear"},
         "aggregation": aggregation,
         "cohort": {"min_clients": clients},
         "evaluation": {"before_first_round": False, "every": rounds},

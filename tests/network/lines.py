@@ -37,7 +37,7 @@ def run_config(rounds: int, cohort: Mapping[str, Any]) -> dict[str, Any]:
     return values | {
         "name": "lines",
         "rounds": rounds,
-        "lora": {"r": _RANK},
+        "lora": {"r": _RANK, "target_modules": "all-linear"},
         "aggregation": "factors",
         "training": {**values["training"], "max_steps": 1},
         "cohort": dict(cohort),

@@ -79,7 +79,7 @@ def run_config(method: str, rounds: int) -> dict[str, Any]:
         "name": "nemesis",
         "method": method,
         "rounds": rounds,
-        "lora": {"r": 4},
+        "lora": {"r": 4, "target_modules": "all-linear"},
         "training": {**values["training"], "max_steps": 1},
         "seeds": {**values["seeds"], "max_steps": 4, "num_seeds": 64, "guard_loss_factor": 1e9},
         "cohort": {"min_clients": len(CLIENTS), "deadline_s": 600.0},

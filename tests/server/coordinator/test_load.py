@@ -50,7 +50,7 @@ def test_the_loop_stays_free_while_a_large_update_is_taken(serve, monkeypatch):
     async def scenario():
         update = large_update()
         async with (
-            serve("rounds=1", "cohort.min_clients=1") as running,
+            serve("rounds=1", "cohort.min_clients=1", fixed=False) as running,
             sites(running, "north") as (north,),
         ):
             await north.join(space=space)
