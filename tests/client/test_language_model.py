@@ -1,10 +1,13 @@
 """The base model: logits only where labels are, and what may go wrong when it is loaded."""
 
+import json
+import shutil
 from dataclasses import replace
 
 import pytest
 import torch
 
+from antiphon.client.assets.names import model_folder
 from antiphon.client.data.tokens import collate
 from antiphon.client.language_model import (
     completion_logits,
@@ -86,6 +89,33 @@ def test_a_folder_that_is_no_model_is_said(tmp_path):
     """An empty folder is refused with what a model folder holds."""
     with pytest.raises(ModelError, match=r"config\.json"):
         load(str(tmp_path))
+
+
+def test_pickled_weights_are_not_read(tmp_path):
+    """A model whose weights are no safetensors is refused: a pickle runs what it says."""
+    folder = shutil.copytree(model_folder("tiny"), tmp_path / "model")
+    network = load(str(folder)).network
+    for file in folder.glob("*.safetensors"):
+        file.unlink()
+    torch.save(network.state_dict(), folder / "pytorch_model.bin")
+
+    with pytest.raises(ModelError, match="safetensors"):
+        load(str(folder))
+
+
+def test_code_beside_a_model_is_not_run(tmp_path):
+    """A config that names classes of its own is refused, and their file is not imported."""
+    folder = shutil.copytree(model_folder("tiny"), tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    classes = {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}
+    named = {**config, "model_type": "own", "auto_map": classes}
+    (folder / "config.json").write_text(json.dumps(named))
+    (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+
+    with pytest.raises(ModelError):
+        load(str(folder))
+
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")

@@ -19,7 +19,6 @@ from antiphon.client import trainer_protocol as protocol
 from antiphon.client.daemon import calls, identity, tasks
 from antiphon.client.daemon.identity import Identity, Request
 from antiphon.client.daemon.join import pinned_root
-from antiphon.client.daemon.link import sayable
 from antiphon.client.daemon.open_run import Declined, OpenRun, open_run
 from antiphon.client.daemon.outbox import Entry, Outbox
 from antiphon.client.daemon.policy import Policy, permits
@@ -51,8 +50,8 @@ def _hello(content: bytes) -> None:
     run = open_run(hello)
     protocol.encode_request(protocol.Prepare("north", run.config, {"dataset": "d"}))
     for policy in (Policy(), Policy(methods=[]), Policy(models=["other"], max_steps=1)):
-        reason = permits(policy, run.terms(uploaded_today=0), NOON)
-        pb.LeaveRequest(run_id=run.run_id, reason=sayable(reason or ""))
+        reasons = permits(policy, run.terms(uploaded_today=0), NOON)
+        pb.LeaveRequest(run_id=run.run_id, codes=[each.code for each in reasons])
 
 
 def _hello_seeds() -> list[bytes]:
@@ -100,7 +99,7 @@ def _answer(line: bytes) -> None:
         case protocol.Stepped():
             pb.NextTaskRequest(steps_done=min(answer.step, (1 << 32) - 1))
         case protocol.Failed():
-            pb.ReportFailureRequest(reason=sayable(answer.reason))
+            pb.ReportFailureRequest(code=TaskFailed(answer.reason).code)
         case protocol.Evaluated():
             pb.SubmitEvaluationRequest(examples=answer.examples, metrics=dict(answer.metrics))
         case protocol.Trained():

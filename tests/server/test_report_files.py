@@ -33,6 +33,17 @@ def test_written_json_has_no_nan(tmp_path: Path) -> None:
     assert report["skipped_rows"] is None
 
 
+def test_a_picture_that_cannot_be_drawn_stops_no_report(tmp_path: Path) -> None:
+    """What is in its way is left alone; the other pictures and the report are there."""
+    folder = folder_of(tmp_path, [*OPENING, *whole_round(1)])
+    (folder.plots / "bytes.svg" / "in the way").mkdir(parents=True)
+
+    report = write(folder)
+
+    assert json.loads(folder.report_json.read_text()) == report
+    assert (folder.plots / "time.svg").is_file()
+
+
 def test_paths(tmp_path: Path) -> None:
     """The adapter is the last saved one whose round was not undone, as an absolute path."""
     undone = [*whole_round(2)[:-1], RoundUndone(2, "exploded")]

@@ -89,8 +89,11 @@ def _read(source: Path | str, dtype: torch.dtype) -> tuple[Any, Any]:
             warnings.simplefilter(
                 "ignore"
             )  # other people's deprecations are not our user's concern
-            network = AutoModelForCausalLM.from_pretrained(source, dtype=dtype)
-            tokenizer = AutoTokenizer.from_pretrained(source)
+            # A model is data: no code of its own is run, no pickle is read.
+            network = AutoModelForCausalLM.from_pretrained(
+                source, dtype=dtype, trust_remote_code=False, use_safetensors=True
+            )
+            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except Exception as error:  # transformers and safetensors raise kinds of their own
         raise ModelError(
             f"cannot load the model {str(source)!r}: {first_line(error)}. Give a hub id, a "
@@ -106,7 +109,9 @@ def load_tokenizer(name_or_path: str) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return AutoTokenizer.from_pretrained(model_folder(name_or_path))
+            return AutoTokenizer.from_pretrained(
+                model_folder(name_or_path), trust_remote_code=False
+            )
     except ModelError:
         raise
     except Exception as error:  # transformers and tokenizers raise kinds of their own

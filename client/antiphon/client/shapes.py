@@ -84,7 +84,9 @@ def _network_of_shapes(name_or_path: str) -> Any:
     source = model_folder(name_or_path)
     try:
         with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(source))
+            return AutoModelForCausalLM.from_config(
+                AutoConfig.from_pretrained(source, trust_remote_code=False), trust_remote_code=False
+            )
     except Exception as error:  # transformers raises kinds of its own
         raise ModelError(
             f"cannot read the model {name_or_path!r}: {first_line(error)}. Give a hub id, a "

@@ -13,10 +13,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import structlog
+
+from antiphon.core.errors import RunFolderError
 from antiphon.core.files import written_whole
 from antiphon.server.comparison import clients_said, compared
 from antiphon.server.report_page import bytes_said, duration, share, times_less, with_waiting
 from antiphon.server.report_types import Report
+
+log = structlog.get_logger()
 
 _BLUE, _GREY = "#0072B2", "#767676"
 _COLOURS = ("#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
@@ -43,17 +48,25 @@ Points = dict[int, float]
 def draw(report: Report, folder: Path, suffix: Suffix = "svg") -> dict[str, str]:
     """Draw what there is data for into `folder`, each file whole or not at all.
 
-    Returns the titles by file name. Raises RunFolderError if the disk is full.
+    Returns the titles by file name. A picture that cannot be drawn is left out, and logged. Raises
+    RunFolderError if the disk is full.
     """
     import matplotlib as mpl
 
     drawn = {}
     for name, figure_of in (("learning", _learning), ("bytes", _bytes), ("time", _time)):
-        with mpl.rc_context(_STYLE):
-            figure = figure_of(report)
-            if figure is not None:
-                _save(figure, folder / f"{name}.{suffix}", suffix)
-                drawn[f"{name}.{suffix}"] = _title_of(figure)
+        try:
+            with mpl.rc_context(_STYLE):
+                figure = figure_of(report)
+                if figure is not None:
+                    _save(figure, folder / f"{name}.{suffix}", suffix)
+                    drawn[f"{name}.{suffix}"] = _title_of(figure)
+        except RunFolderError:
+            raise
+        except (
+            Exception
+        ) as error:  # of numbers that clients have sent: the run is over all the same
+            log.warning("a picture could not be drawn", picture=name, reason=str(error)[:200])
     return drawn
 
 

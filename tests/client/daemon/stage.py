@@ -44,6 +44,8 @@ class Stage:
     )
     now: datetime = NOON
     patience_s: float = 10.0
+    command: list[str] = field(default_factory=lambda: TRAINER)
+    environment: dict[str, str] = field(default_factory=dict)
     link: Link = field(init=False)
     trainer: Trainer = field(init=False)
     session: Session = field(init=False)
@@ -93,7 +95,8 @@ class Stage:
 
     def _assemble(self, outbox: Outbox) -> None:
         environment = {"SCRIPTED_TRAINER_LOG": str(self.trainer_log), "PYTHONPATH": PATHS}
-        self.trainer = Trainer(TRAINER, log=structlog.get_logger(), environment=environment)
+        environment |= self.environment
+        self.trainer = Trainer(self.command, log=structlog.get_logger(), environment=environment)
         delivery = Delivery(
             self.link, outbox, self.metrics, lambda: f"{self.now:%Y-%m-%d}", self.patience_s
         )

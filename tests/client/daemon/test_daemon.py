@@ -172,7 +172,7 @@ def test_stop_in_mid_training(on_site: Callable[..., Script], number: int) -> No
         process.send_signal(number)
 
         assert await process.wait() == 0
-        assert [each.reason for each in script.seen("Leave")] == ["the client was stopped"]
+        assert [list(each.codes) for each in script.seen("Leave")] == [["client.stopped"]]
 
     on_site(body)
 
@@ -227,7 +227,7 @@ def test_settings_are_read_again(on_site: Callable[..., Script]) -> None:
         process.send_signal(signal.SIGHUP)
         await script.until(lambda: script.seen("Leave"))
 
-        assert "methods seeds, not lora" in script.seen("Leave")[0].reason
+        assert list(script.seen("Leave")[0].codes) == ["policy.method"]
         assert (await place.hears("need a restart"))["keys"] == "device"
 
     on_site(body)

@@ -33,7 +33,7 @@ def test_default_allows_everything() -> None:
     """Without a key nothing is forbidden."""
     terms = replace(TERMS, upload_bytes=10**12, min_cohort=0, steps=10**6)
 
-    assert permits(Policy(), terms, MONDAY) is None
+    assert permits(Policy(), terms, MONDAY) == ()
 
 
 @pytest.mark.parametrize(
@@ -59,6 +59,23 @@ def test_each_key_refuses(keys: dict[str, Any], reason: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("pattern", "model", "allowed"),
+    [
+        ("smollm2-*", "smollm2-135m", True),
+        ("smollm2-*", "smollm2-x/anything", False),
+        ("*", "evil/smollm2-135m", False),
+        ("acme/*", "acme/base", True),
+        ("acme/*", "acme/base/other", False),
+    ],
+)
+def test_a_glob_matches_no_hub_id_by_accident(pattern: str, model: str, allowed: bool) -> None:
+    """A star stands for a part of a name, and never for an owner."""
+    reasons = permits(policy(models=[pattern]), replace(TERMS, model=model), MONDAY)
+
+    assert (reasons == ()) is allowed
+
+
+@pytest.mark.parametrize(
     "keys",
     [
         {"methods": ["lora", "seeds"]},
@@ -73,7 +90,7 @@ def test_limits_are_inclusive(keys: dict[str, Any]) -> None:
     """What lies on a limit is allowed."""
     terms = replace(TERMS, upload_bytes=2_000_000, uploaded_today=3_000_000)
 
-    assert permits(policy(**keys), terms, MONDAY) is None
+    assert permits(policy(**keys), terms, MONDAY) == ()
 
 
 @pytest.mark.parametrize(
@@ -95,9 +112,10 @@ def test_hours_after_midnight_belong_to_the_day_before() -> None:
 
 def test_hours_are_named_in_the_reason() -> None:
     """Outside the hours the reason says when work is allowed."""
-    reason = permits(policy(hours=["22:00-06:00"], days=["sat", "sun"]), TERMS, at("12:00"))
+    (reason,) = permits(policy(hours=["22:00-06:00"], days=["sat", "sun"]), TERMS, at("12:00"))
 
-    assert reason == ("the site's policy allows work only at sat sun 22:00-06:00 (local time)")
+    assert reason.code == "policy.hours"
+    assert reason.text == "the site's policy allows work only at sat sun 22:00-06:00 (local time)"
 
 
 @given(start=MINUTES, end=MINUTES, minute=MINUTES)

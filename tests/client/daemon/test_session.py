@@ -41,7 +41,10 @@ def test_trainer_gets_this_sites_data(stage: Stage) -> None:
     stage.play(run_to_the_end)
 
     (asked,) = stage.requests("prepare")
-    assert (asked["client"], asked["data"]) == ("edge", {"dataset": "ours"})
+    assert (asked["client"], asked["data"]) == (
+        "edge",
+        {"dataset": "ours", "filter": {}, "on_bad_rows": "fail"},
+    )
     assert asked["config"] == CONFIG
 
 
@@ -121,7 +124,7 @@ def test_failed_training_is_reported(stage: Stage) -> None:
     stage.play(run_to_the_end)
 
     (report,) = stage.script.seen("ReportFailure")
-    assert (report.round, report.evaluating, report.reason) == (1, False, "as the test asked")
+    assert (report.round, report.evaluating, report.code) == (1, False, "trainer.failed")
 
 
 def test_failed_evaluation_is_reported(stage: Stage) -> None:

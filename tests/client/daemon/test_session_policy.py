@@ -29,6 +29,18 @@ def test_policy_declines_a_run(stage: Stage) -> None:
     assert (stage.script.seen("Join"), stage.requests("prepare")) == ([], [])
 
 
+def test_a_run_is_declined_with_every_reason(stage: Stage) -> None:
+    """What else the owner forbids is said at once, and not after the first reason is mended."""
+    stage.policy(methods=["seeds"], models=["another"], max_steps=1)
+
+    async def body(stage: Stage) -> None:
+        with pytest.raises(Declined) as declined:
+            await stage.session.run()
+        assert declined.value.codes == ("policy.method", "policy.model", "policy.steps")
+
+    stage.play(body)
+
+
 def test_policy_declines_a_task(stage: Stage) -> None:
     """A task that asks for more steps than the owner allows is reported, not done."""
     stage.policy(max_steps=5)
@@ -38,7 +50,7 @@ def test_policy_declines_a_task(stage: Stage) -> None:
     stage.play(run_to_the_end)
 
     (report,) = stage.script.seen("ReportFailure")
-    assert "5 steps in a round, not 6" in report.reason
+    assert (report.code, report.reason) == ("policy.steps", "")
     assert stage.requests("train") == []
 
 
@@ -52,7 +64,7 @@ def test_update_that_is_too_large_stays(stage: Stage) -> None:
     stage.play(run_to_the_end)
 
     (report,) = stage.script.seen("ReportFailure")
-    assert "0.1 MB leave in a round" in report.reason
+    assert report.code == "policy.upload_round"
     assert (stage.script.seen("SubmitUpdate"), stage.outbox().entries()) == ([], [])
 
 
@@ -67,7 +79,7 @@ def test_bytes_of_the_day_are_counted(stage: Stage) -> None:
     stage.play(run_to_the_end)
 
     assert stage.outbox().sent_on("2026-03-02") == 100_000
-    assert "0.15 MB leave in a day" in stage.script.seen("ReportFailure")[0].reason
+    assert stage.script.seen("ReportFailure")[0].code == "policy.upload_day"
 
 
 def test_hours_end_the_membership(stage: Stage) -> None:

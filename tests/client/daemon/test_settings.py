@@ -21,7 +21,11 @@ def test_shortest_file_is_a_data_set(tmp_path: Path) -> None:
     """A data set is all that must be said; the policy is open."""
     settings = load_settings(written(tmp_path, "data: {dataset: vader-reviews}"))
 
-    assert settings.data.overrides() == {"dataset": "vader-reviews"}
+    assert settings.data.overrides() == {
+        "dataset": "vader-reviews",
+        "filter": {},
+        "on_bad_rows": "fail",
+    }
     assert settings.policy.methods is None
 
 
@@ -33,8 +37,17 @@ def test_data_beside_the_file_is_found(tmp_path: Path) -> None:
 
     assert settings.data.overrides() == {
         "dataset": str(tmp_path / "rows.jsonl"),
+        "filter": {},
         "format": {"kind": "alpaca"},
+        "on_bad_rows": "fail",
     }
+
+
+def test_a_name_that_no_file_can_have_is_no_crash(tmp_path: Path) -> None:
+    """A data set of a thousand characters is kept as it is; the trainer misses it."""
+    settings = load_settings(written(tmp_path, f"data: {{dataset: {'x' * 1000}}}"))
+
+    assert settings.data.dataset == "x" * 1000
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,7 @@ class Daemon:
             try:
                 finished = await session.run()
             except Declined as declined:
-                await self._decline(session, link, trainer, str(declined))
+                await self._decline(session, link, trainer, declined)
                 if self._once:
                     return 1
                 await self._wait(_LOOK_AGAIN_S * self._rng.uniform(0.5, 1.0))
@@ -152,13 +152,16 @@ class Daemon:
                     return 0 if finished.complete else 1
             await self._wait(again.delay_s())
 
-    async def _decline(self, session: Session, link: Link, trainer: Trainer, reason: str) -> None:
+    async def _decline(
+        self, session: Session, link: Link, trainer: Trainer, declined: Declined
+    ) -> None:
         """Say why this client takes no part; the same reason once."""
         await trainer.stop()
+        reason = str(declined)
         if session.joined or reason != self._told:
             log.warning("taking no part", reason=reason)
             with suppress(CallFailed):
-                await link.leave(session.joined, reason)
+                await link.leave(session.joined, declined.codes)
         session.joined, self._told = "", reason
 
     async def _not_allowed(self, refused: NotAllowed, link: Link, renewal: Renewal) -> None:
@@ -219,7 +222,7 @@ async def _farewell(session: Session, link: Link, stop: asyncio.Event) -> None:
         return
     with suppress(CallFailed, TimeoutError):
         async with asyncio.timeout(_FAREWELL_S):
-            await link.farewell(session.joined, "the client was stopped", _FAREWELL_S)
+            await link.farewell(session.joined, _FAREWELL_S)
 
 
 @contextmanager

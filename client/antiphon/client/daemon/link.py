@@ -7,7 +7,7 @@ wait for ever puts a timeout around it. What the coordinator refuses is raised a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TypeVar
@@ -19,13 +19,11 @@ from antiphon.client.daemon.calls import Caller, Stub
 from antiphon.client.daemon.metrics import Metrics
 from antiphon.client.daemon.transfers import FIRST_PART, UNARY_S, Download, Upload
 from antiphon.core.blob import Blob
+from antiphon.core.refusals import Refusal
 from antiphon.v1 import coordinator_pb2 as pb
 from antiphon.v1 import enrolment_pb2
 
 Answer = TypeVar("Answer")
-
-MOST_REASON = 500
-"""Characters of a reason that the coordinator takes."""
 
 _SLOWEST_BYTES_PER_S = 4096
 _SMALLEST_MEASURED = 32 << 10  # below that it is the latency that is measured
@@ -33,14 +31,6 @@ _SMALLEST_MEASURED = 32 << 10  # below that it is the latency that is measured
 
 def _nothing(size: int) -> None:
     pass
-
-
-def sayable(reason: str) -> str:
-    """Return a reason as the coordinator takes it: cut, and without what UTF-8 has no bytes for.
-
-    Such is the name of a file whose bytes are not UTF-8, in an error that speaks of it.
-    """
-    return reason[:MOST_REASON].encode(errors="replace").decode()
 
 
 class Link:
@@ -103,24 +93,24 @@ class Link:
         return response.accepted
 
     async def report_failure(
-        self, run_id: str, number: int, reason: str, *, evaluating: bool
+        self, run_id: str, number: int, code: Refusal, *, evaluating: bool
     ) -> None:
-        """Say that a task cannot be done."""
+        """Say that a task cannot be done, and which kind of reason that has; no word of the site's own."""
         request = pb.ReportFailureRequest(
-            run_id=run_id, round=number, evaluating=evaluating, reason=sayable(reason)
+            run_id=run_id, round=number, evaluating=evaluating, code=code
         )
         await self._unary(
             lambda stub, s: stub.ReportFailure(request, timeout=s, wait_for_ready=True)
         )
 
-    async def leave(self, run_id: str, reason: str) -> None:
+    async def leave(self, run_id: str, codes: Sequence[Refusal]) -> None:
         """Take no part from now on; without a run: decline the open one."""
-        request = pb.LeaveRequest(run_id=run_id, reason=sayable(reason))
+        request = pb.LeaveRequest(run_id=run_id, codes=codes)
         await self._unary(lambda stub, s: stub.Leave(request, timeout=s, wait_for_ready=True))
 
-    async def farewell(self, run_id: str, reason: str, timeout_s: float) -> None:
+    async def farewell(self, run_id: str, timeout_s: float) -> None:
         """Say goodbye in one attempt, before the process ends. Raises CallFailed."""
-        request = pb.LeaveRequest(run_id=run_id, reason=sayable(reason))
+        request = pb.LeaveRequest(run_id=run_id, codes=[Refusal.STOPPED])
 
         async def attempt(stub: Stub) -> pb.LeaveResponse:
             return await stub.Leave(request, timeout=timeout_s)

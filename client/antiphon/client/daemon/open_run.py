@@ -8,14 +8,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from antiphon.client.daemon.policy import Terms
+from antiphon.client.reason import Reason
 from antiphon.core.errors import AntiphonError
+from antiphon.core.refusals import Refusal
 from antiphon.v1 import coordinator_pb2 as pb
 
 _STEPS_IN = {"lora": "training", "seeds": "seeds", "mixed": "seeds"}
 
 
 class Declined(AntiphonError):
-    """This client takes no part, for now; the message says why, to the log and to the coordinator."""
+    """This client takes no part, for now; the message is for the log, the codes are for the coordinator."""
+
+    def __init__(self, *reasons: Reason) -> None:
+        """reasons: all of them, at least one."""
+        super().__init__("; ".join(each.text for each in reasons))
+        self.codes = tuple(each.code for each in reasons)
 
 
 @dataclass(frozen=True)
@@ -56,8 +63,11 @@ def open_run(hello: pb.HelloResponse) -> OpenRun:
         steps = int(config[_STEPS_IN[method]]["max_steps"])
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise Declined(
-            f"this version does not understand the run's config ({type(error).__name__}: "
-            f"{str(error)[:100]}): upgrade antiphon here"
+            Reason(
+                Refusal.CONFIG_UNKNOWN,
+                f"this version does not understand the run's config ({type(error).__name__}: "
+                f"{str(error)[:100]}): upgrade antiphon here",
+            )
         ) from None
     return OpenRun(
         run_id=hello.run_id,

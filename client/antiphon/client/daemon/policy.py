@@ -7,6 +7,7 @@ in; none is begun outside them.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from fnmatch import fnmatchcase
@@ -15,6 +16,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
 from pydantic_core import PydanticCustomError
 
+from antiphon.client.reason import Reason
+from antiphon.core.refusals import Refusal
 from antiphon.core.section import Section
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
@@ -44,7 +47,8 @@ class Policy(Section):
     )
     models: list[str] | None = Field(
         None,
-        description="Base models that may be trained, exact names or globs (`smollm2-*`); none: all.",
+        description="Base models that may be trained, exact names or globs (`smollm2-*`, `owner/*`); a `*` "
+        "does not match `/`. none: all.",
     )
     hours: list[Hours] = Field(
         default_factory=list,
@@ -95,23 +99,44 @@ class Terms:
     uploaded_today: int = 0
 
 
-def permits(policy: Policy, terms: Terms, now: datetime) -> str | None:
-    """Return why the owner does not allow this at local time `now`; none: it is allowed."""
+def permits(policy: Policy, terms: Terms, now: datetime) -> tuple[Reason, ...]:
+    """Return every reason why the owner does not allow this at local time `now`; none: it is allowed."""
+    return (*_work_refused(policy, terms), *_upload_refused(policy, terms), *_hours(policy, now))
+
+
+def is_allowed_model(patterns: Sequence[str], model: str) -> bool:
+    """Whether a model's name is one of the patterns; `*` does not match the `/` of a hub id.
+
+    So `smollm2-*` allows `smollm2-135m`, and not somebody's `smollm2-x/anything` or `evil/smollm2-135m`.
+    """
+    parts = model.split("/")
+    return any(
+        len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted))
+        for wanted in (each.split("/") for each in patterns)
+    )
+
+
+def _work_refused(policy: Policy, terms: Terms) -> Iterator[Reason]:
     # A mixed run asks for one or the other, task by task.
     mixed = terms.method == "mixed" and policy.methods
     if policy.methods is not None and terms.method not in policy.methods and not mixed:
         allowed = ", ".join(policy.methods) or "none"
-        return f"the site's policy allows the methods {allowed}, not {terms.method}"
-    if policy.models is not None and not any(fnmatchcase(terms.model, m) for m in policy.models):
-        return f"the site's policy does not allow the model {terms.model}"
+        yield Reason(
+            Refusal.METHOD, f"the site's policy allows the methods {allowed}, not {terms.method}"
+        )
+    if policy.models is not None and not is_allowed_model(policy.models, terms.model):
+        yield Reason(Refusal.MODEL, f"the site's policy does not allow the model {terms.model}")
     if policy.min_cohort is not None and terms.min_cohort < policy.min_cohort:
-        return (
+        yield Reason(
+            Refusal.COHORT,
             f"the site's policy wants {policy.min_cohort} clients or more in a round, the run promises "
-            f"{terms.min_cohort}"
+            f"{terms.min_cohort}",
         )
     if policy.max_steps is not None and terms.steps > policy.max_steps:
-        return f"the site's policy allows {policy.max_steps} steps in a round, not {terms.steps}"
-    return _upload_refused(policy, terms) or _hours_refused(policy, now)
+        yield Reason(
+            Refusal.STEPS,
+            f"the site's policy allows {policy.max_steps} steps in a round, not {terms.steps}",
+        )
 
 
 def is_open(policy: Policy, now: datetime) -> bool:
@@ -127,24 +152,26 @@ def is_open(policy: Policy, now: datetime) -> bool:
     )
 
 
-def _upload_refused(policy: Policy, terms: Terms) -> str | None:
+def _upload_refused(policy: Policy, terms: Terms) -> Iterator[Reason]:
     size, today = terms.upload_bytes, terms.uploaded_today + terms.upload_bytes
     most, daily = policy.max_upload_mb_per_round, policy.max_upload_mb_per_day
     if most is not None and size > most * _MB:
-        return f"the site's policy lets {most:g} MB leave in a round; this is {size / _MB:.1f} MB"
-    if daily is not None and today > daily * _MB:
-        return (
-            f"the site's policy lets {daily:g} MB leave in a day; with this round it would be "
-            f"{today / _MB:.1f} MB"
+        yield Reason(
+            Refusal.UPLOAD_ROUND,
+            f"the site's policy lets {most:g} MB leave in a round; this is {size / _MB:.1f} MB",
         )
-    return None
+    if daily is not None and today > daily * _MB:
+        yield Reason(
+            Refusal.UPLOAD_DAY,
+            f"the site's policy lets {daily:g} MB leave in a day; with this round it would be "
+            f"{today / _MB:.1f} MB",
+        )
 
 
-def _hours_refused(policy: Policy, now: datetime) -> str | None:
-    if is_open(policy, now):
-        return None
-    when = " ".join([*policy.days, *policy.hours])
-    return f"the site's policy allows work only at {when} (local time)"
+def _hours(policy: Policy, now: datetime) -> Iterator[Reason]:
+    if not is_open(policy, now):
+        when = " ".join([*policy.days, *policy.hours])
+        yield Reason(Refusal.HOURS, f"the site's policy allows work only at {when} (local time)")
 
 
 def _span(text: str) -> tuple[int, int]:

@@ -26,7 +26,9 @@ from antiphon.client.daemon.policy import permits
 from antiphon.client.daemon.settings import ClientSettings
 from antiphon.client.daemon.tasks import InHand, TaskFailed, Workbench, in_hand
 from antiphon.client.daemon.trainer import Trainer, TrainerFailed
+from antiphon.client.reason import Reason
 from antiphon.client.trainer_protocol import Prepare, Prepared
+from antiphon.core.refusals import Refusal
 from antiphon.v1 import coordinator_pb2 as pb
 
 log = structlog.get_logger()
@@ -111,15 +113,15 @@ class Session:
     def _check_policy(self, run: OpenRun) -> None:
         now = self._now()
         sent = self._outbox.sent_on(now.date().isoformat())
-        reason = permits(self._settings().policy, run.terms(uploaded_today=sent), now)
-        if reason is not None:
-            raise Declined(reason)
+        reasons = permits(self._settings().policy, run.terms(uploaded_today=sent), now)
+        if reasons:
+            raise Declined(*reasons)
 
     async def _prepare(self, run: OpenRun) -> Prepared:
         if self._prepared is not None and self._prepared[0] == run.config_hash:
             return self._prepared[1]
         if (known := self._hopeless.get(run.config_hash)) is not None:
-            raise Declined(known)
+            raise Declined(Reason(Refusal.TRAINER_FAILED, known))
         settings = self._settings()
         request = Prepare(
             client=self._client,
@@ -134,7 +136,7 @@ class Session:
         except TrainerFailed as error:
             if error.fatal:
                 self._hopeless[run.config_hash] = str(error)
-            raise Declined(str(error)) from None
+            raise Declined(Reason(Refusal.TRAINER_FAILED, str(error))) from None
         self._prepared = (run.config_hash, prepared)
         return prepared
 
@@ -149,7 +151,8 @@ class Session:
                 space=pb.SpaceReport.FromString(prepared.space),
             )
         except DecodeError as error:
-            raise Declined(f"the trainer's report cannot be read: {error}") from None
+            why = f"the trainer's report cannot be read: {error}"
+            raise Declined(Reason(Refusal.TRAINER_FAILED, why)) from None
         response = await self._link.join(request)
         self._lease_s = response.lease_ms / 1000 or self._lease_s
         self.joined = run.run_id
@@ -231,7 +234,7 @@ class Session:
             result = "failed"
             log.warning("task failed", kind=task.kind, round=task.round, reason=str(failed))
             await self._link.report_failure(
-                task.run.run_id, task.round, str(failed), evaluating=task.evaluating
+                task.run.run_id, task.round, failed.code, evaluating=task.evaluating
             )
         self._metrics.tasks.labels(task.kind, result).inc()
 

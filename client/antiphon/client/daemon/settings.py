@@ -28,15 +28,17 @@ class LocalData(Section):
         None, description="How a row becomes a prompt and a completion; none: as the run says."
     )
     filter: dict[str, Any] | None = Field(
-        None, description="Keep rows whose fields have these values; none: as the run says."
+        None,
+        description="Keep rows whose fields have these values; none: all of them. A run's own filter is "
+        "never applied here: how many rows pass it would tell of them.",
     )
-    on_bad_rows: Literal["fail", "skip"] | None = Field(
-        None, description="What a broken row does; none: as the run says."
+    on_bad_rows: Literal["fail", "skip"] = Field(
+        "fail", description="What a broken row does, whatever the run says."
     )
 
     def overrides(self) -> dict[str, Any]:
-        """Return the keys of a run's section `data` that are this site's own."""
-        return self.model_dump(exclude_none=True)
+        """Return the keys of a run's section `data` that are this site's own; the filter always is."""
+        return {"filter": {}, **self.model_dump(exclude_none=True)}
 
 
 class ClientSettings(Section):
@@ -106,4 +108,10 @@ def _beside(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
     if not isinstance(data, dict) or not isinstance(data.get("dataset"), str):
         return raw
     here = folder / data["dataset"]
-    return {**raw, "data": {**data, "dataset": str(here.resolve())}} if here.exists() else raw
+    try:
+        there = here.exists()
+    except (
+        OSError
+    ):  # no file can have such a name: it is no path, or a mistake that the trainer names
+        there = False
+    return {**raw, "data": {**data, "dataset": str(here.resolve())}} if there else raw

@@ -26,6 +26,7 @@ from antiphon.client.daemon.transfers import named_blob
 from antiphon.client.trainer_protocol import Evaluate, Stepped, Train, Trained
 from antiphon.core.blob import Blob
 from antiphon.core.errors import AntiphonError, RunFolderError
+from antiphon.core.refusals import Refusal
 from antiphon.v1 import coordinator_pb2 as pb
 from antiphon.v1 import update_pb2
 
@@ -38,7 +39,12 @@ _MOST_STEPS = (1 << 32) - 1  # that a message can say
 
 
 class TaskFailed(AntiphonError):
-    """The task cannot be done here; the message is for the coordinator."""
+    """The task cannot be done here; the message is for the log, the code is for the coordinator."""
+
+    def __init__(self, text: str, code: Refusal = Refusal.TRAINER_FAILED) -> None:
+        """text: with paths and a library's own words, perhaps: it stays here."""
+        super().__init__(text)
+        self.code = code
 
 
 @dataclass
@@ -111,12 +117,13 @@ class Workbench:
         self._permitted(task.run, policy, assignment, size, begun=True)
         if size > task.run.max_upload_bytes > 0:
             raise TaskFailed(
-                f"the update has {size} bytes, the coordinator takes {task.run.max_upload_bytes}"
+                f"the update has {size} bytes, the coordinator takes {task.run.max_upload_bytes}",
+                Refusal.UPDATE_TOO_LARGE,
             )
         try:
             await asyncio.to_thread(self._outbox.add, entry, content)
         except RunFolderError as error:
-            raise TaskFailed(str(error)) from None
+            raise TaskFailed(str(error), Refusal.DISK) from None
         self._delivery.keep()
         return await self._delivery.hand_in(entry) != UNANSWERED
 
@@ -182,9 +189,13 @@ class Workbench:
             try:
                 await self._link.download(run_id, blob, path)
             except (Gone, Refused) as error:
-                raise TaskFailed(f"cannot fetch the model: {error}") from None
+                raise TaskFailed(
+                    f"cannot fetch the model: {error}", Refusal.MODEL_DOWNLOAD
+                ) from None
             except OSError as error:
-                raise TaskFailed(f"cannot keep the model in {self._models}: {error}") from None
+                raise TaskFailed(
+                    f"cannot keep the model in {self._models}: {error}", Refusal.DISK
+                ) from None
         return path
 
     def _seconds(self, task: InHand, upload_bytes: int) -> float | None:
@@ -193,7 +204,9 @@ class Workbench:
             return None
         left = task.until - asyncio.get_running_loop().time()
         if left <= 0:
-            raise TaskFailed("the round's time was over before its model had arrived")
+            raise TaskFailed(
+                "the round's time was over before its model had arrived", Refusal.TASK_TOO_LATE
+            )
         return left - min(self._upload_s(upload_bytes), _MOST_FOR_UPLOAD * left)
 
     def _upload_s(self, size: int) -> float:
@@ -222,20 +235,26 @@ class Workbench:
         )
         if begun:
             policy = policy.model_copy(update={"hours": [], "days": []})
-        if (reason := permits(policy, terms, now)) is not None:
-            raise TaskFailed(reason)
+        if reasons := permits(policy, terms, now):
+            raise TaskFailed("; ".join(each.text for each in reasons), reasons[0].code)
 
 
 def _checked(assignment: update_pb2.Assignment, run: OpenRun) -> Blob:
     if assignment.run_id != run.run_id:
-        raise TaskFailed(f"an assignment of the run {assignment.run_id[:64]!r}, not {run.run_id!r}")
+        raise TaskFailed(
+            f"an assignment of the run {assignment.run_id[:64]!r}, not {run.run_id!r}",
+            Refusal.TASK_UNEXPECTED,
+        )
     if assignment.method not in run.methods:
         wanted = " or ".join(run.methods)
-        raise TaskFailed(f"an assignment of method {assignment.method[:16]!r}, expected {wanted}")
+        raise TaskFailed(
+            f"an assignment of method {assignment.method[:16]!r}, expected {wanted}",
+            Refusal.TASK_UNEXPECTED,
+        )
     try:
         return named_blob(assignment.model)
     except Refused as error:
-        raise TaskFailed(str(error)) from None
+        raise TaskFailed(str(error), Refusal.TASK_UNREADABLE) from None
 
 
 def _expected_bytes(assignment: update_pb2.Assignment) -> int:
