@@ -36,7 +36,7 @@ def live_run(folder: Path) -> Iterator[ProcessFleet]:
         "name": "live",
         "rounds": ROUNDS,
         "method": "lora",
-        "lora": {"r": 4},
+        "lora": {"r": 4, "target_modules": "all-linear"},
         "training": {"max_steps": 6, "learning_rate": 1e-2},
         "cohort": {"min_clients": 2},
     }
