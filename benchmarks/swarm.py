@@ -76,8 +76,8 @@ class Client:
 
 def _request(hello: pb.HelloResponse) -> pb.JoinRequest:
     factors = [
-        pb.MatrixShape(name="m.lora_A.weight", rows=4, columns=6),
-        pb.MatrixShape(name="m.lora_B.weight", rows=8, columns=4),
+        pb.MatrixShape(name="m.lora_A.weight", rows=16, columns=6),
+        pb.MatrixShape(name="m.lora_B.weight", rows=8, columns=16),
     ]
     return pb.JoinRequest(
         run_id=hello.run_id,
