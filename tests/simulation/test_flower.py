@@ -81,7 +81,7 @@ def test_flower_ends_with_the_simulations_adapter(tiny_values: dict[str, Any]) -
 
 
 def test_a_faulty_client_app_costs_its_client_only(tiny_values: dict[str, Any]) -> None:
-    """An app that raises and a reply of garbage: the others are folded, the journal says why."""
+    """An app that raises and a reply of garbage: both sit out a round, the others are folded."""
     from antiphon.simulation.flower_run import simulate_on_flower
 
     config = on("flower", tiny_values, cohort={"quorum": 2})
@@ -95,8 +95,8 @@ def test_a_faulty_client_app_costs_its_client_only(tiny_values: dict[str, Any]) 
     assert [each.round for each in events if isinstance(each, RoundFolded)] == [1, 2]
     assert [("a made-up fault" in each.reason, each.client) for each in failed] == [
         (True, "meadow")
-    ] * 2
-    assert [("protobuf" in each.reason, each.client) for each in refused] == [(True, "quarry")] * 2
+    ]
+    assert [("protobuf" in each.reason, each.client) for each in refused] == [(True, "quarry")]
 
 
 def test_a_simulated_client_that_cannot_join_ends_the_run(tiny_values: dict[str, Any]) -> None:
