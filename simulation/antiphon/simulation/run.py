@@ -131,8 +131,7 @@ def simulate(
             federation.observe(_described(config, worker, federation, clients, split))
             with monitor_for(len(clients)) as monitor:
                 monitor.started(bytes_up(journal))
-                for sentence in _advice(config, clients):
-                    monitor.advised(sentence)
+                _advise(monitor, config, clients)
                 engine = Simulation(
                     federation,
                     worker,
@@ -159,9 +158,11 @@ def _encoded(
     return {each.name: encode_client(tokenizer, each, max_length) for each in clients}
 
 
-def _advice(config: RunConfig, clients: dict[str, ClientData]) -> tuple[str, ...]:
+def _advise(monitor: Monitor, config: RunConfig, clients: dict[str, ClientData]) -> None:
     batch = max(examples_per_step(config, method) for method in config.methods)
-    return advice(list(clients.values()), max_length=config.model.max_length, batch=batch)
+    length = config.model.max_length
+    for sentence in advice(list(clients.values()), max_length=length, batch=batch):
+        monitor.advised(sentence)
 
 
 def refuse_other_data(journal: Journal, split: Split) -> None:
