@@ -62,7 +62,7 @@ class Task:
         (folder / "assignment").write_bytes(message)
 
     def prepare(self):
-        data = {"dataset": "tiny", "filter": {"site": "meadow"}}
+        data = {**resolved(self.config)["data"], "filter": {"site": "meadow"}}
         return Prepare("meadow", resolved(self.config), data, "cpu", None)
 
     def train(self, seconds=None):
@@ -155,7 +155,9 @@ def test_errors_are_answers(tiny_config, tmp_path):
     async def ask(trainer):
         with pytest.raises(TrainerFailed, match=r"nowhere\.jsonl") as failure:
             await trainer.prepare(
-                Prepare("meadow", resolved(work.config), {"dataset": "nowhere.jsonl"})
+                Prepare(
+                    "meadow", resolved(work.config), {"dataset": "nowhere.jsonl", "format": "text"}
+                )
             )
         assert failure.value.fatal
         await trainer.prepare(work.prepare())

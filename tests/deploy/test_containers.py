@@ -20,6 +20,7 @@ from tests.deploy.files import (
 )
 
 from antiphon.client.daemon import settings as client_settings
+from antiphon.client.daemon.data_view import missing
 from antiphon.core import coordinator_settings
 
 SERVICES = compose()["services"]
@@ -88,6 +89,7 @@ def test_settings_files_are_valid():
 
     assert coordinator.metrics == "0.0.0.0:9470"
     assert client.data.dataset == "/data/rows.jsonl"
+    assert missing(client.data, {"format": {"kind": "text"}}) == ()
 
 
 @pytest.mark.parametrize("path", COMPOSE_FILES, ids=lambda path: path.name)

@@ -5,6 +5,7 @@ import pytest
 import yaml
 from tests.deploy.files import containers, manifests, of_kind, pods
 
+from antiphon.client.daemon.data_view import missing
 from antiphon.client.daemon.settings import ClientSettings
 from antiphon.core.config import validate
 from antiphon.core.coordinator_settings import CoordinatorSettings
@@ -106,7 +107,11 @@ def test_config_maps_are_valid():
 
     assert run.cohort.min_clients == 2
     assert validated(CoordinatorSettings, settings, "coordinator.yaml").log_format == "json"
-    assert validated(ClientSettings, own, "client.yaml").metrics == "127.0.0.1:9471"
+    site = validated(ClientSettings, own, "client.yaml")
+    assert (site.metrics, missing(site.data, {"format": {"kind": "text"}})) == (
+        "127.0.0.1:9471",
+        (),
+    )
 
 
 def test_there_is_one_coordinator():

@@ -105,7 +105,11 @@ class ProcessFleet:
     ) -> subprocess.Popen[bytes]:
         """Start an enrolled client's daemon."""
         file = client_folder(self.home_of(name)) / "client.yaml"
-        values = {"data": {"dataset": str(dataset)}, "log_format": "json", **settings}
+        data = {
+            "dataset": str(dataset),
+            "accept": ["format", "eval_examples", "max_train_examples"],
+        }
+        values = {"data": data, "log_format": "json", **settings}
         file.write_text(yaml.safe_dump(values))
         arguments = ["client", "--home", str(self.home_of(name)), "--config", str(file)]
         return self._start(name, [*command, *arguments, *(["--once"] if once else [])])

@@ -4,8 +4,10 @@ The daemon writes requests to the program's stdin and reads answers from its std
 Any program that keeps to this page can train, in any language.
 
     {"do": "prepare", "client", "config", "data", "device", "threads"}
-        load the run: `config` is the coordinator's, `data` replaces keys of its section data and must
-        name a `dataset`; `device` and `threads` replace the config's where they are not null.
+        load the run: `config` is the coordinator's without its section data, `data` is that section as
+        the site has it: dataset, format, filter, on_bad_rows, max_train_examples (null: all) and
+        eval_examples (null: a fifth of the rows, 1 to 100); `device` and `threads` replace the config's
+        where they are not null.
         -> {"done": "prepare", "examples", "evaluation_examples", "capabilities", "space"}
            the last two: serialised antiphon.v1.Capabilities and SpaceReport, in base64
     {"do": "train", "assignment", "model", "out", "keep", "seconds"}
@@ -41,8 +43,8 @@ from antiphon.core.errors import ProtocolError
 
 @dataclass(frozen=True)
 class Prepare:
-    """Load a run. config: its plain values; data: the client's own keys of config.data, above all
-    `dataset`; device, threads: of the client, none: as the config says.
+    """Load a run. config: its plain values, but for `data`; data: that section as the site has it;
+    device, threads: of the client, none: as the config says.
     """
 
     client: str

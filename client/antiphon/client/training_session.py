@@ -72,7 +72,8 @@ class TrainingSession:
     def _prepare(self, request: Prepare) -> Prepared:
         config = _config(request)
         # Data and shapes first: what is wrong with them is found before a model is loaded.
-        local = load_local(request.client, config.data, config.seed)
+        said = request.data.get("eval_examples") is not None
+        local = load_local(request.client, config.data, config.seed, held_out_said=said)
         shapes = trained_shapes(config)
         with _memory_errors():
             worker = Worker(config)
@@ -138,7 +139,7 @@ def _config(request: Prepare) -> RunConfig:
             "the client's settings name no data set: the coordinator must not choose one"
         )
     values = dict(request.config)
-    values["data"] = {**values.get("data", {}), **request.data}
+    values["data"] = {key: value for key, value in request.data.items() if value is not None}
     if request.device is not None:
         values["model"] = {**values.get("model", {}), "device": request.device}
     if request.threads is not None:

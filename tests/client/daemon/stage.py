@@ -22,7 +22,7 @@ from antiphon.client.daemon.link import Link
 from antiphon.client.daemon.metrics import Metrics
 from antiphon.client.daemon.outbox import Outbox
 from antiphon.client.daemon.session import Session
-from antiphon.client.daemon.settings import ClientSettings, LocalData
+from antiphon.client.daemon.settings import ClientSettings
 from antiphon.client.daemon.tasks import Workbench
 from antiphon.client.daemon.trainer import Trainer
 from antiphon.v1 import coordinator_pb2 as pb
@@ -31,6 +31,7 @@ from antiphon.v1 import update_pb2
 TRAINER = [sys.executable, str(Path(__file__).with_name("scripted_trainer.py"))]
 NOON = datetime(2026, 3, 2, 12, 0)  # a Monday
 PATHS = ":".join(sys.path)
+OURS = {"dataset": "ours", "format": "text"}
 
 
 @dataclass
@@ -40,7 +41,7 @@ class Stage:
     folder: Path
     script: Script = field(default_factory=Script)
     settings: ClientSettings = field(
-        default_factory=lambda: ClientSettings(data=LocalData(dataset="ours"))
+        default_factory=lambda: ClientSettings.model_validate({"data": OURS})
     )
     now: datetime = NOON
     patience_s: float = 10.0
@@ -66,7 +67,7 @@ class Stage:
 
     def policy(self, **keys: Any) -> None:
         """Set the owner's policy."""
-        self.settings = ClientSettings.model_validate({"data": {"dataset": "ours"}, "policy": keys})
+        self.settings = ClientSettings.model_validate({"data": OURS, "policy": keys})
 
     def test(self, **keys: Any) -> None:
         """Tell the trainer what to do."""

@@ -63,7 +63,11 @@ class Site:
 
     def write(self, **keys: Any) -> None:
         """Write client.yaml (JSON is YAML)."""
-        values = {"data": {"dataset": "ours"}, "log_format": "json", "trainer": TRAINER} | keys
+        values = {
+            "data": {"dataset": "ours", "format": "text"},
+            "log_format": "json",
+            "trainer": TRAINER,
+        } | keys
         self.settings.write_text(json.dumps(values))
 
     async def start(self, *arguments: str) -> Process:

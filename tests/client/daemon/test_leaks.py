@@ -13,7 +13,8 @@ import pytest
 from tests.client.daemon.stage import Stage, evaluate_task, over, run_to_the_end, train_task
 
 from antiphon.client.daemon.open_run import Declined
-from antiphon.client.daemon.settings import ClientSettings, LocalData
+from antiphon.client.daemon.data_view import LocalData
+from antiphon.client.daemon.settings import ClientSettings
 from antiphon.core.config import resolved
 
 MARK = "SECRET-DIAGNOSIS"
@@ -56,7 +57,8 @@ def test_rows_cannot_be_read_through_errors(stage: Stage, tiny_config: Any) -> N
     rows = stage.folder / f"{MARK}-rows.jsonl"
     row = {f"{MARK}-field": f"{MARK}-3", "label": f"{MARK}-label"}
     rows.write_text(f"{json.dumps(row)}\n{{ {MARK} broken\n")
-    stage.settings = ClientSettings(data=LocalData(dataset=str(rows)))
+    accepted = LocalData(dataset=str(rows), accept=["format", "eval_examples"])
+    stage.settings = ClientSettings(data=accepted)
     stage.command, stage.environment = WORKER, {"HOME": os.environ["HOME"], MARK: MARK}
     config = resolved(tiny_config())
 
@@ -72,9 +74,3 @@ def test_rows_cannot_be_read_through_errors(stage: Stage, tiny_config: Any) -> N
     assert len(stage.script.seen("Leave")) == len(HOSTILE)
     assert MARK.encode() not in told(stage)
     assert stage.script.seen("Join") == []
-
-
-def test_the_runs_filter_is_never_applied(tmp_path: Path) -> None:
-    """How many rows pass a filter would answer whether somebody is in the data."""
-    assert LocalData(dataset="rows").overrides()["filter"] == {}
-    assert LocalData(dataset="rows", filter={"year": 2026}).overrides()["filter"] == {"year": 2026}

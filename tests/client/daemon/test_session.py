@@ -35,17 +35,22 @@ def test_rounds_and_evaluations_to_the_end(stage: Stage) -> None:
 
 
 def test_trainer_gets_this_sites_data(stage: Stage) -> None:
-    """The trainer is prepared with the coordinator's config and the site's own data."""
+    """The trainer is prepared with the coordinator's config, the site's own data in place of the run's."""
     stage.script.give(over())
 
     stage.play(run_to_the_end)
 
     (asked,) = stage.requests("prepare")
-    assert (asked["client"], asked["data"]) == (
-        "edge",
-        {"dataset": "ours", "filter": {}, "on_bad_rows": "fail"},
-    )
-    assert asked["config"] == CONFIG
+    assert asked["client"] == "edge"
+    assert asked["data"] == {
+        "dataset": "ours",
+        "format": {"kind": "text"},
+        "filter": {},
+        "on_bad_rows": "fail",
+        "eval_examples": None,
+        "max_train_examples": None,
+    }
+    assert asked["config"] == {key: value for key, value in CONFIG.items() if key != "data"}
 
 
 def test_scalars_need_no_upload(stage: Stage) -> None:

@@ -13,6 +13,7 @@ from tests.client.daemon.stage import (
     train_task,
 )
 
+from antiphon.client.daemon.data_view import LocalData
 from antiphon.client.daemon.open_run import Declined
 
 
@@ -32,11 +33,17 @@ def test_policy_declines_a_run(stage: Stage) -> None:
 def test_a_run_is_declined_with_every_reason(stage: Stage) -> None:
     """What else the owner forbids is said at once, and not after the first reason is mended."""
     stage.policy(methods=["seeds"], models=["another"], max_steps=1)
+    stage.settings = stage.settings.model_copy(update={"data": LocalData(dataset="ours")})
 
     async def body(stage: Stage) -> None:
         with pytest.raises(Declined) as declined:
             await stage.session.run()
-        assert declined.value.codes == ("policy.method", "policy.model", "policy.steps")
+        assert declined.value.codes == (
+            "policy.method",
+            "policy.model",
+            "policy.steps",
+            "data.view",
+        )
 
     stage.play(body)
 

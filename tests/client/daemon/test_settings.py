@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from antiphon.client.daemon.settings import ClientSettings, LocalData, load_settings, reloaded
+from antiphon.client.daemon.data_view import LocalData
+from antiphon.client.daemon.settings import ClientSettings, load_settings, reloaded
 from antiphon.core.errors import ConfigError
 
 
@@ -21,11 +22,7 @@ def test_shortest_file_is_a_data_set(tmp_path: Path) -> None:
     """A data set is all that must be said; the policy is open."""
     settings = load_settings(written(tmp_path, "data: {dataset: vader-reviews}"))
 
-    assert settings.data.overrides() == {
-        "dataset": "vader-reviews",
-        "filter": {},
-        "on_bad_rows": "fail",
-    }
+    assert settings.data == LocalData(dataset="vader-reviews")
     assert settings.policy.methods is None
 
 
@@ -35,12 +32,7 @@ def test_data_beside_the_file_is_found(tmp_path: Path) -> None:
 
     settings = load_settings(written(tmp_path, "data: {dataset: rows.jsonl, format: alpaca}"))
 
-    assert settings.data.overrides() == {
-        "dataset": str(tmp_path / "rows.jsonl"),
-        "filter": {},
-        "format": {"kind": "alpaca"},
-        "on_bad_rows": "fail",
-    }
+    assert settings.data.dataset == str(tmp_path / "rows.jsonl")
 
 
 def test_a_name_that_no_file_can_have_is_no_crash(tmp_path: Path) -> None:

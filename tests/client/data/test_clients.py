@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antiphon.client.data.clients import hold_out
+from antiphon.client.data.clients import hold_out, usual_hold_out
 from antiphon.client.data.examples import Example
 from antiphon.core.errors import DataError
 
@@ -17,6 +17,12 @@ def test_held_out_examples_are_never_trained_on(seed, held):
     assert len(client.evaluation) == held
     assert set(client.train) | set(client.evaluation) == set(EXAMPLES)
     assert not set(client.train) & set(client.evaluation)
+
+
+@pytest.mark.parametrize(("examples", "held"), [(2, 1), (9, 1), (50, 10), (500, 100), (10**6, 100)])
+def test_a_fifth_is_held_out_where_nobody_says(examples, held):
+    """At least one, and a hundred at most."""
+    assert usual_hold_out(examples) == held
 
 
 def test_the_cap_shortens_training_only():

@@ -17,6 +17,7 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from antiphon.client.daemon.calls import Refused, StartOver
+from antiphon.client.daemon.data_view import data_view, missing
 from antiphon.client.daemon.delivery import Delivery
 from antiphon.client.daemon.link import Link
 from antiphon.client.daemon.metrics import Metrics
@@ -89,7 +90,7 @@ class Session:
         meanwhile, and NotAllowed where its certificate is not accepted.
         """
         run = await self._opened()
-        self._check_policy(run)
+        self._check_policy(run, missing(self._settings().data, run.config.get("data")))
         with suppress(StartOver):
             await self._delivery.hand_in_all(run.run_id, joined=False)
         prepared = await self._prepare(run)
@@ -110,11 +111,12 @@ class Session:
             pause_s = hello.retry_after_ms / 1000 or _NO_RUN_S
             await asyncio.sleep(pause_s * self._rng.uniform(0.5, 1.5))
 
-    def _check_policy(self, run: OpenRun) -> None:
+    def _check_policy(self, run: OpenRun, further: tuple[Reason, ...] = ()) -> None:
+        """Raise Declined with every reason against the run, those of the policy and further ones."""
         now = self._now()
         sent = self._outbox.sent_on(now.date().isoformat())
-        reasons = permits(self._settings().policy, run.terms(uploaded_today=sent), now)
-        if reasons:
+        terms = run.terms(uploaded_today=sent)
+        if reasons := (*permits(self._settings().policy, terms, now), *further):
             raise Declined(*reasons)
 
     async def _prepare(self, run: OpenRun) -> Prepared:
@@ -123,14 +125,16 @@ class Session:
         if (known := self._hopeless.get(run.config_hash)) is not None:
             raise Declined(Reason(Refusal.TRAINER_FAILED, known))
         settings = self._settings()
+        view = data_view(settings.data, run.config.get("data"))
         request = Prepare(
             client=self._client,
-            config=run.config,
-            data=settings.data.overrides(),
+            config={key: value for key, value in run.config.items() if key != "data"},
+            data=view.values,
             device=settings.device,
             threads=settings.threads,
         )
         log.info("preparing", run=run.run_id, method=run.method, model=run.model)
+        log.info("how this site's rows are read", **view.lines())
         try:
             prepared = await self._trainer.prepare(request)
         except TrainerFailed as error:

@@ -8,37 +8,14 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 
+from antiphon.client.daemon.data_view import LocalData
 from antiphon.client.daemon.policy import Policy
 from antiphon.core import section
 from antiphon.core.address import OptionalAddress
-from antiphon.core.section import Choice, Section, read_yaml, validated
+from antiphon.core.section import Section, read_yaml, validated
 
 RELOADABLE = frozenset({"keep_warm_s", "log_level", "policy"})
 """What a running daemon takes over when it is sent SIGHUP; the rest needs a restart."""
-
-
-class LocalData(Section):
-    """This site's own rows. They stay here; only what a run's method sends leaves the machine."""
-
-    dataset: str = Field(
-        description="A JSONL file, a folder of them (relative to client.yaml), or a name that "
-        "`antiphon fetch` knows."
-    )
-    format: Choice | None = Field(
-        None, description="How a row becomes a prompt and a completion; none: as the run says."
-    )
-    filter: dict[str, Any] | None = Field(
-        None,
-        description="Keep rows whose fields have these values; none: all of them. A run's own filter is "
-        "never applied here: how many rows pass it would tell of them.",
-    )
-    on_bad_rows: Literal["fail", "skip"] = Field(
-        "fail", description="What a broken row does, whatever the run says."
-    )
-
-    def overrides(self) -> dict[str, Any]:
-        """Return the keys of a run's section `data` that are this site's own; the filter always is."""
-        return {"filter": {}, **self.model_dump(exclude_none=True)}
 
 
 class ClientSettings(Section):
