@@ -78,11 +78,25 @@ def test_a_minority_can_not_undo_a_round():
     assert reported_loss(reports) == 1.1
 
 
-def test_the_median_weighs_examples():
-    """A client with most of the examples decides."""
+def test_claimed_examples_do_not_decide_the_median():
+    """A client that claims most of the examples has one voice."""
     reports = [report("a", 5.0, 100), report("b", 1.0), report("c", 1.1)]
 
-    assert reported_loss(reports) == 5.0
+    assert reported_loss(reports) == 1.1
+
+
+def test_one_client_of_two_can_not_undo_a_round():
+    """Of two reports the calm one counts."""
+    reports = [report("a", math.inf), report("b", 1.0)]
+
+    assert reported_loss(reports) == 1.0
+
+
+def test_two_clients_that_agree_undo_a_round():
+    """Where all of a small cohort say that it exploded, it has."""
+    reports = [report("a", math.inf), report("b", math.nan)]
+
+    assert reported_loss(reports) == math.inf
 
 
 def test_no_reports_no_loss():

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 
 from antiphon.core import events
 from antiphon.core.types import Plain
+from antiphon.server.held_out import median_loss
 from antiphon.strategies.scheduling.telemetry import ClientTelemetry, RunTelemetry, Telemetry
 
 _NEWEST = 0.5  # weight of a new measurement in a mean that forgets
@@ -71,6 +72,7 @@ class Accumulator:
         self._parameters: int | None = None
         self._simulated = False
         self._losses: list[tuple[int, float]] = []
+        self._measured: dict[str, events.Evaluated] = {}
         self._utilities: defaultdict[int, float] = defaultdict(float)
         self._tokens_per_step: float | None = None
 
@@ -102,7 +104,10 @@ class Accumulator:
                 self._members[event.client].errand = None
                 self._members[event.client].reserved.clear()
             case events.RoundFolded() | events.RoundUndone():
+                self._measured.clear()
                 self._collected, self._closed_at = self._seconds, at_s
+            case events.Evaluated():
+                self._measured[event.client] = event
             case events.RoundEvaluated():
                 self._evaluate(event)
 
@@ -280,7 +285,10 @@ class Accumulator:
 
     def _evaluate(self, event: events.RoundEvaluated) -> None:
         self._evaluation_bytes.pop(event.round, None)
-        loss = event.metrics.get("loss")
+        # The median of the clients, not their mean: one that lies must not move what policies read.
+        median = median_loss(list(self._measured.values()))
+        loss = event.metrics.get("loss") if median is None else median
+        self._measured.clear()
         if loss is not None and math.isfinite(loss):
             self._losses.append((event.round, loss))
 

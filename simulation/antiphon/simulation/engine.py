@@ -48,6 +48,7 @@ from antiphon.server.actions import (
     Reply,
 )
 from antiphon.server.federation import Federation
+from antiphon.server.held_out import METRICS, read_measurement
 from antiphon.server.round import next_deadline
 from antiphon.server.run_state import present
 from antiphon.simulation.agenda import Agenda, Due, Given, Stage
@@ -307,12 +308,6 @@ def _down(given: Given) -> BytesMoved:
 
 
 def _evaluated(number: int, client: str, measured: Measured) -> Evaluated:
-    return Evaluated(
-        round=number,
-        client=client,
-        examples=measured.examples,
-        loss=measured.loss,
-        accuracy=measured.accuracy,
-        perplexity=measured.perplexity,
-        rouge_l=measured.rouge_l,
-    )
+    said = {name: getattr(measured, name) for name in METRICS}
+    metrics = {name: value for name, value in said.items() if value is not None}
+    return read_measurement(number, client, measured.examples, metrics)

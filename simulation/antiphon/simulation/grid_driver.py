@@ -48,7 +48,7 @@ from antiphon.server.actions import (
 from antiphon.server.agreement import Disagreement
 from antiphon.server.coordinator.evaluation import Evaluation
 from antiphon.server.federation import Federation
-from antiphon.server.held_out import METRICS
+from antiphon.server.held_out import read_measurement
 from antiphon.server.round import next_deadline
 from antiphon.server.run_state import idle, may_deliver, present
 from antiphon.simulation.letters import Answer, Letter, Parcel, Post
@@ -378,8 +378,9 @@ def _read_measurement(letter: Letter, answer: Parcel) -> Evaluated | None:
         said = coordinator_pb2.SubmitEvaluationRequest.FromString(answer.message)
     except DecodeError:
         return None
-    if said.round != letter.round or not set(said.metrics) <= set(METRICS):
+    if said.round != letter.round:
         return None
-    # NaN: not measured. A model that is broken says inf, or nothing.
-    values = {name: value for name, value in said.metrics.items() if value == value}
-    return Evaluated(letter.round, letter.client, said.examples, **values)
+    try:
+        return read_measurement(letter.round, letter.client, said.examples, said.metrics)
+    except UpdateError:
+        return None

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from antiphon.core.types import State, Update
-from antiphon.strategies.method import in_order
 from antiphon.strategies.state import prefixed, under
 
 _BEST = "guard/best_loss"
@@ -66,17 +65,14 @@ def undo(state: State) -> State:
 
 
 def reported_loss(updates: Sequence[Update]) -> float | None:
-    """Return the median of the clients' training losses, weighted by examples; None: no reports.
+    """Return the median of the clients' training losses; None: no reports.
 
-    A median, so that a minority that reports nonsense can neither undo a round nor hide an
-    explosion. A loss that is not finite counts as infinite.
+    A median of clients, whatever examples they claim: a minority that reports nonsense can neither undo
+    a round nor hide an explosion. With two reports there is no majority: the lower one counts, so that
+    one client cannot undo what the other has learned. A loss that is not finite counts as infinite.
     """
-    losses = [(_loss(each), each.examples) for each in in_order(updates) if "loss" in each.metrics]
-    if not losses:
-        return None
-    losses.sort()
-    passed = np.cumsum([examples for _, examples in losses])
-    return losses[int(np.searchsorted(passed, passed[-1] / 2))][0]
+    losses = sorted(_loss(each) for each in updates if "loss" in each.metrics)
+    return losses[(len(losses) - 1) // 2] if losses else None
 
 
 def _loss(update: Update) -> float:

@@ -420,5 +420,5 @@ def test_a_measurement_of_something_else_is_refused(serve, metrics):
     code, reason = asyncio.run(scenario())
 
     assert code == grpc.StatusCode.INVALID_ARGUMENT
-    assert "expected some of loss, accuracy" in reason
+    assert "expected some of loss, perplexity, accuracy" in reason
     assert len(reason) < 250

@@ -21,7 +21,7 @@ from antiphon.core.blob import Blob
 from antiphon.core.channel import CHUNK_BYTES
 from antiphon.core.config import RunConfig
 from antiphon.core.errors import UpdateError
-from antiphon.core.events import ClientDeclined, Evaluated
+from antiphon.core.events import ClientDeclined
 from antiphon.core.refusals import read_codes, said_of
 from antiphon.core.wire import pack_blob, unpack_blob, update_blob
 from antiphon.server.actions import Finish, Reply
@@ -32,6 +32,7 @@ from antiphon.server.coordinator.engine import Answer, Engine, InHand
 from antiphon.server.coordinator.refusal import NoSuchModel, abort, busy, told
 from antiphon.server.coordinator.spool import Spool
 from antiphon.server.coordinator.submissions import Ended
+from antiphon.server.held_out import read_measurement
 from antiphon.server.planning import fewest_folded
 from antiphon.v1 import coordinator_pb2 as pb
 from antiphon.v1 import coordinator_pb2_grpc, enrolment_pb2, update_pb2
@@ -43,7 +44,6 @@ _READ_BYTES = 4 * CHUNK_BYTES
 _IDLE_RETRY_MS = 2_000
 _KNOCK_AGAIN_MS = 1_000
 _MAX_REFUSALS = 20
-_METRICS = ("loss", "accuracy", "perplexity", "rouge_l")
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -244,12 +244,12 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServicer):
         """Take a measurement."""
         client = self._identify(context)
         engine = await self._member(client, request.run_id, context)
-        unknown = sorted(set(request.metrics) - set(_METRICS))
-        if unknown or len(request.metrics) > len(_METRICS):
-            why = f"metrics {str(unknown)[:80]}, expected some of {', '.join(_METRICS)}"
-            await abort(context, grpc.StatusCode.INVALID_ARGUMENT, why)
-        values = {name: value for name, value in request.metrics.items() if not math.isnan(value)}
-        measured = Evaluated(request.round, client, request.examples, **values)
+        try:
+            measured = read_measurement(request.round, client, request.examples, request.metrics)
+        except UpdateError as error:
+            with suppress(Ended):  # who says nonsense is not waited for
+                await engine.failed(client, request.round, True, str(error))
+            await abort(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
         async with told(context):
             return pb.SubmitEvaluationResponse(accepted=await engine.measured(measured))
 

@@ -56,10 +56,10 @@ class RunTelemetry:
 
     round: the one to be planned; rounds: of the whole run; seconds: in which an engine was at work;
     overhead_s: the longest time from the end of a collection to the next plan; bytes_up, bytes_down:
-    moved so far; reserved_bytes: bounds of what assignments may still move; losses: (round, mean
-    held-out loss), finite ones, round 0 is the untouched model; utilities: per round, from the first
-    on, the sum of the utilities of those who sent an update; simulated: whether the clock is a virtual
-    one.
+    moved so far; reserved_bytes: bounds of what assignments may still move; losses: (round, median
+    of the clients' held-out losses), finite ones, round 0 is the untouched model; utilities: per round,
+    from the first on, the sum of the utilities of those who sent an update; simulated: whether the clock
+    is a virtual one.
     """
 
     round: int = 1
