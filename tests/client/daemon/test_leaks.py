@@ -6,14 +6,13 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.client.daemon.stage import Stage, evaluate_task, over, run_to_the_end, train_task
 
-from antiphon.client.daemon.open_run import Declined
 from antiphon.client.daemon.data_view import LocalData
+from antiphon.client.daemon.open_run import Declined
 from antiphon.client.daemon.settings import ClientSettings
 from antiphon.core.config import resolved
 

@@ -1,8 +1,8 @@
 """How this site's rows are read: its owner's word, and of the run's only what the owner accepts.
 
-A run proposes a format and sizes. To apply them unasked would let a coordinator choose what it learns: which
-field is trained on, how many rows are held out, whether a row fits. What `data.accept` of client.yaml names
-is taken; filter and treatment of bad rows are never the run's.
+A run proposes a format and sizes. To apply them unasked would let a coordinator choose what it learns:
+which field is trained on, how many rows are held out, whether a row fits. What `data.accept` of
+client.yaml names is taken; filter and treatment of bad rows are never the run's.
 """
 
 from __future__ import annotations
