@@ -2,62 +2,12 @@
 
 import numpy as np
 import pytest
+from tests.server.seeds_run import CLIENTS, fold_round, sent
 
-from antiphon.core.clock import VirtualClock
-from antiphon.core.config import config_hash, resolved
-from antiphon.core.events import ClientJoined, RoundEvaluated, UpdateReceived, UpdateRejected
+from antiphon.core.events import RoundEvaluated, UpdateReceived, UpdateRejected
 from antiphon.core.files import write_bytes
-from antiphon.core.journal import Journal
-from antiphon.core.run_folder import create
-from antiphon.core.types import LoraUpdate, Scalars, Update
+from antiphon.core.types import LoraUpdate, Update
 from antiphon.core.wire import pack_update, update_blob
-from antiphon.server.federation import Federation
-from antiphon.server.space import Space
-
-CLIENTS = ("north", "south")
-
-
-@pytest.fixture
-def make(tiny_config, tmp_path):
-    """Open a federation of two clients on the seeds method; the same folder when called again."""
-    config = tiny_config("method=seeds", "seeds.num_seeds=16", "rounds=3")
-    folder = create(tmp_path, "run", resolved(config), config_hash(config))
-    space = Space({}, {"layer": (6, 4)}, "tiny", 24)
-    opened = []
-
-    def make():
-        for journal in opened:
-            journal.close()
-        opened.append(Journal.writing(folder.journal_file))
-        return Federation(config, folder, opened[-1], space, VirtualClock())
-
-    yield make
-    for journal in opened:
-        journal.close()
-
-
-@pytest.fixture
-def federation(make):
-    """A federation whose first round is open."""
-    federation = make()
-    federation.start(min_clients=2)
-    for client in CLIENTS:
-        federation.submit(ClientJoined(client, 10))
-    federation.submit(RoundEvaluated(0, {"loss": 2.0}))
-    federation.submit(federation.plan(1, CLIENTS))
-    return federation
-
-
-def sent(federation, client="north", value=1.0, number=1, examples=10):
-    scalars = Scalars(np.array([3], dtype=np.uint32), np.array([value], dtype=np.float32))
-    update = Update(client, number, examples, 1, scalars, {"loss": 2.0})
-    return pack_update(update, federation.run_id).message
-
-
-def fold_round(federation, number):
-    for client in CLIENTS:
-        federation.submit(federation.receive(client, sent(federation, client, number=number)))
-    federation.submit(federation.fold(number, CLIENTS))
 
 
 def coefficient(federation):

@@ -1,15 +1,21 @@
 """A simulated run from end to end, on the tiny model and the real journal."""
 
-import shutil
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
 
-from antiphon.core.errors import ConfigError, DataError, ModelError, RunFolderError
-from antiphon.core.events import BytesMoved, RoundEvaluated, RoundFolded, RoundPlanned
+from antiphon.core.errors import (
+    ConfigError,
+    DataError,
+    ModelError,
+    ReportError,
+    RunFolderError,
+)
+from antiphon.core.events import BytesMoved, RoundEvaluated, RoundFolded, RoundPlanned, RunEnded
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import newest, read_state
+from antiphon.server.report import write
 from antiphon.simulation.monitor import Monitor
 from antiphon.simulation.run import load_split, simulate
 
@@ -243,21 +249,39 @@ def test_resume_refuses_changed_data(tiny_config, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_cut_off_before_its_last_word_is_finished(tiny_config):
-    """Where only the report and the last event are missing, --resume writes them."""
+def test_a_failing_report_leaves_a_complete_run(tiny_config):
+    """Nothing is to be resumed where only the report is missing; its journal makes it later."""
     config = tiny_config("rounds=1")
 
     def stop(folder):
         folder.report_md.mkdir(parents=True)  # in the way of the report
-        (folder.report_md / "here").touch()
 
-    with pytest.raises(OSError, match="report"):
+    with pytest.raises(ReportError, match="antiphon report"):
         run(config, on_folder=stop)
     folder = newest(Path(config.output.runs_dir), config.name)
-    shutil.rmtree(folder.report_md)
+    folder.report_md.rmdir()
+
+    assert folder.is_complete()
+    assert write(folder)["complete"]
+
+
+@pytest.mark.slow
+def test_a_run_cut_off_before_its_last_word_is_finished(tiny_config):
+    """Where only the last event and the report are missing, --resume writes them."""
+    config = tiny_config("rounds=1")
+    folder = run(config)
+    with Journal.reading(folder.journal_file) as journal:
+        entries = list(journal.read())
+    for file in folder.path.glob("journal.sqlite*"):
+        file.unlink()
+    with Journal.writing(folder.journal_file) as journal:
+        for entry in entries[:-1]:
+            journal.append(entry.event, entry.at_s)
+    folder.report_md.unlink()
 
     resumed = run(config, resume=True)
 
+    assert isinstance(entries[-1].event, RunEnded)
     assert resumed.is_complete()
     assert resumed.report_md.is_file()
 

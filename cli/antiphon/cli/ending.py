@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,15 +11,19 @@ from rich.markup import escape
 from antiphon.core.events import BY_POLICY
 from antiphon.core.run_folder import RunFolder
 from antiphon.server.divergence import advice_of
+from antiphon.server.report import read
 from antiphon.server.report_types import Report
 
 
 def tell_ending(console: Console, folder: RunFolder) -> dict[str, Any]:
-    """Print why the run ended, what was learned and where it lies; return its report."""
-    report: dict[str, Any] = json.loads(folder.report_json.read_text())
-    if not report["complete"]:
+    """Print why the run ended, what was learned and where it lies; return its report.
+
+    Where the run has left none, it is made from the journal.
+    """
+    report = cast(dict[str, Any], read(folder))
+    if report["reason"] is not None and not report["complete"]:
         console.print(f"[bold red]the run stopped:[/] {escape(report['reason'])}", highlight=False)
-    elif report["reason"].startswith(BY_POLICY):
+    elif (report["reason"] or "").startswith(BY_POLICY):
         console.print(f"[bold]complete[/]: {escape(report['reason'])}", highlight=False)
     initial, final = report["initial"], report["final"]
     for metric in ("accuracy", "loss"):

@@ -149,6 +149,21 @@ def export(
 
 
 @app.command()
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
+    as_json: AsJson = False,
+) -> None:
+    """Make a run's report and pictures again, from its journal."""
+    from antiphon.cli.report import make_report
+    from antiphon.core.home import keep_private
+
+    keep_private()
+    made = make_report(run, _err)
+    if as_json:
+        sys.stdout.write(json.dumps(made) + "\n")
+
+
+@app.command()
 def split(
     run: RunFile,
     out: Annotated[Path, typer.Option("--out", help="Folder to write; it must not exist.")],

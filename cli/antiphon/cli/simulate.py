@@ -55,7 +55,11 @@ def _show_split(console: Console, split: Split) -> None:
 def _interrupted(
     console: Console, path: Path, overrides: Sequence[str], folders: Sequence[RunFolder]
 ) -> int:
-    if folders:
+    if folders and folders[0].is_complete():
+        console.print("\ninterrupted: the run is complete, its report may be missing. To make it:")
+        command = shlex.join(["antiphon", "report", str(folders[0].path)])
+        console.print(f"  {escape(command)}", highlight=False, soft_wrap=True)
+    elif folders:
         command = shlex.join(["antiphon", "simulate", str(path), *overrides, "--resume"])
         console.print(f"\ninterrupted: {escape(_where(folders[0]))}.", soft_wrap=True)
         console.print(f"What is done is kept in {escape(str(folders[0].path))}. To go on:")

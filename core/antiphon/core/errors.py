@@ -35,6 +35,10 @@ class RunFolderError(UserError):
     """The run folder cannot be used: it belongs to another config, is missing, or the disk is full."""
 
 
+class ReportError(UserError):
+    """The run is over, but its report could not be made; it can be made again."""
+
+
 class UpdateError(AntiphonError):
     """A client's update is not what the round asked for; the update is refused, the round goes on."""
 

@@ -265,7 +265,7 @@ class ClientDeclined:
 
 @dataclass(frozen=True)
 class RunEnded:
-    """The report is written and nothing is left to do. complete: every round is over, or the policy
+    """The run is over; what is left to do is to tell of it. complete: every round is over, or the policy
     ended the run, and one was folded.
     """
 

@@ -73,8 +73,9 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Finish:
-    """Nothing is left to do: write the report. complete: all rounds are over, or the policy
-    ended the run, and one was folded.
+    """Nothing is left to do: journal the end, and write the report.
+
+    complete: all rounds are over, or the policy ended the run, and one was folded.
     """
 
     complete: bool

@@ -53,6 +53,24 @@ def build(
     return cast(Report, _finite(report))
 
 
+def read(folder: RunFolder) -> Report:
+    """Return the report that lies in a run's folder; where none does, or no whole one, it is made.
+
+    Raises as `write` does.
+    """
+    try:
+        found: Report = json.loads(folder.report_json.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return write(folder)
+    return found
+
+
+def remove(folder: RunFolder) -> None:
+    """Remove the report's texts, if there are any: the journal makes them again."""
+    for file in (folder.report_json, folder.report_md):
+        file.unlink(missing_ok=True)
+
+
 def write(folder: RunFolder) -> Report:
     """Read a run's journal; write plots/, report.md and report.json, each whole or not at all.
 

@@ -12,16 +12,16 @@ import structlog
 from antiphon.core.clock import SteadyClock
 from antiphon.core.config import RunConfig, config_hash, resolved
 from antiphon.core.errors import AntiphonError
-from antiphon.core.events import RoundPlanned, RunDescribed, RunEnded
+from antiphon.core.events import RoundPlanned, RunDescribed
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder, create, open_for_resume
 from antiphon.core.types import Plain
-from antiphon.server import report
 from antiphon.server.actions import Finish, Reply
 from antiphon.server.agreement import Disagreement, claim_of, reported_space, votes_needed
 from antiphon.server.candidates import Candidates
 from antiphon.server.federation import Federation
 from antiphon.server.planning import clients_needed
+from antiphon.server.run_end import end_run
 from antiphon.server.space import Space
 from antiphon.server.space_file import read_space, write_space
 from antiphon.simulation.grid_driver import GridDriver, Refused
@@ -67,10 +67,7 @@ def run_over(
     )
     monitor.started(bytes_up(journal))
     finish = driver.run(min_clients)
-    federation.tidy()
-    report.write(folder)
-    # The last word: a run cut off before it is resumed, if only to write its report.
-    federation.observe(RunEnded(finish.complete, finish.reason))
+    end_run(federation, finish, {})
     return finish
 
 

@@ -24,13 +24,13 @@ from antiphon.core import registry
 from antiphon.core.clock import VirtualClock
 from antiphon.core.config import RunConfig, config_hash, resolved
 from antiphon.core.errors import RunFolderError
-from antiphon.core.events import RunDescribed, RunEnded
+from antiphon.core.events import RunDescribed
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder, create, open_for_resume
 from antiphon.core.types import Plain
-from antiphon.server import report
 from antiphon.server.federation import Federation
 from antiphon.server.planning import check_cohort
+from antiphon.server.run_end import end_run
 from antiphon.server.space_file import write_space
 from antiphon.simulation.engine import Simulation
 from antiphon.simulation.fleet import Fleet, check_deadline, fleet_of
@@ -99,8 +99,9 @@ def simulate(
 ) -> RunFolder:
     """Run a config on this machine and write its report; return the run's folder.
 
-    on_folder: is called before the first round. Raises UserError for
-    what the user can mend; KeyboardInterrupt passes through and leaves a run that can be resumed.
+    on_folder: is called before the first round. Raises UserError for what the user can mend, ReportError
+    where only the report is missing; KeyboardInterrupt passes through and leaves a run that can be resumed,
+    or one that is over.
     """
     runs_dir, values, hashed = (
         Path(config.output.runs_dir).expanduser(),
@@ -143,11 +144,7 @@ def simulate(
                     monitor=monitor,
                 )
                 finish = engine.run()
-            federation.observe(RunDescribed({"peak_memory_bytes": peak_memory_bytes()}))
-            federation.tidy()
-            report.write(folder)
-            # The last word: a run cut off before it is resumed, if only to write its report.
-            federation.observe(RunEnded(finish.complete, finish.reason))
+            end_run(federation, finish, {"peak_memory_bytes": peak_memory_bytes()})
     return folder
 
 

@@ -9,6 +9,7 @@ import grpc
 import pytest
 from tests.server.coordinator.conftest import PATIENCE_S, journalled, sites, until
 
+from antiphon.core.errors import ReportError
 from antiphon.core.events import PhaseTimed, RunEnded, RunResumed, RunStarted, UpdateReceived
 from antiphon.core.run_folder import RunFolder
 from antiphon.core.wire import update_blob
@@ -216,3 +217,20 @@ def test_a_run_that_is_over_ends_once(serve):
 
     assert isinstance(events[-1], RunEnded)
     assert len([each for each in events if isinstance(each, RunEnded)]) == 1
+
+
+def test_a_report_that_fails_leaves_a_run_that_is_over(serve):
+    """The coordinator says so at its end, and nothing is to be resumed."""
+    folders = []
+
+    async def scenario():
+        async with serve("rounds=1") as running, sites(running, "north", "south") as both:
+            folders.append(running.folder)
+            running.folder.report_md.mkdir()  # in the way of the report
+            await asyncio.gather(*(site.play() for site in both))
+            await asyncio.wait([running.task])
+
+    with pytest.raises(ReportError, match=r"is over \(complete"):
+        asyncio.run(scenario())
+
+    assert folders[0].is_complete()

@@ -26,13 +26,12 @@ from antiphon.core.clock import SteadyClock
 from antiphon.core.config import RunConfig
 from antiphon.core.coordinator_settings import CoordinatorSettings, reloaded
 from antiphon.core.errors import ConfigError, UpdateError, UserError
-from antiphon.core.events import ClientDeclined, ClientJoined, RunDescribed, RunEnded
+from antiphon.core.events import ClientDeclined, ClientJoined, RunDescribed
 from antiphon.core.files import write_text
 from antiphon.core.http_pages import HttpPages
 from antiphon.core.journal import Journal
 from antiphon.core.logs import configure_logs
 from antiphon.core.run_folder import RunFolder
-from antiphon.server import report
 from antiphon.server.actions import Finish
 from antiphon.server.agreement import claim_of
 from antiphon.server.coordinator.admission import Admission, Refused
@@ -54,6 +53,7 @@ from antiphon.server.enrolment.server_certificate import ServerCertificate
 from antiphon.server.enrolment.service import EnrolmentService, serve_enrolment
 from antiphon.server.federation import Federation
 from antiphon.server.planning import clients_needed
+from antiphon.server.run_end import end_run
 from antiphon.server.space import Space
 from antiphon.server.space_file import read_space, write_space
 from antiphon.v1 import coordinator_pb2_grpc, enrolment_pb2
@@ -276,15 +276,11 @@ class Coordinator:
             await asyncio.wait([self._running])
 
     def _conclude(self, finish: Finish) -> None:
-        """Write the report; RunEnded is the last word, so a run cut off before it writes it again."""
         engine = self.admission.engine
         assert engine is not None
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        engine.federation.observe(RunDescribed({"peak_memory_bytes": peak}))
-        engine.federation.tidy()
-        report.write(self._folder)
-        engine.federation.observe(RunEnded(finish.complete, finish.reason))
         log.info("run over", complete=finish.complete, reason=finish.reason)
+        end_run(engine.federation, finish, {"peak_memory_bytes": peak})
 
     def _handle_signals(self) -> None:
         loop = asyncio.get_running_loop()

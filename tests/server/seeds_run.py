@@ -1,0 +1,20 @@
+"""What the two clients of the `federation` fixture send."""
+
+import numpy as np
+
+from antiphon.core.types import Scalars, Update
+from antiphon.core.wire import pack_update
+
+CLIENTS = ("north", "south")
+
+
+def sent(federation, client="north", value=1.0, number=1, examples=10):
+    scalars = Scalars(np.array([3], dtype=np.uint32), np.array([value], dtype=np.float32))
+    update = Update(client, number, examples, 1, scalars, {"loss": 2.0})
+    return pack_update(update, federation.run_id).message
+
+
+def fold_round(federation, number):
+    for client in CLIENTS:
+        federation.submit(federation.receive(client, sent(federation, client, number=number)))
+    federation.submit(federation.fold(number, CLIENTS))
