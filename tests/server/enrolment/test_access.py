@@ -11,9 +11,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from antiphon.core.channel import SERVER_OPTIONS, secure_channel
+from antiphon.core.clock import VirtualClock
 from antiphon.server.enrolment.access import COORDINATOR_METHODS, Access, calling_client
 from antiphon.server.enrolment.authority import bundle_file
 from antiphon.server.enrolment.ledger import Issued
+from antiphon.server.enrolment.open_calls import OpenCalls
 from antiphon.server.enrolment.registrar import serial_of
 from antiphon.v1 import coordinator_pb2
 
@@ -93,7 +95,8 @@ def with_access(fleet):
     """Run a scenario, a function of (channel, access, echo), as a client with these credentials."""
 
     async def run(scenario, credentials):
-        access = Access("ward", fleet.ledger, fleet.clock.now, EVERY_KIND)
+        calls = OpenCalls(VirtualClock(0.0).now, each=3, total=10)
+        access = Access("ward", fleet.ledger, fleet.clock.now, EVERY_KIND, calls=calls)
         echo = Echo()
         server = grpc.aio.server(interceptors=[access], options=SERVER_OPTIONS)
         server.add_generic_rpc_handlers((echo.handlers(),))
@@ -296,3 +299,89 @@ def test_caller_goes_away(fleet, with_access, edge):
         return access.open_calls()
 
     assert with_access(scenario, edge) == []
+
+
+async def half_open(channel, access, kind, open_before=0):
+    """Begin a call that sends its headers and nothing else; return it once it is seen."""
+
+    async def nothing():
+        await asyncio.Event().wait()
+        yield b""
+
+    stream = channel.stream_unary if kind.endswith("Unary") else channel.stream_stream
+    call = stream(f"/test/{kind}")(nothing())
+    while len(access.open_calls()) <= open_before:  # noqa: ASYNC110 (no event tells of it)
+        await asyncio.sleep(0)
+    return call
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_half_open_call_does_not_survive_revocation(fleet, with_access, edge, kind):
+    """A call that has sent its headers only ends when its client is revoked."""
+
+    async def scenario(channel, access, echo):
+        call = await half_open(channel, access, kind)
+        fleet.ledger.revoke("edge", fleet.clock.now())
+        await access.refresh()
+        return await call.code(), access.open_calls()
+
+    assert with_access(scenario, edge) == (grpc.StatusCode.PERMISSION_DENIED, [])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_half_open_call_ends_in_time(with_access, edge, kind):
+    """A call that has sent its headers only ends after ten seconds, whatever its kind."""
+
+    async def scenario(channel, access, echo):
+        call = await half_open(channel, access, kind)
+        access._calls._now = lambda: 10.0
+        await access.refresh()
+        return await call.code(), access.open_calls()
+
+    assert with_access(scenario, edge) == (grpc.StatusCode.DEADLINE_EXCEEDED, [])
+
+
+def test_half_open_calls_make_room(with_access, edge):
+    """A client whose budget is full of half-open calls is let in with a whole one."""
+
+    async def scenario(channel, access, echo):
+        calls = [await half_open(channel, access, "UnaryUnary", count) for count in range(3)]
+        answer = await call(channel, "UnaryUnary", b"hello")
+        return answer, await calls[0].code(), len(access.open_calls())
+
+    answer, code, left = with_access(scenario, edge)
+
+    assert (answer, code, left) == (b"edge", grpc.StatusCode.RESOURCE_EXHAUSTED, 2)
+
+
+def test_budget_of_calls(with_access, edge):
+    """A client that has as many calls going on as it may is asked to come back later."""
+
+    async def scenario(channel, access, echo):
+        waiting = [asyncio.ensure_future(call(channel, "UnaryUnary", b"wait")) for _ in range(3)]
+        while len(access.open_calls()) < 3 or access._calls._half_open:  # noqa: ASYNC110 (likewise)
+            await asyncio.sleep(0)
+        refused = await refusal(call(channel, "UnaryUnary", b"hello"))
+        for each in waiting:
+            each.cancel()
+        return refused
+
+    code, reason = with_access(scenario, edge)
+
+    assert code == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "edge has 3 calls open, expected 3" in reason
+
+
+def test_call_without_a_message(with_access, edge):
+    """A call that ends its side without a message is refused for that."""
+
+    async def scenario(channel, _access, _echo):
+        async def nothing():
+            return
+            yield b""
+
+        return await refusal(channel.stream_unary("/test/UnaryUnary")(nothing()))
+
+    code, reason = with_access(scenario, edge)
+
+    assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "a call without a message")

@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from antiphon.core.channel import RETRY_AFTER, secure_channel
 from antiphon.core.errors import UserError
+from antiphon.server.enrolment.door import Door
 from antiphon.server.enrolment.failure_limit import FailureLimit
 from antiphon.server.enrolment.service import EnrolmentService, serve_enrolment
 from antiphon.v1 import coordinator_pb2, coordinator_pb2_grpc, enrolment_pb2, enrolment_pb2_grpc
@@ -17,9 +18,9 @@ from antiphon.v1 import coordinator_pb2, coordinator_pb2_grpc, enrolment_pb2, en
 def with_service(fleet):
     """Run a scenario, a function of a channel, against the fleet's service."""
 
-    async def run(scenario):
+    async def run(scenario, door=None):
         service = EnrolmentService(fleet.registrar, FailureLimit(fleet.clock.now, burst=5))
-        server, port = await serve_enrolment("127.0.0.1:0", service, fleet.certificate)
+        server, port = await serve_enrolment("127.0.0.1:0", service, fleet.certificate, door=door)
         root = grpc.ssl_channel_credentials(fleet.authority.root.public_bytes(Encoding.PEM))
         try:
             async with secure_channel(f"127.0.0.1:{port}", root, "ward") as channel:
@@ -27,7 +28,7 @@ def with_service(fleet):
         finally:
             await server.stop(None)
 
-    return lambda scenario: asyncio.run(run(scenario))
+    return lambda scenario, door=None: asyncio.run(run(scenario, door))
 
 
 def enrol(channel, token, request):
@@ -152,3 +153,44 @@ def test_many_at_once(fleet, with_service):
     results = with_service(lambda channel: asyncio.gather(*(attempt(channel) for _ in range(32))))
 
     assert results.count("edge") == 1
+
+
+async def half_open(channel, door, count):
+    """Begin calls that send their headers and nothing else; return them once all were seen."""
+
+    async def nothing():
+        await asyncio.Event().wait()
+        yield b""
+
+    begin = channel.stream_unary("/antiphon.v1.Enrolment/Enrol")
+    calls = [begin(nothing()) for _ in range(count)]
+    while len(list(door.calls)) < count:  # noqa: ASYNC110 (no event tells of it)
+        await asyncio.sleep(0)
+    return calls
+
+
+def test_half_open_calls_shut_nobody_out(fleet, with_service):
+    """A machine joins while its own address has as many half-open calls as it may."""
+    door = Door(fleet.clock.now, each=5, total=50)
+
+    async def scenario(channel):
+        calls = await half_open(channel, door, 5)
+        reply = await enrol(channel, fleet.token("edge"), fleet.request())
+        codes = [asyncio.ensure_future(each.code()) for each in calls]
+        (ended,), _ = await asyncio.wait(codes, return_when=asyncio.FIRST_COMPLETED)
+        return reply.client, ended.result(), len(list(door.calls))
+
+    assert with_service(scenario, door) == ("edge", grpc.StatusCode.RESOURCE_EXHAUSTED, 4)
+
+
+def test_half_open_calls_end_in_time(fleet, with_service):
+    """A call that sends nothing for ten seconds ends."""
+    door = Door(fleet.clock.now)
+
+    async def scenario(channel):
+        (call,) = await half_open(channel, door, 1)
+        fleet.clock.advance_to(fleet.clock.now() + 10)
+        door.calls.expire()
+        return await call.code(), list(door.calls)
+
+    assert with_service(scenario, door) == (grpc.StatusCode.DEADLINE_EXCEEDED, [])

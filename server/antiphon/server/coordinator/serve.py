@@ -43,10 +43,12 @@ from antiphon.server.coordinator.metrics import CoordinatorMetrics, coordinator_
 from antiphon.server.coordinator.service import CoordinatorService
 from antiphon.server.coordinator.spool import Spool
 from antiphon.server.coordinator.status import status_of
-from antiphon.server.enrolment.access import Access, calling_client
+from antiphon.server.enrolment.access import EACH, Access, calling_client
+from antiphon.server.enrolment.door import Door
 from antiphon.server.enrolment.failure_limit import FailureLimit
 from antiphon.server.enrolment.fleet import Fleet
 from antiphon.server.enrolment.ledger import ClientRefused
+from antiphon.server.enrolment.open_calls import OpenCalls
 from antiphon.server.enrolment.registrar import Registrar
 from antiphon.server.enrolment.requests import BadRequest
 from antiphon.server.enrolment.server_certificate import ServerCertificate
@@ -158,13 +160,18 @@ class Coordinator:
         fleet, settings = self._fleet, self._settings
         certificate = ServerCertificate(fleet.authority, fleet.folder, time.time)
         access = Access(
-            fleet.authority.fleet, fleet.ledger, time.time, on_refusals=self._expel_the_revoked
+            fleet.authority.fleet,
+            fleet.ledger,
+            time.time,
+            on_refusals=self._expel_the_revoked,
+            calls=OpenCalls(time.monotonic, each=EACH, total=settings.max_concurrent_calls),
         )
         chatter = Chatter()
         server = grpc.aio.server(
             options=[*SERVER_OPTIONS],
             interceptors=[access, chatter],
-            maximum_concurrent_rpcs=settings.max_concurrent_calls,
+            # The guard says who goes: gRPC would turn away whoever is last.
+            maximum_concurrent_rpcs=2 * settings.max_concurrent_calls,
         )
         port = _bound(server, settings.listen, certificate.credentials(clients=True))
         registrar = Registrar(
@@ -190,10 +197,14 @@ class Coordinator:
         coordinator_pb2_grpc.add_CoordinatorServicer_to_server(service, server)
         enrolment_port = None
         if settings.enrolment is not None:
-            joining = EnrolmentService(registrar, FailureLimit(time.monotonic))
-            enrolment, enrolment_port = await serve_enrolment(
-                settings.enrolment, joining, certificate
+            joining, door = (
+                EnrolmentService(registrar, FailureLimit(time.monotonic)),
+                Door(time.monotonic),
             )
+            enrolment, enrolment_port = await serve_enrolment(
+                settings.enrolment, joining, certificate, door=door
+            )
+            stack.callback(asyncio.ensure_future(door.watch()).cancel)
             stack.push_async_callback(enrolment.stop, 1.0)
         metrics_port = None
         if settings.metrics is not None:

@@ -9,22 +9,27 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import inspect
+import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import aclosing, contextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 import structlog
 from cryptography import x509
 
+from antiphon.core.channel import RETRY_AFTER
 from antiphon.core.errors import AntiphonError
 from antiphon.core.identity import UNREADABLE, Caller, IdentityError, caller_of
+from antiphon.server.enrolment.early_calls import Begin, from_headers_on
 from antiphon.server.enrolment.ledger import Ledger
+from antiphon.server.enrolment.open_calls import End, OpenCall, OpenCalls, TooMany
 from antiphon.server.enrolment.registrar import serial_of
+
+if TYPE_CHECKING:
+    from antiphon.server.enrolment.early_calls import Context, Handler
 
 Roles = frozenset[str]
 
@@ -46,13 +51,17 @@ COORDINATOR_METHODS: Mapping[str, Roles] = {
 }
 """Full method name → roles that may call it."""
 
+EACH = 16
+"""Calls at once of one client; ours have three or four, and those of a line that has just gone."""
+TOTAL = 20_000
+"""Calls at once; a client that waits has one."""
+
 _LOOK_EVERY_S = 1.0
+_RETRY_MS = 2_000
 _MOST_KNOWN = 20_000  # certificates whose reading is kept
 
 log = structlog.get_logger()
 
-Context = grpc.aio.ServicerContext[Any, Any]
-Behaviour = Callable[[Any, Context], Any]
 _client: ContextVar[str] = ContextVar("antiphon_client")
 
 
@@ -78,19 +87,11 @@ class _Credential:
     not_after: float
 
 
-@dataclass(eq=False)
-class _Call:
-    """A call that is being handled. ended: why it was cut off; empty while it goes on."""
-
-    credential: _Credential
-    task: asyncio.Task[Any]
-    ended: str = ""
-
-
 class Access(grpc.aio.ServerInterceptor):
     """The guard of a server for enrolled clients. `watch` must run beside it for revocation to be quick.
 
-    fleet: whose clients are let in; now: seconds since the Unix epoch; methods: see COORDINATOR_METHODS.
+    fleet: whose clients are let in; now: seconds since the Unix epoch; methods: see COORDINATOR_METHODS;
+    calls: what is open, by client; none: with the budgets EACH and TOTAL.
     """
 
     def __init__(
@@ -100,24 +101,24 @@ class Access(grpc.aio.ServerInterceptor):
         now: Callable[[], float],
         methods: Mapping[str, Roles] = COORDINATOR_METHODS,
         on_refusals: Callable[[], Awaitable[None]] | None = None,
+        calls: OpenCalls | None = None,
     ) -> None:
         """No call is open yet. on_refusals: hears that somebody was revoked, or allowed again."""
         self._on_refusals = on_refusals
         self._fleet, self._ledger, self._now, self._methods = fleet, ledger, now, methods
         self._read: OrderedDict[bytes, _Credential] = OrderedDict()
         self._standing: dict[str, bool] = {}  # serial: revoked; emptied when anything is revoked
-        self._calls: set[_Call] = set()
-        self._guarded: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+        self._calls = calls or OpenCalls(time.monotonic, each=EACH, total=TOTAL)
+        self._shown: dict[OpenCall, _Credential] = {}
+        self._guarded: dict[str, Handler] = {}
         self._data_version = ledger.data_version()
         self._refusals = ledger.refusals_version()
 
     async def intercept_service(
         self,
-        continuation: Callable[
-            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]
-        ],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+    ) -> Handler | None:
         """Return the method's handler with the guard before it."""
         method = handler_call_details.method
         guarded = self._guarded.get(method)
@@ -138,68 +139,59 @@ class Access(grpc.aio.ServerInterceptor):
                 log.error("revocations not read", reason=str(error)[:200])
 
     async def refresh(self) -> None:
-        """Cut off the open calls whose certificate has been revoked or has run out since the last look."""
+        """Cut off the open calls whose certificate has been revoked or has run out since the last look,
+        and those whose first message has not come in time.
+        """
+        self._calls.expire()
         changed = await asyncio.to_thread(self._refusals_changed)
         if changed:
             self._standing.clear()
-        for call in list(self._calls):
-            reason = self._untimely(call.credential)
+        for call, credential in list(self._shown.items()):
+            reason = self._untimely(credential)
             if not reason and changed:
-                reason = await self._revoked(call.credential)
-            if reason and not call.ended:
-                call.ended = reason
-                call.task.cancel()
+                reason = await self._revoked(credential)
+            if reason:
+                self._calls.cut_off(call, grpc.StatusCode.PERMISSION_DENIED, reason)
         if changed and self._on_refusals is not None:
             await self._on_refusals()
 
     def open_calls(self) -> list[str]:
         """Return the clients that have calls open, one entry for each call, sorted."""
-        return sorted(call.credential.caller.name for call in self._calls)
+        return sorted(call.caller for call in self._calls)
 
-    def _guard(
-        self, method: str, handler: grpc.RpcMethodHandler[Any, Any]
-    ) -> grpc.RpcMethodHandler[Any, Any]:
-        make, behaviour = _kind_of(handler)
-        answers_many = bool(handler.response_streaming)
-
-        async def guarded(request: Any, context: Context) -> Any:
+    def _guard(self, method: str, handler: Handler) -> Handler:
+        async def guard(begin: Begin, context: Context) -> Any:
             try:
                 credential = self._admitted(method, context)
+                end = await self._handled(credential, begin)
             except Denied as refusal:
-                await _refuse(context, method, str(refusal))
-            # Open before the ledger is asked: a revocation in between finds the call.
-            with self._open(credential) as call:
-                try:
-                    reason = await self._revoked(credential)
-                    if not reason and answers_many:
-                        return await _write_all(behaviour(request, context), context)
-                    if not reason:
-                        return await behaviour(request, context)
-                except asyncio.CancelledError:
-                    if not call.ended:
-                        raise
-                    call.task.uncancel()
-                    reason = call.ended
-                await _refuse(context, method, reason)
+                end = End(grpc.StatusCode.PERMISSION_DENIED, str(refusal))
+            except TooMany as refusal:
+                end = End(grpc.StatusCode.RESOURCE_EXHAUSTED, str(refusal))
+            if not isinstance(end, End):
+                return end
+            await _refuse(context, method, end)
 
-        return make(
-            guarded,
-            request_deserializer=handler.request_deserializer,
-            response_serializer=handler.response_serializer,
-        )
+        return from_headers_on(handler, guard)
 
-    @contextmanager
-    def _open(self, credential: _Credential) -> Iterator[_Call]:
-        task = asyncio.current_task()
-        assert task is not None
-        call = _Call(credential, task)
-        self._calls.add(call)
-        name = _client.set(credential.caller.name)
-        try:
-            yield call
-        finally:
-            _client.reset(name)
-            self._calls.discard(call)
+    async def _handled(self, credential: _Credential, begin: Begin) -> Any:
+        """Return what the handler returns, or the End of a call that is cut off. Raises Denied, TooMany."""
+        # Open before the ledger is asked: a revocation in between finds the call.
+        with self._calls.opened(credential.caller.name) as call:
+            self._shown[call] = credential
+            name = _client.set(credential.caller.name)
+            try:
+                if reason := await self._revoked(credential):
+                    raise Denied(reason)
+                return await begin(lambda: self._calls.arrived(call))
+            except asyncio.CancelledError:
+                if call.end is None:
+                    raise
+                call.task.uncancel()
+                return call.end
+            finally:
+                _client.reset(name)
+                del self._shown[call]
 
     def _admitted(self, method: str, context: Context) -> _Credential:
         credential = self._credential(context)
@@ -256,10 +248,13 @@ class Access(grpc.aio.ServerInterceptor):
         return changed
 
 
-async def _refuse(context: Context, method: str, reason: str) -> NoReturn:
+async def _refuse(context: Context, method: str, end: End) -> NoReturn:
     peer = context.peer()[:200]
-    log.warning("call refused", method=method[:200], reason=reason[:200], peer=peer)
-    await context.abort(grpc.StatusCode.PERMISSION_DENIED, reason)
+    log.warning("call refused", method=method[:200], reason=end.reason[:200], peer=peer)
+    later = end.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    hint = ((RETRY_AFTER, str(_RETRY_MS)),) if later else ()
+    await context.abort(end.code, end.reason, hint)
+    raise AssertionError("unreachable: abort raises")
 
 
 def _read(pem: bytes) -> _Credential:
@@ -270,28 +265,3 @@ def _read(pem: bytes) -> _Credential:
         raise Denied(f"a certificate that names no client: {error}") from None
     start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     return _Credential(caller, serial_of(certificate), start.timestamp(), end.timestamp())
-
-
-async def _write_all(answers: Any, context: Context) -> None:
-    """Send what a handler yields: from within the guard, which thus notices when it is cut off."""
-    if not inspect.isasyncgen(answers):
-        await answers  # it writes for itself
-        return
-    async with aclosing(answers):
-        async for answer in answers:
-            await context.write(answer)
-
-
-def _kind_of(
-    handler: grpc.RpcMethodHandler[Any, Any],
-) -> tuple[Callable[..., grpc.RpcMethodHandler[Any, Any]], Behaviour]:
-    kinds = {
-        (False, False): (grpc.unary_unary_rpc_method_handler, handler.unary_unary),
-        (False, True): (grpc.unary_stream_rpc_method_handler, handler.unary_stream),
-        (True, False): (grpc.stream_unary_rpc_method_handler, handler.stream_unary),
-        (True, True): (grpc.stream_stream_rpc_method_handler, handler.stream_stream),
-    }
-    make, behaviour = kinds[bool(handler.request_streaming), bool(handler.response_streaming)]
-    if not (inspect.iscoroutinefunction(behaviour) or inspect.isasyncgenfunction(behaviour)):
-        raise TypeError(f"{behaviour} must be an async function")
-    return make, behaviour

@@ -7,6 +7,7 @@ refused token is refused with one sentence, whatever was wrong with it.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -15,6 +16,7 @@ import structlog
 
 from antiphon.core.channel import RETRY_AFTER, SERVER_OPTIONS, Option
 from antiphon.core.errors import AntiphonError, UserError
+from antiphon.server.enrolment.door import TOTAL, Door
 from antiphon.server.enrolment.failure_limit import FailureLimit
 from antiphon.server.enrolment.ledger import ClientRefused, TokenRefused
 from antiphon.server.enrolment.registrar import NotProven, Registrar
@@ -23,7 +25,6 @@ from antiphon.server.enrolment.server_certificate import ServerCertificate
 from antiphon.v1 import enrolment_pb2, enrolment_pb2_grpc
 
 _MAX_MESSAGE_BYTES = 64 << 10
-_MOST_CALLS = 64
 _REFUSED: dict[type[AntiphonError], tuple[grpc.StatusCode, str]] = {
     TokenRefused: (
         grpc.StatusCode.UNAUTHENTICATED,
@@ -105,14 +106,21 @@ async def serve_enrolment(
     service: EnrolmentService,
     certificate: ServerCertificate,
     options: Sequence[Option] = SERVER_OPTIONS,
+    door: Door | None = None,
 ) -> tuple[grpc.aio.Server, int]:
     """Start the service on HOST:PORT (port 0: any). The caller stops the server.
 
+    door: counts calls, and is watched by the caller; none: one that nobody watches.
     Returns the server and its port. Raises UserError where the address cannot be listened on.
     """
     kept = [each for each in options if each[0] != "grpc.max_receive_message_length"]
     small = ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES)
-    server = grpc.aio.server(options=[*kept, small], maximum_concurrent_rpcs=_MOST_CALLS)
+    server = grpc.aio.server(
+        options=[*kept, small],
+        interceptors=[door or Door(time.monotonic)],
+        maximum_concurrent_rpcs=4
+        * TOTAL,  # the door says who goes: gRPC would turn away whoever is last
+    )
     enrolment_pb2_grpc.add_EnrolmentServicer_to_server(service, server)
     try:
         port = server.add_secure_port(address, certificate.credentials(clients=False))
