@@ -40,6 +40,20 @@ def place(path: Path, function: Function) -> str:
     return f"{path.relative_to(REPOSITORY)}:{function.lineno} {function.name}"
 
 
+def writes_json(call: ast.Call) -> bool:
+    """Say whether a call makes JSON, whatever the import: of json, or of structlog for the log."""
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    return name in ("dump", "dumps", "JSONEncoder", "JSONRenderer")
+
+
+def is_strict(call: ast.Call) -> bool:
+    """Say whether a call writes neither NaN nor Infinity."""
+    strict = any(
+        each.arg == "allow_nan" and ast.unparse(each.value) == "False" for each in call.keywords
+    )
+    return strict or "json_text" in map(ast.unparse, call.args)
+
+
 def test_sources_are_found() -> None:
     """The rules below look at real files."""
     assert REPOSITORY / "core" / "antiphon" / "core" / "types.py" in sources()
@@ -62,6 +76,20 @@ def test_every_test_states_its_fact() -> None:
 def test_no_utils() -> None:
     """A file is named for what is in it: none is called utils.py."""
     assert [str(path) for path in sources() if path.name == "utils.py"] == []
+
+
+def test_json_has_no_infinity() -> None:
+    """JSON is written by core/json_text.py, or with allow_nan=False: NaN and Infinity are no JSON."""
+    own = REPOSITORY / "core" / "antiphon" / "core" / "json_text.py"
+    loose = [
+        f"{path.relative_to(REPOSITORY)}:{call.lineno}"
+        for path in sources()
+        if path != own
+        for call in ast.walk(ast.parse(path.read_bytes()))
+        if isinstance(call, ast.Call) and writes_json(call) and not is_strict(call)
+    ]
+
+    assert loose == []
 
 
 def test_files_are_short() -> None:

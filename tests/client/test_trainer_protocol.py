@@ -1,5 +1,8 @@
 """The lines between a daemon and its trainer say what was meant, or are refused."""
 
+import json
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,6 +61,20 @@ def test_an_answer_survives_its_line(answer):
 
     assert decode_answer(line) == answer
     assert line.count(b"\n") == 1
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
+def test_a_loss_that_exploded_is_json_and_arrives(loss):
+    """A trainer in any language can write and read it, and the daemon hears what it was."""
+    line = encode_answer(Stepped(1, 2, loss))
+
+    assert isinstance(json.loads(line, parse_constant=pytest.fail)["loss"], str)
+    assert repr(decode_answer(line)) == repr(Stepped(1, 2, loss))
+
+
+def test_a_loss_without_quotes_is_understood():
+    """As trainers of before wrote it."""
+    assert decode_answer(b'{"step": 1, "of": 2, "loss": Infinity}') == Stepped(1, 2, math.inf)
 
 
 @pytest.mark.parametrize(

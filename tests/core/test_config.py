@@ -60,6 +60,13 @@ KEYS_OF_FLOATS = [
 ]
 
 
+@pytest.mark.parametrize("value", [".inf", "[1, .nan]", "{a: -.inf}"])
+def test_arguments_of_a_strategy_are_finite(value):
+    """Neither does a strategy: its arguments travel as JSON, which has neither."""
+    with pytest.raises(ConfigError, match="lr: a number must be finite"):
+        configs.load(TINY, [f"server_opt={{kind: adam, lr: {value}}}"])
+
+
 @pytest.mark.parametrize("key", KEYS_OF_FLOATS)
 @pytest.mark.parametrize("value", [".inf", ".nan"])
 def test_numbers_are_finite(key, value):

@@ -57,6 +57,14 @@ def test_bytes_are_counted_not_shown(out: io.StringIO) -> None:
     assert lines(out)[0]["update"] == "[3 bytes]"
 
 
+def test_a_number_that_json_does_not_have_is_null(out: io.StringIO) -> None:
+    """A line with a loss that exploded can be read by every program."""
+    log.info("evaluated", loss=float("inf"), each={"a": float("nan")})
+
+    line = json.loads(out.getvalue(), parse_constant=pytest.fail)
+    assert (line["loss"], line["each"]) == (None, {"a": None})
+
+
 def test_long_texts_are_cut(out: io.StringIO) -> None:
     """A peer's text is cut to 200 characters."""
     log.info("refused", reason="x" * 10_000)

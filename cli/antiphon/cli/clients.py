@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import secrets
@@ -22,6 +21,7 @@ from antiphon.core.address import is_address
 from antiphon.core.files import write_text
 from antiphon.core.home import fleet_folder, home_folder
 from antiphon.core.identity import IdentityError, pin_of
+from antiphon.core.json_text import json_text
 from antiphon.server.enrolment.authority import read_root
 from antiphon.server.enrolment.ledger import Ledger, Member, ledger_file
 from antiphon.server.enrolment.tokens import new_token, written
@@ -72,7 +72,7 @@ def list_clients(home: Path | None, console: Console, *, as_json: bool) -> None:
     with _ledger(fleet_folder(home_folder(home, os.environ))) as ledger:
         members = ledger.clients()
     if as_json:
-        sys.stdout.write(json.dumps({"clients": [asdict(each) for each in members]}) + "\n")
+        sys.stdout.write(json_text({"clients": [asdict(each) for each in members]}) + "\n")
         return
     table = Table("client", "last seen", "certificate until", "revoked")
     for each in members:

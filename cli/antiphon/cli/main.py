@@ -9,7 +9,6 @@ JSON object as the last line of stdout; progress goes to stderr.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import sys
 from pathlib import Path
@@ -20,6 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from antiphon.core.errors import UserError
+from antiphon.core.json_text import json_text
 
 # torch's threads spin while they wait for each other; beside another busy process that makes a step ten
 # times slower (docs/benchmarks.md). It must be set before torch is imported.
@@ -79,7 +79,7 @@ def simulate(
     keep_private()
     report = run_simulation(run, overrides or [], resume=resume, console=_err)
     if as_json:
-        sys.stdout.write(json.dumps(report) + "\n")
+        sys.stdout.write(json_text(report) + "\n")
     if not report["complete"]:
         raise SystemExit(1)
 
@@ -127,7 +127,7 @@ def schema() -> None:
     """Print the JSON schema of a run's YAML, for editors."""
     from antiphon.core.config import json_schema
 
-    sys.stdout.write(json.dumps(json_schema(), indent=2) + "\n")
+    sys.stdout.write(json_text(json_schema(), indent=2) + "\n")
 
 
 @app.command()
@@ -160,7 +160,7 @@ def report(
     keep_private()
     made = make_report(run, _err)
     if as_json:
-        sys.stdout.write(json.dumps(made) + "\n")
+        sys.stdout.write(json_text(made) + "\n")
 
 
 @app.command()
@@ -330,7 +330,7 @@ def serve(
         console=_err,
     )
     if as_json:
-        sys.stdout.write(json.dumps(report) + "\n")
+        sys.stdout.write(json_text(report) + "\n")
     if not report["complete"] and not report.get("stopped"):
         raise SystemExit(1)
 

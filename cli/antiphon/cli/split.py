@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from antiphon.core import registry
 from antiphon.core.config import load
 from antiphon.core.errors import DataError, RunFolderError
 from antiphon.core.files import written_whole
+from antiphon.core.json_text import json_text
 from antiphon.simulation.split import prepare, share_out, split_table
 
 
@@ -53,4 +53,4 @@ def _check_names(names: Iterable[str]) -> None:
 
 def _write_rows(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     with file.open("w", encoding="ascii") as out:
-        out.writelines(json.dumps(row) + "\n" for row in rows)
+        out.writelines(json_text(row) + "\n" for row in rows)

@@ -20,6 +20,7 @@ from antiphon.core.errors import RunFolderError
 from antiphon.core.events import ClientDescribed, RunDescribed
 from antiphon.core.home import fleet_folder, home_folder
 from antiphon.core.journal import Entry, Journal, writer_is_alive
+from antiphon.core.json_text import json_text
 from antiphon.core.run_folder import RunFolder
 from antiphon.core.types import Plain
 from antiphon.server.enrolment.occupancy import run_at_work
@@ -55,7 +56,7 @@ def show_status(
     folder = RunFolder(run) if run is not None else None if found else _newest(Path("runs"))
     status = found[0] if folder is None else _asked(folder) or _from_journal(folder)
     if as_json:
-        sys.stdout.write(json.dumps(status) + "\n")
+        sys.stdout.write(json_text(status) + "\n")
         return
     rounds = f"round {status['round']} of {status.get('rounds') or '?'}"
     where = "live" if status["live"] else status["standing"]
@@ -81,7 +82,7 @@ def _live(runs: Path, home: Path | None) -> list[dict[str, Any]]:
 
 def _show_many(found: list[dict[str, Any]], console: Console, *, as_json: bool) -> None:
     if as_json:
-        sys.stdout.write(json.dumps({"runs": found}) + "\n")
+        sys.stdout.write(json_text({"runs": found}) + "\n")
         return
     for each in found:
         where = f"{each['phase']}, round {each['round']} of {each.get('rounds') or '?'}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass
 from inspect import Parameter
@@ -13,6 +12,7 @@ from rich.table import Table
 
 from antiphon.core import registry
 from antiphon.core.errors import ConfigError
+from antiphon.core.json_text import json_text
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def _print_json(usable: list[_Member]) -> None:
     listed: dict[str, dict[str, list[str]]] = {kind: {} for kind in registry.KINDS}
     for each in usable:
         listed[each.kind][each.name] = [str(argument) for argument in each.arguments]
-    sys.stdout.write(json.dumps(listed) + "\n")
+    sys.stdout.write(json_text(listed) + "\n")
 
 
 def _print_table(usable: list[_Member]) -> None:

@@ -65,7 +65,7 @@ def _key(files: Sequence[Path]) -> str:
         (file.name, path, stat.st_size, stat.st_mtime_ns)
         for file, (path, stat) in zip(files, stats, strict=True)
     ]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(facts, allow_nan=False).encode()).hexdigest()
 
 
 def _digest(files: Sequence[Path]) -> bytes:

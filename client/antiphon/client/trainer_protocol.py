@@ -24,8 +24,8 @@ Any program that keeps to this page can train, in any language.
 Requests are answered one after the other. A request that fails leaves the program usable:
 {"failed": "train", "reason": "…", "fatal": false}; `fatal` says that asking again cannot help. A program
 that dies instead is started again. At the end of its stdin it ends at once, whatever it is doing.
-Whole numbers lie between 0 and 2⁶³ − 1; numbers that are not finite are written NaN, Infinity and
--Infinity.
+Whole numbers lie between 0 and 2⁶³ − 1; numbers that are not finite are written as texts: "NaN",
+"Infinity" and "-Infinity" (without quotes, as some writers do, they are understood too).
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from dataclasses import dataclass
 from typing import Any, get_args, get_origin, get_type_hints
 
 from antiphon.core.errors import ProtocolError
+from antiphon.core.json_text import number_of, spelled
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,7 @@ def _plain(value: Any) -> Any:
 
 
 def _line(values: Mapping[str, Any]) -> bytes:
-    return json.dumps(values, default=dict).encode("ascii") + b"\n"
+    return json.dumps(spelled(values), allow_nan=False).encode("ascii") + b"\n"
 
 
 def _object(line: bytes) -> dict[str, Any]:
@@ -227,8 +228,8 @@ def _typed(hint: Any, value: Any) -> Any:
         return {key: _typed(arguments[1], each) for key, each in value.items()}
     if hint is bytes and isinstance(value, str):
         return base64.b64decode(value, validate=True)
-    if hint is float and type(value) in (int, float):
-        return float(value)
+    if hint is float and (number := number_of(value)) is not None:
+        return number
     if hint is int and type(value) is int and not 0 <= value <= _MOST:
         raise ValueError(f"{value} is not in 0 … {_MOST}")
     if hint is Any or hint is type(value):

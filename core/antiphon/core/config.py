@@ -8,7 +8,6 @@ every field says its unit. `load` reads a file, applies `key.sub=value` override
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -20,6 +19,7 @@ from pydantic import (
 )
 
 from antiphon.core import registry, section
+from antiphon.core.json_text import json_text
 from antiphon.core.run_sections import (
     CohortConfig,
     CompressionConfig,
@@ -234,7 +234,7 @@ def config_hash(config: RunConfig) -> str:
     """Return a hash of all that decides the run's result (not where its folder is)."""
     values = resolved(config)
     values.pop("output")
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json_text(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def json_schema() -> dict[str, Any]:

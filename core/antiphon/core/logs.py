@@ -14,6 +14,8 @@ from typing import Any, Literal, TextIO
 import structlog
 from structlog.typing import Processor
 
+from antiphon.core.json_text import json_text
+
 MOST_CHARACTERS = 200
 """Of a logged value; the rest is cut."""
 
@@ -74,7 +76,7 @@ def _renderer(log_format: Literal["console", "json"], *, colors: bool) -> list[P
     if log_format == "json":
         return [
             structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(default=str),
+            structlog.processors.JSONRenderer(json_text, default=str),
         ]
     plain = structlog.dev.plain_traceback
     return [structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]

@@ -9,7 +9,6 @@ Where modules have different ranks (an exact export of seed directions, say), `r
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections import Counter
@@ -20,6 +19,7 @@ from typing import Any
 
 from antiphon.core import fault_points
 from antiphon.core.files import written_whole
+from antiphon.core.json_text import json_text
 from antiphon.core.tensors import to_bytes
 from antiphon.core.types import Params
 
@@ -64,7 +64,7 @@ def write_peft_folder(
             (part / "README.md").write_text(card, encoding="utf-8")
         for file in sorted(tokenizer.iterdir()) if tokenizer is not None else ():
             _placed(file, part / file.name)
-        config = json.dumps(adapter_config(factors, shape), indent=2, sort_keys=True)
+        config = json_text(adapter_config(factors, shape), indent=2, sort_keys=True)
         (part / "adapter_config.json").write_text(config + "\n", encoding="utf-8")
         fault_points.reached("during publish")
         (part / "adapter_model.safetensors").write_bytes(to_bytes(factors))

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import yaml
 from pydantic import (
@@ -23,6 +23,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 
 from antiphon.core.errors import ConfigError
+from antiphon.core.json_text import is_finite
 
 YAML_ERRORS = (
     yaml.YAMLError,
@@ -51,6 +52,13 @@ class Choice(BaseModel):
     @classmethod
     def _from_name(cls, value: Any) -> Any:
         return {"kind": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _is_finite(self) -> Self:
+        plain = self.arguments
+        if bad := sorted(name for name, value in plain.items() if not is_finite(value)):
+            raise ValueError(f"{', '.join(bad)}: a number must be finite, got {plain[bad[0]]}")
+        return self
 
     @model_serializer
     def _flat(self) -> dict[str, Any]:

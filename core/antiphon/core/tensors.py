@@ -166,7 +166,9 @@ def _header(tensors: Mapping[str, AnyArray]) -> bytes:
     for name, tensor in tensors.items():
         start, end = end, end + tensor.nbytes
         described[name] = {"dtype": "F32", "shape": tensor.shape, "data_offsets": (start, end)}
-    text = json.dumps(described, separators=(",", ":"), ensure_ascii=False).encode()
+    text = json.dumps(
+        described, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
     padded = text.ljust(-(-len(text) // 8) * 8)
     return len(padded).to_bytes(8, "little") + padded
 

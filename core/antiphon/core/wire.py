@@ -24,6 +24,7 @@ from antiphon.core.blob import Blob, blob_of
 from antiphon.core.coefficients import SeedCoefficients
 from antiphon.core.content import Content
 from antiphon.core.errors import ConfigError, UpdateError
+from antiphon.core.json_text import json_text
 from antiphon.core.tensors import LazyTensors, to_content
 from antiphon.core.types import (
     DENSE,
@@ -188,7 +189,7 @@ def unpack_assignment(message: bytes, client: str, run_id: str) -> tuple[Assignm
 
 
 def _pack_codec(choice: CodecChoice) -> update_pb2.Codec:
-    arguments = json.dumps(dict(choice.arguments), sort_keys=True) if choice.arguments else ""
+    arguments = json_text(choice.arguments, sort_keys=True) if choice.arguments else ""
     return update_pb2.Codec(kind=choice.kind, arguments=arguments)
 
 

@@ -17,7 +17,7 @@ _MOST = 256
 
 def member(kind: str, name: str, arguments: Mapping[str, Any]) -> Any:
     """Return the member that `registry.build` makes of plain arguments. Raises ConfigError."""
-    return _member(kind, name, json.dumps(dict(arguments), sort_keys=True))
+    return _member(kind, name, json.dumps(dict(arguments), sort_keys=True, allow_nan=False))
 
 
 @lru_cache(_MOST)

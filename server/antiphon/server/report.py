@@ -7,13 +7,13 @@ and plots/ into the run's folder; a run that was cut off gets a report too.
 from __future__ import annotations
 
 import json
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from typing import cast
 
 from antiphon.core.files import write_text
 from antiphon.core.journal import Entry, Journal
+from antiphon.core.json_text import finite, json_text
 from antiphon.core.run_folder import RunFolder
 from antiphon.core.types import Plain
 from antiphon.server import plots, report_page
@@ -50,7 +50,7 @@ def build(
     report["run_dir"], report["settings"] = run_dir, dict(settings or {})
     standing = {number: path for number, path in (adapters or {}).items() if run.stands(number)}
     report["adapter"] = standing[max(standing)] if standing else None
-    return cast(Report, _finite(report))
+    return cast(Report, finite(report))
 
 
 def read(folder: RunFolder) -> Report:
@@ -84,7 +84,7 @@ def write(folder: RunFolder) -> Report:
     titles = drawn | others | drawn  # ours first, then what others put there (the data's split)
     links = {f"{folder.plots.name}/{name}": title for name, title in titles.items()}
     write_text(folder.report_md, report_page.page(report, links))
-    write_text(folder.report_json, json.dumps(report, allow_nan=False, indent=1) + "\n")
+    write_text(folder.report_json, json_text(report, indent=1) + "\n")
     return report
 
 
@@ -215,15 +215,3 @@ def _bytes(run: Tally) -> ByteReport:
 def _mean(values: list[float | None]) -> float | None:
     measured = [value for value in values if value is not None]
     return sum(measured) / len(measured) if measured else None
-
-
-def _finite(value: Any) -> Any:
-    """Return a JSON value with null for every number that JSON does not have."""
-    match value:
-        case float():
-            return value if math.isfinite(value) else None
-        case dict():
-            return {name: _finite(each) for name, each in value.items()}
-        case list():
-            return [_finite(each) for each in value]
-    return value

@@ -5,12 +5,12 @@ It also holds the words for amounts (bytes, seconds, shares), which the pictures
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from antiphon.core.events import BY_POLICY
+from antiphon.core.json_text import json_text
 from antiphon.server.comparison import Score, clients_said, compared
 from antiphon.server.divergence import advice_of
 from antiphon.server.report_types import Problem, Report, RoundReport
@@ -293,7 +293,7 @@ def _base(report: Report) -> tuple[str, str]:
     ours = isinstance(name, str) and "/" not in name and not Path(name).is_dir()
     if report["facts"].get("engine") != "simulation" and ours:
         # A real run's coordinator has no model: its adapter says the name that the config says.
-        quoted = json.dumps(name)
+        quoted = json_text(name)
         told = f"the folder that `antiphon fetch {_code(str(name))}` prints"
         imported = (
             "from antiphon.client.assets.names import model_folder\nfrom peft import PeftModel"

@@ -42,7 +42,7 @@ def _root(path: Path) -> Path:
 def _write(path: Path, name: str, task: Task) -> None:
     with path.open("w", encoding="utf-8") as file:
         for row in _rows(name, task):
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def _reason_to_leave_out(task: Task) -> str | None:

@@ -126,4 +126,4 @@ def _write_tokenizer(folder: Path, vocabulary: list[str]) -> None:
 
 
 def _write_json(path: Path, values: dict[str, object]) -> None:
-    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")

@@ -7,11 +7,12 @@ identically distributed, from nothing but seeds.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from antiphon.core.json_text import json_text
 
 Lexicon = dict[str, tuple[str, ...]]
 
@@ -64,7 +65,7 @@ def rows_as_jsonl() -> str:
         draws = uniform(1000 + at, ROWS_PER_SITE * _DRAWS).reshape(ROWS_PER_SITE, _DRAWS)
         for row in draws:
             text, label = _sentence(dialect, own, other, row.tolist())
-            lines.append(json.dumps({"site": dialect.site, "text": text, "label": label}))
+            lines.append(json_text({"site": dialect.site, "text": text, "label": label}))
     return "\n".join(lines) + "\n"
 
 

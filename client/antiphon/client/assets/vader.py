@@ -39,7 +39,7 @@ def convert(unpacked: Path, target: Path) -> None:
             if found is None:
                 raise DownloadError(f"the package holds no {name}: fetch again")
             for row in _rows(domain, found):
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def _rows(domain: str, path: Path) -> Iterator[dict[str, Any]]:

@@ -33,6 +33,7 @@ from antiphon.core.identity import (
     key_of,
     read_certificate,
 )
+from antiphon.core.json_text import json_text
 from antiphon.v1 import enrolment_pb2
 
 USUAL_GRACE = timedelta(days=30)
@@ -157,7 +158,7 @@ def load(folder: Path) -> Identity:
 
 def save(folder: Path, identity: Identity) -> None:
     """Write the identity, whole or not at all; the request that led to it is not under way any more."""
-    write_private(_file(folder), json.dumps(asdict(identity), indent=1).encode())
+    write_private(_file(folder), json_text(asdict(identity), indent=1).encode())
     _pending(folder).unlink(missing_ok=True)
 
 

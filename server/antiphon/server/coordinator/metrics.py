@@ -5,13 +5,13 @@ Plain HTTP on the loopback by default. Nothing here is secret: no token, no key,
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from antiphon.core.http_pages import Page, Pages, metrics_page
+from antiphon.core.json_text import json_text
 
 Status = Callable[[], Mapping[str, Any]]
 """What the run is at, as plain values; called in a thread of the HTTP server."""
@@ -68,4 +68,4 @@ def coordinator_pages(registry: CollectorRegistry, status: Status) -> Pages:
 
 
 def _json(shown: Mapping[str, Any], code: int) -> Page:
-    return Page(json.dumps(shown).encode() + b"\n", "application/json", code)
+    return Page(f"{json_text(shown)}\n".encode(), "application/json", code)

@@ -7,7 +7,6 @@ SIGTERM and SIGINT drain: calls in progress are finished, the journal is closed,
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import resource
 import signal
@@ -30,6 +29,7 @@ from antiphon.core.events import ClientDeclined, ClientJoined, RunDescribed
 from antiphon.core.files import write_text
 from antiphon.core.http_pages import HttpPages
 from antiphon.core.journal import Journal
+from antiphon.core.json_text import json_text
 from antiphon.core.logs import configure_logs
 from antiphon.core.run_folder import RunFolder
 from antiphon.server.actions import Finish
@@ -149,7 +149,7 @@ class Coordinator:
         if where.metrics is not None and self._settings.metrics is not None:
             host = self._settings.metrics.rpartition(":")[0].replace("0.0.0.0", "127.0.0.1")
             written = {"pid": os.getpid(), "status": f"{host}:{where.metrics}"}
-            write_text(self._folder.live_file, json.dumps(written) + "\n")
+            write_text(self._folder.live_file, json_text(written) + "\n")
             stack.callback(self._folder.live_file.unlink, missing_ok=True)
 
     def stop(self) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from antiphon.core.errors import AntiphonError
 from antiphon.core.identity import IdentityError, checked_name
+from antiphon.core.json_text import json_text
 from antiphon.server.enrolment.schema import opened
 
 MOST_CERTIFICATES = 16
@@ -186,7 +187,7 @@ class Ledger:
     def saw(self, signs: Mapping[str, tuple[float, Mapping[str, object]]]) -> None:
         """Note when clients called last, and what they say of themselves (empty: as before)."""
         rows = [
-            (name, at, at, json.dumps(dict(facts), sort_keys=True) if facts else None)
+            (name, at, at, json_text(facts, sort_keys=True) if facts else None)
             for name, (at, facts) in signs.items()
         ]
         upsert = (

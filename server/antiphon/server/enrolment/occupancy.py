@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from antiphon.core.errors import UserError
+from antiphon.core.json_text import json_text
 
 
 @contextmanager
@@ -34,7 +35,7 @@ def occupied(folder: Path) -> Iterator[Callable[[Path], None]]:
         def note(run: Path) -> None:
             lock.seek(0)
             lock.truncate()
-            lock.write(json.dumps({"pid": os.getpid(), "run": str(run.resolve())}))
+            lock.write(json_text({"pid": os.getpid(), "run": str(run.resolve())}))
             lock.flush()
 
         yield note
