@@ -195,17 +195,7 @@ class Coordinator:
             upload_slots=settings.upload_slots,
         )
         coordinator_pb2_grpc.add_CoordinatorServicer_to_server(service, server)
-        enrolment_port = None
-        if settings.enrolment is not None:
-            joining, door = (
-                EnrolmentService(registrar, FailureLimit(time.monotonic)),
-                Door(time.monotonic),
-            )
-            enrolment, enrolment_port = await serve_enrolment(
-                settings.enrolment, joining, certificate, door=door
-            )
-            stack.callback(asyncio.ensure_future(door.watch()).cancel)
-            stack.push_async_callback(enrolment.stop, 1.0)
+        enrolment_port = await self._enrol(stack, registrar, certificate)
         metrics_port = None
         if settings.metrics is not None:
             pages = _pages(settings.metrics, self._metrics, self.status)
@@ -220,6 +210,21 @@ class Coordinator:
         for work in (access.watch(), self._note_seen(), self._watch_the_loop()):
             stack.callback(asyncio.ensure_future(work).cancel)
         return Listening(port, enrolment_port, metrics_port)
+
+    async def _enrol(
+        self, stack: AsyncExitStack, registrar: Registrar, certificate: ServerCertificate
+    ) -> int | None:
+        """Let machines join, where the settings say so; return the port."""
+        if self._settings.enrolment is None:
+            return None
+        joining = EnrolmentService(registrar, FailureLimit(time.monotonic))
+        door = Door(time.monotonic)
+        enrolment, port = await serve_enrolment(
+            self._settings.enrolment, joining, certificate, door=door
+        )
+        stack.callback(asyncio.ensure_future(door.watch()).cancel)
+        stack.push_async_callback(enrolment.stop, 1.0)
+        return port
 
     def _known_space(self) -> Space | None:
         """Return what the run trains, if that is known before anybody joins. Raises UserError."""
