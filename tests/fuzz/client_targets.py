@@ -24,6 +24,7 @@ from antiphon.client.daemon.outbox import Entry, Outbox
 from antiphon.client.daemon.policy import Policy, permits
 from antiphon.client.daemon.settings import load_settings
 from antiphon.client.daemon.tasks import TaskFailed
+from antiphon.client.daemon.tell import Tell
 from antiphon.core.blob import Blob
 from antiphon.core.channel import RETRY_AFTER
 from antiphon.core.errors import ConfigError, ProtocolError, RunFolderError
@@ -104,7 +105,8 @@ def _answer(line: bytes) -> None:
             pb.SubmitEvaluationRequest(examples=answer.examples, metrics=dict(answer.metrics))
         case protocol.Trained():
             task = tasks.InHand(_OPEN, 3, False, None)
-            tasks._entry(task, replace(answer, update=f"{scratch()}/{answer.update[:99]}"))
+            read = replace(answer, update=f"{scratch()}/{answer.update[:99]}")
+            tasks._entry(task, read, Tell())
     protocol.encode_answer(answer)
 
 

@@ -109,7 +109,7 @@ class ProcessFleet:
             "dataset": str(dataset),
             "accept": ["format", "eval_examples", "max_train_examples"],
         }
-        values = {"data": data, "log_format": "json", **settings}
+        values = {"data": data, "tell": {"examples": "exact"}, "log_format": "json", **settings}
         file.write_text(yaml.safe_dump(values))
         arguments = ["client", "--home", str(self.home_of(name)), "--config", str(file)]
         return self._start(name, [*command, *arguments, *(["--once"] if once else [])])

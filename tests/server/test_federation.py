@@ -40,6 +40,26 @@ def test_poisonous_scalars_are_rejected(federation, value):
     assert isinstance(federation.receive("north", sent(federation, value=value)), UpdateRejected)
 
 
+@pytest.mark.parametrize(("told", "of_one"), [((0, 10, 90), 10 / 110), ((0, 0, 0), 1 / 3)])
+def test_a_client_that_hides_its_examples_weighs_as_the_usual_one(make, told, of_one):
+    """It counts as much as the median of those that tell; where none does, all weigh alike."""
+    names = ("hidden", "north", "south")
+    federation = make()
+    federation.start(min_clients=3)
+    for client, examples in zip(names, told, strict=True):
+        federation.submit(ClientJoined(client, examples))
+    federation.submit(RoundEvaluated(0, {"loss": 2.0}))
+    federation.submit(federation.plan(1, names))
+
+    for client, examples in zip(names, told, strict=True):
+        value = 1.0 if client == "hidden" else 0.0
+        message = sent(federation, client, value=value, examples=examples)
+        federation.submit(federation.receive(client, message))
+    federation.submit(federation.fold(1, names))
+
+    assert coefficient(federation) == pytest.approx(-federation.config.seeds.learning_rate * of_one)
+
+
 @pytest.mark.parametrize("examples", [0, 10**9])
 def test_a_client_cannot_choose_its_weight(federation, examples):
     """An update that counts other examples than the client joined with is refused."""

@@ -49,8 +49,9 @@ Payload = LoraUpdate | Scalars
 class Update:
     """One client's contribution to one round.
 
-    round: the one in which it began; examples: training examples it holds (its weight in the mean);
-    steps: local steps really taken; metrics: what it measured, by name (`loss`: mean training loss).
+    round: the one in which it began; examples: training examples it holds (its weight in the mean), 0:
+    not told; steps: local steps really taken; metrics: what it measured, by name (`loss`: mean training
+    loss).
     The last two are the coordinator's, for the fold: how many rounds before it the update began, and
     the learning rate of its assignment (none: that of the round which folds it).
     """

@@ -24,9 +24,9 @@ class Disagreement(AntiphonError):
 
 
 def check_examples(examples: int) -> None:
-    """Raise Disagreement for a number of training examples that no client can hold."""
-    if not 1 <= examples <= _MAX_EXAMPLES:
-        raise Disagreement(f"{examples} training examples, expected at least 1")
+    """Raise Disagreement for a number of training examples that no client can hold; 0: it is not told."""
+    if not 0 <= examples <= _MAX_EXAMPLES:
+        raise Disagreement(f"{examples} training examples, expected at most {_MAX_EXAMPLES}")
 
 
 def reported_space(report: pb.SpaceReport, config: RunConfig) -> Space:

@@ -53,6 +53,7 @@ from antiphon.server.round import replay, step
 from antiphon.server.run_state import RunState, slot_of, slots
 from antiphon.server.space import Space, write_adapter
 from antiphon.server.telemetry import Accumulator
+from antiphon.server.untold import usual_examples
 from antiphon.server.update_shelf import Unpack, UpdateShelf, built
 from antiphon.strategies.compression.codec import Shapes
 from antiphon.strategies.guard import learning_rate_scale, undo
@@ -390,14 +391,14 @@ class Federation:
 
     def _updates(self, number: int, clients: tuple[str, ...]) -> Iterator[Update]:
         """Yield the accepted updates; tensors stay on disk, so memory does not grow with the clients."""
+        usual = usual_examples(self.machine.clients[each].examples for each in clients)
         for client in clients:
             receipt = self.machine.receipts[client]
-            base = receipt.round
-            unpack = self._unpack(base, client)
+            base, unpack = receipt.round, self._unpack(receipt.round, client)
             message, tensors = self._sent.get(base, client, receipt.digest, unpack)
             update = unpack_update(message, client, self.run_id, tensors)
-            rate = self._learning_rate(client)
-            yield replace(update, staleness=number - base, learning_rate=rate)
+            update = replace(update, examples=update.examples or usual, staleness=number - base)
+            yield replace(update, learning_rate=self._learning_rate(client))
 
     def _unpack(self, base: int, client: str) -> Unpack:
         """Return what reads the tensors of an update that began in round `base`."""

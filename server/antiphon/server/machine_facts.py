@@ -10,10 +10,10 @@ _MAX_LIBRARIES = 32
 
 
 def facts_of(request: coordinator_pb2.JoinRequest) -> dict[str, Plain]:
-    """Return the facts by name; texts of the peer are cut."""
+    """Return the facts by name, none where a client does not tell; texts of the peer are cut."""
     told = request.capabilities
     libraries = sorted(told.libraries.items())[:_MAX_LIBRARIES]
-    return {
+    facts: dict[str, Plain] = {
         "antiphon": told.antiphon_version[:_MAX_TEXT],
         "device": told.device_kind[:_MAX_TEXT],
         "device_name": told.device_name[:_MAX_TEXT],
@@ -24,3 +24,4 @@ def facts_of(request: coordinator_pb2.JoinRequest) -> dict[str, Plain]:
         "evaluation_examples": request.evaluation_examples,
         "libraries": ", ".join(f"{name} {version}"[:_MAX_TEXT] for name, version in libraries),
     }
+    return {name: fact or None for name, fact in facts.items()}

@@ -26,7 +26,10 @@ _NO_RUN = RunStarted("", "", rounds=1, min_clients=1, max_failed_rounds=1)  # of
 
 @dataclass(frozen=True)
 class Member:
-    """A client that the run has met. examples: training examples it holds; revoked: since it joined."""
+    """A client that the run has met.
+
+    examples: training examples it holds, 0: not told; revoked: since it joined.
+    """
 
     examples: int
     present: bool

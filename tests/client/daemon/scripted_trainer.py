@@ -1,7 +1,7 @@
 """A program that keeps to the trainer protocol and trains nothing: what a config's `test` says.
 
-Keys of `test`: blob_bytes (0: scalars), steps, step_s, fail ("prepare", "prepare!" (fatal), "train",
-"evaluate"). Every request is written to the file $SCRIPTED_TRAINER_LOG, one JSON line each.
+Keys of `test`: blob_bytes (0: scalars), examples, steps, step_s, fail ("prepare", "prepare!" (fatal),
+"train", "evaluate"). Every request is written to the file $SCRIPTED_TRAINER_LOG, one JSON line each.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ def prepared(test: dict[str, Any]) -> Answer:
         return Failed("prepare", "as the test asked", test["fail"].endswith("!"))
     capabilities = coordinator_pb2.Capabilities(device_kind="cpu", tokens_per_s=1000.0)
     space = coordinator_pb2.SpaceReport(model_parameters=7, model_digest=bytes(32))
-    return Prepared(40, 20, capabilities.SerializeToString(), space.SerializeToString())
+    return Prepared(
+        test.get("examples", 40), 20, capabilities.SerializeToString(), space.SerializeToString()
+    )
 
 
 def trained(request: Train, test: dict[str, Any]) -> Answer:
@@ -69,7 +71,11 @@ def trained(request: Train, test: dict[str, Any]) -> Answer:
     if test.get("fail") == "train":
         return Failed("train", "as the test asked", False)
     update = update_pb2.Update(
-        run_id=assignment.run_id, round=assignment.round, examples=40, steps=steps
+        run_id=assignment.run_id,
+        round=assignment.round,
+        examples=test.get("examples", 40),
+        steps=steps,
+        metrics={"loss": 1.0},
     )
     blob = None
     if size := test.get("blob_bytes", 1000):

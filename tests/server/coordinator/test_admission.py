@@ -26,7 +26,7 @@ LARGE = {"A": (4, 2**20), "B": (2**20, 4)}
 REFUSED = {
     "other run": ({"run_id": "elsewhere"}, "run 'elsewhere' with config"),
     "other config": ({"config_hash": "0" * 1000}, "say Hello again"),
-    "no examples": ({"examples": 0}, "0 training examples"),
+    "too many examples": ({"examples": 2**50}, "training examples, expected at most"),
     "a long name": ({"space": space({"x" * 70_000: (4, 4)})}, "is not possible"),
     "a factor without a pair": ({"space": space({"x": (4, 64)})}, "factor 'x': expected a name"),
     "another rank": (

@@ -26,6 +26,7 @@ from antiphon.client.daemon.outbox import Outbox
 from antiphon.client.daemon.policy import permits
 from antiphon.client.daemon.settings import ClientSettings
 from antiphon.client.daemon.tasks import InHand, TaskFailed, Workbench, in_hand
+from antiphon.client.daemon.tell import told_capabilities, told_examples
 from antiphon.client.daemon.trainer import Trainer, TrainerFailed
 from antiphon.client.reason import Reason
 from antiphon.client.trainer_protocol import Prepare, Prepared
@@ -145,13 +146,16 @@ class Session:
         return prepared
 
     async def _join(self, run: OpenRun, prepared: Prepared) -> None:
+        tell = self._settings().tell
+        examples = told_examples(tell, prepared.examples)
         try:
+            capabilities = pb.Capabilities.FromString(prepared.capabilities)
             request = pb.JoinRequest(
                 run_id=run.run_id,
                 config_hash=run.config_hash,
-                examples=prepared.examples,
-                evaluation_examples=prepared.evaluation_examples,
-                capabilities=pb.Capabilities.FromString(prepared.capabilities),
+                examples=examples,
+                evaluation_examples=told_examples(tell, prepared.evaluation_examples),
+                capabilities=told_capabilities(tell, capabilities),
                 space=pb.SpaceReport.FromString(prepared.space),
             )
         except DecodeError as error:
@@ -160,7 +164,7 @@ class Session:
         response = await self._link.join(request)
         self._lease_s = response.lease_ms / 1000 or self._lease_s
         self.joined = run.run_id
-        log.info("joined", run=run.run_id, examples=prepared.examples)
+        log.info("joined", run=run.run_id, examples=prepared.examples, told=examples)
         await self._delivery.hand_in_all(run.run_id)
 
     async def _work(self, run: OpenRun) -> Finished:
@@ -244,7 +248,8 @@ class Session:
 
     async def _do(self, task: InHand) -> bool:
         """Do a task beside the call that keeps the lease; False where it was not wanted any more."""
-        work = self._bench.evaluate(task) if task.evaluating else self._train(task)
+        tell = self._settings().tell
+        work = self._bench.evaluate(task, tell) if task.evaluating else self._train(task)
         job, keeper = asyncio.create_task(work), asyncio.create_task(self._until_unwanted(task))
         try:
             await asyncio.wait((job, keeper), return_when=asyncio.FIRST_COMPLETED)
@@ -263,7 +268,8 @@ class Session:
         return False
 
     async def _train(self, task: InHand) -> None:
-        if await self._bench.train(task, self._settings().policy):
+        settings = self._settings()
+        if await self._bench.train(task, settings.policy, settings.tell):
             self._answered = (task.message, asyncio.get_running_loop().time())
 
     async def _until_unwanted(self, task: InHand) -> str:

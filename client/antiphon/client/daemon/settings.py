@@ -10,6 +10,7 @@ from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 
 from antiphon.client.daemon.data_view import LocalData
 from antiphon.client.daemon.policy import Policy
+from antiphon.client.daemon.tell import Tell
 from antiphon.core import section
 from antiphon.core.address import OptionalAddress
 from antiphon.core.section import Section, read_yaml, validated
@@ -51,6 +52,9 @@ class ClientSettings(Section):
         default_factory=lambda: [sys.executable, "-m", "antiphon.client.worker_process"],
         min_length=1,
         description="Command of the program that trains.",
+    )
+    tell: Tell = Field(
+        default_factory=Tell, description="What the coordinator learns beside the updates."
     )
     policy: Policy = Field(default_factory=Policy, description="What the owner allows.")
 

@@ -21,6 +21,7 @@ from antiphon.client.daemon.metrics import Metrics
 from antiphon.client.daemon.open_run import OpenRun
 from antiphon.client.daemon.outbox import Entry, Outbox
 from antiphon.client.daemon.policy import Policy, Terms, permits
+from antiphon.client.daemon.tell import NOT_TOLD, Tell, told_examples, told_update
 from antiphon.client.daemon.trainer import Trainer, TrainerFailed
 from antiphon.client.daemon.transfers import named_blob
 from antiphon.client.trainer_protocol import Evaluate, Stepped, Train, Trained
@@ -104,7 +105,7 @@ class Workbench:
             if not model.suffix:  # the machine may have lost power: its hash is compared before use
                 model.replace(model.with_name(f"{model.name}.part"))
 
-    async def train(self, task: InHand, policy: Policy) -> bool:
+    async def train(self, task: InHand, policy: Policy, tell: Tell) -> bool:
         """Carry out an assignment and hand in the update; return whether it has its answer.
 
         Raises TaskFailed, StartOver, NotAllowed.
@@ -112,7 +113,8 @@ class Workbench:
         assignment = update_pb2.Assignment.FromString(task.message)
         blob = _checked(assignment, task.run)
         self._permitted(task.run, policy, assignment, _expected_bytes(assignment))
-        entry, content = await self._trained(task, blob, _expected_bytes(assignment))
+        trained = await self._trained(task, blob, _expected_bytes(assignment))
+        entry, content = _entry(task, trained, tell)
         size = entry.blob.bytes if entry.blob else len(entry.message)
         self._permitted(task.run, policy, assignment, size, begun=True)
         if size > task.run.max_upload_bytes > 0:
@@ -127,22 +129,26 @@ class Workbench:
         self._delivery.keep()
         return await self._delivery.hand_in(entry) != UNANSWERED
 
-    async def evaluate(self, task: InHand) -> None:
-        """Measure a model and hand in the figures. Raises TaskFailed, StartOver, NotAllowed."""
+    async def evaluate(self, task: InHand, tell: Tell) -> None:
+        """Measure a model and hand in the figures, or say at once that there are none.
+
+        Raises TaskFailed, StartOver, NotAllowed.
+        """
+        if not tell.scores:
+            await self._link.submit_evaluation(task.run.run_id, task.round, NOT_TOLD, {})
+            return
         blob = named_blob(task.model)
         model = await self._model(task.run.run_id, blob)
         try:
             done = await self._trainer.evaluate(Evaluate(str(model), blob.encoding))
             await self._link.submit_evaluation(
-                task.run.run_id, task.round, done.examples, done.metrics
+                task.run.run_id, task.round, told_examples(tell, done.examples), done.metrics
             )
         except (TrainerFailed, Refused) as error:
             raise TaskFailed(str(error)) from None
         log.info("evaluated", round=task.round, examples=done.examples)
 
-    async def _trained(
-        self, task: InHand, blob: Blob, upload_bytes: int
-    ) -> tuple[Entry, Path | None]:
+    async def _trained(self, task: InHand, blob: Blob, upload_bytes: int) -> Trained:
         run_id = task.run.run_id
         model = await self._model(run_id, blob)
         shutil.rmtree(self._out, ignore_errors=True)
@@ -168,7 +174,7 @@ class Workbench:
         took = asyncio.get_running_loop().time() - start
         self._metrics.training.inc(took)
         log.info("trained", round=task.round, steps=trained.steps, seconds=round(took, 2))
-        return _entry(task, trained)
+        return trained
 
     def _keep(self, run_id: str) -> Path:
         """Return the folder of what the trainer keeps of a run; that of any other run is removed."""
@@ -262,10 +268,10 @@ def _expected_bytes(assignment: update_pb2.Assignment) -> int:
     return int(assignment.upload_bytes)
 
 
-def _entry(task: InHand, trained: Trained) -> tuple[Entry, Path | None]:
-    """Read what the trainer has written, and compare it with what was asked for."""
+def _entry(task: InHand, trained: Trained, tell: Tell) -> tuple[Entry, Path | None]:
+    """Read what the trainer has written as it may leave, and compare it with what was asked for."""
     try:
-        message = Path(trained.update).read_bytes()
+        message = told_update(tell, Path(trained.update).read_bytes())
         update = update_pb2.Update.FromString(message)
         content = Path(trained.blob) if trained.blob is not None else None
         blob = named_blob(update.tensors) if update.HasField("tensors") else None
