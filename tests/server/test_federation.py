@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tests.server.seeds_run import CLIENTS, fold_round, sent
 
-from antiphon.core.events import RoundEvaluated, UpdateReceived, UpdateRejected
+from antiphon.core.events import ClientJoined, RoundEvaluated, UpdateReceived, UpdateRejected
 from antiphon.core.files import write_bytes
 from antiphon.core.types import LoraUpdate, Update
 from antiphon.core.wire import pack_update, update_blob
