@@ -6,8 +6,10 @@ import pytest
 from tests.deploy.files import PAGE
 
 from antiphon.client.daemon import settings as client_settings
+from antiphon.client.daemon.data_view import LocalData
 from antiphon.client.daemon.metrics import Metrics
 from antiphon.client.daemon.policy import Policy
+from antiphon.client.daemon.tell import Tell
 from antiphon.core import coordinator_settings
 from antiphon.core.coordinator_settings import CoordinatorSettings
 from antiphon.server.coordinator.metrics import CoordinatorMetrics
@@ -24,15 +26,15 @@ def series():
 
 
 def shown(value):
-    if isinstance(value, list):
+    if isinstance(value, list | dict):
         return "empty" if not value else None
     return "none" if value is None else f"`{value}`"
 
 
 def keys():
-    for model in (CoordinatorSettings, client_settings.ClientSettings, Policy):
+    for model in (CoordinatorSettings, client_settings.ClientSettings, Policy, Tell, LocalData):
         for name, field in model.model_fields.items():
-            if name not in ("data", "policy", "trainer"):
+            if name not in ("data", "policy", "tell", "trainer", "dataset"):
                 yield name, shown(field.get_default(call_default_factory=True))
 
 
@@ -52,7 +54,7 @@ def test_no_series_is_made_up():
 @pytest.mark.parametrize(("key", "default"), list(keys()), ids=str)
 def test_a_setting_is_in_a_table_with_its_default(key, default):
     """Each setting of either half has a row with the default that the code has."""
-    rows = re.findall(rf"^\| `(?:policy\.)?{key}` \| (.*?) \|", TEXT, re.MULTILINE)
+    rows = re.findall(rf"^\| `(?:policy\.|tell\.|data\.)?{key}` \| (.*?) \|", TEXT, re.MULTILINE)
 
     assert default in rows
 
