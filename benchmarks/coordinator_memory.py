@@ -26,6 +26,8 @@ from tests.network.fleet import ROOT, ProcessFleet
 from antiphon.client.daemon.backoff import Backoff
 from antiphon.client.daemon.link import Link
 from antiphon.client.daemon.metrics import Metrics
+from antiphon.client.sent.book import Book, sent_folder
+from antiphon.client.sent.recorded import RecordedChannel
 from antiphon.core.blob import Blob
 from antiphon.core.channel import CLIENT_OPTIONS, coordinator_name
 from antiphon.core.logs import configure_logs
@@ -47,8 +49,11 @@ async def take_part(address: str, given: dict[str, Any], delta: dict[str, Any], 
         ("grpc.ssl_target_name_override", coordinator_name("fleet")),
         ("grpc.use_local_subchannel_pool", 1),
     ]
+    book = Book(sent_folder(work / given["name"]), time.time)
     link = Link(
-        lambda: grpc.aio.secure_channel(address, credentials, options=options),
+        lambda: RecordedChannel(
+            grpc.aio.secure_channel(address, credentials, options=options), book, address
+        ),
         Backoff(Random(given["name"])),
         Metrics(),
     )

@@ -16,6 +16,7 @@ import random
 import sys
 import time
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import grpc
@@ -24,6 +25,8 @@ from antiphon.client.daemon.backoff import Backoff
 from antiphon.client.daemon.calls import CallFailed
 from antiphon.client.daemon.link import Link
 from antiphon.client.daemon.metrics import Metrics
+from antiphon.client.sent.book import Book, sent_folder
+from antiphon.client.sent.recorded import RecordedChannel
 from antiphon.core.channel import CLIENT_OPTIONS, coordinator_name
 from antiphon.core.golden import GOLDEN
 from antiphon.core.logs import configure_logs
@@ -38,7 +41,7 @@ class Client:
     """One client: joins, then waits for work for ever. answered_at: when it was answered last."""
 
     def __init__(
-        self, address: str, identity: dict[str, str], fleet: str, metrics: Metrics
+        self, address: str, identity: dict[str, str], fleet: str, metrics: Metrics, book: Book
     ) -> None:
         """Connect at the first call."""
         credentials = grpc.ssl_channel_credentials(
@@ -51,7 +54,9 @@ class Client:
         ]
         rng = random.Random(identity["name"])
         self._link = Link(
-            lambda: grpc.aio.secure_channel(address, credentials, options=options),
+            lambda: RecordedChannel(
+                grpc.aio.secure_channel(address, credentials, options=options), book, address
+            ),
             Backoff(rng),
             metrics,
         )
@@ -91,7 +96,8 @@ def _request(hello: pb.HelloResponse) -> pb.JoinRequest:
 async def swarm(address: str, given: dict[str, Any]) -> None:
     """Run the clients of a file of identities."""
     metrics = Metrics()
-    clients = [Client(address, each, given["fleet"], metrics) for each in given["clients"]]
+    book = Book(sent_folder(Path(mkdtemp())), time.time)  # one ledger for all of them
+    clients = [Client(address, each, given["fleet"], metrics, book) for each in given["clients"]]
     gate = asyncio.Semaphore(AT_ONCE)
     tasks = [asyncio.create_task(each.run(gate)) for each in clients]
     while True:

@@ -28,6 +28,8 @@ from tests.network.fleet import ROOT, ProcessFleet, free_ports
 from antiphon.client.daemon.backoff import Backoff
 from antiphon.client.daemon.link import Link
 from antiphon.client.daemon.metrics import Metrics
+from antiphon.client.sent.book import Book, sent_folder
+from antiphon.client.sent.recorded import RecordedChannel
 from antiphon.core.blob import Blob, blob_of
 from antiphon.core.channel import CHUNK_BYTES, SERVER_OPTIONS, secure_channel
 from antiphon.core.logs import configure_logs
@@ -77,7 +79,12 @@ async def measure(fleet: ProcessFleet, port: int, size: int, turns: int) -> dict
     opened = open_fleet(fleet.home)
     ours, bare = identity(opened, "ours"), identity(opened, "bare")
     opened.close()
-    link = Link(lambda: _channel(fleet.ports["listen"], ours), Backoff(Random(1)), Metrics())
+    port_of_ours, book = fleet.ports["listen"], Book(sent_folder(fleet.folder), time.time)
+    link = Link(
+        lambda: RecordedChannel(_channel(port_of_ours, ours), book, "loopback"),
+        Backoff(Random(1)),
+        Metrics(),
+    )
     stub = coordinator_pb2_grpc.CoordinatorStub(_channel(port, bare))
     run_id, number, model = await _assigned(link, size)
     content = np.random.default_rng(1).bytes(size)

@@ -18,6 +18,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from antiphon.cli.options import AsJson, Home
+from antiphon.cli.site import client_app
 from antiphon.core.errors import UserError
 from antiphon.core.json_text import json_text
 
@@ -51,16 +53,12 @@ for _name, _group in (
     ("flower", flower_app),
 ):
     app.add_typer(_group, name=_name)
+app.add_typer(client_app, name="client")
 
-Home = Annotated[
-    Path | None,
-    typer.Option("--home", help="State folder; default: $ANTIPHON_HOME or ~/.antiphon."),
-]
 RunFile = Annotated[Path, typer.Argument(metavar="RUN.yaml", help="The run's config.")]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides: rounds=3 lora.r=4")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
 
 
 @app.command()
@@ -365,22 +363,6 @@ def join(
 
     keep_private()
     join_fleet(address, token, token_file, ca, home, _err, force=force)
-
-
-@app.command()
-def client(
-    config: Annotated[
-        Path | None, typer.Option("--config", help="client.yaml; default: in the home folder.")
-    ] = None,
-    once: Annotated[bool, typer.Option("--once", help="End after one run.")] = False,
-    home: Home = None,
-) -> None:
-    """Run this machine's daemon: it trains when the coordinator asks and the owner allows."""
-    from antiphon.cli.client import run_client
-    from antiphon.core.home import keep_private
-
-    keep_private()
-    raise SystemExit(run_client(config, home, once=once))
 
 
 @app.command()

@@ -12,7 +12,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from antiphon.core.channel import coordinator_name, secure_channel
+from antiphon.client.sent.book import Book
+from antiphon.client.sent.recorded import RecordedChannel, site_channel
+from antiphon.core.channel import coordinator_name
 
 FLEET = "acme"
 Key = ec.EllipticCurvePrivateKey
@@ -78,10 +80,10 @@ class Authority:
         pair = (leaf.key, leaf.certificate)
         return grpc.ssl_server_credentials([pair], self.pem, require_client_auth=True)
 
-    def channel(self, address: str, leaf: Leaf) -> grpc.aio.Channel:
+    def channel(self, address: str, leaf: Leaf, book: Book) -> RecordedChannel:
         """Open a client's channel."""
         credentials = grpc.ssl_channel_credentials(self.pem, leaf.key, leaf.certificate)
-        return secure_channel(address, credentials, FLEET)
+        return site_channel(address, credentials, FLEET, book)
 
 
 def _named(name: str) -> x509.Name:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,6 +26,7 @@ from antiphon.client.daemon.session import Session
 from antiphon.client.daemon.settings import ClientSettings
 from antiphon.client.daemon.tasks import Workbench
 from antiphon.client.daemon.trainer import Trainer
+from antiphon.client.sent.book import Book, sent_folder
 from antiphon.v1 import coordinator_pb2 as pb
 from antiphon.v1 import update_pb2
 
@@ -82,8 +84,9 @@ class Stage:
         leaf = authority.client()
         async with asyncio.timeout(20), serving(self.script, authority) as port:
             backoff = Backoff(Random(0), base_s=0.02, cap_s=0.1)
+            book = Book(sent_folder(self.folder), time.time)
             self.link = Link(
-                lambda: authority.channel(f"127.0.0.1:{port}", leaf), backoff, self.metrics
+                lambda: authority.channel(f"127.0.0.1:{port}", leaf, book), backoff, self.metrics
             )
             outbox = self.outbox()
             self._assemble(outbox)
@@ -92,6 +95,7 @@ class Stage:
             finally:
                 await self.trainer.stop()
                 await self.link.close()
+                book.close()
                 outbox.close()
 
     def _assemble(self, outbox: Outbox) -> None:

@@ -22,7 +22,9 @@ from tests.client.daemon.stage import PATHS, TRAINER, over, train_task
 from tests.network.proxy import Proxy
 
 from antiphon.client.daemon.identity import Identity, identity_folder, load, save
-from antiphon.core.home import client_folder
+from antiphon.client.sent.book import sent_folder
+from antiphon.client.sent.ledger import head_file
+from antiphon.core.home import client_folder, private_folder
 
 _MAIN = "from antiphon.cli.main import main; main()"
 _HEAVY = ("torch", "numpy", "transformers", "peft", "flwr", "matplotlib", "safetensors")
@@ -297,6 +299,22 @@ def test_machine_that_has_not_joined_is_told(on_site: Callable[..., Script]) -> 
 
         assert await process.wait() == 2
         await place.hears("has not joined a fleet")
+
+    on_site(body)
+
+
+def test_a_damaged_ledger_ends_the_daemon(on_site: Callable[..., Script]) -> None:
+    """Where what has left is not written down as it was, nothing more leaves: code 2, and what to do."""
+
+    async def body(script: Script, place: Site, proxy: Proxy) -> None:
+        private_folder(sent_folder(client_folder(place.home)))
+        head_file(sent_folder(client_folder(place.home))).write_text("{")
+
+        process = await place.start()
+
+        assert await process.wait() == 2
+        await place.hears("move the folder away and keep it")
+        assert script.calls == []
 
     on_site(body)
 

@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from antiphon.client.daemon.identity import identity_folder, load, request_certificate
 from antiphon.client.daemon.join import join, renew_expired, split_address, trusted_root
+from antiphon.client.sent.book import sent_folder
+from antiphon.client.sent.reading import left, lines
 from antiphon.core.clock import VirtualClock
 from antiphon.core.identity import IdentityError
 from antiphon.server.enrolment.authority import create_authority
@@ -186,6 +188,23 @@ def test_every_fleets_name_works(tmp_path, folder, fleet):
 
     hub.ledger.close()
     assert identity.fleet == fleet
+
+
+def test_joining_and_renewing_are_noted(hub, folder):
+    """What leaves for the enrolment service is in the ledger of the site, with its answer."""
+    token = hub.token()
+
+    async def scenario(address):
+        await renew_expired(await join(address, token, hub.authority.pin, folder), folder)
+
+    hub.run(scenario)
+
+    noted = left(lines(sent_folder(folder.parent)))
+    assert [(each.what.method, each.verdict) for each in noted] == [
+        ("Enrol", "answered"),
+        ("Challenge", "answered"),
+        ("RenewExpired", "answered"),
+    ]
 
 
 def test_lost_reply(hub, folder):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 
 import grpc
 import pytest
@@ -20,6 +22,7 @@ from antiphon.client.daemon.backoff import Backoff
 from antiphon.client.daemon.calls import HandInAgain, NotAllowed, Refused, StartOver
 from antiphon.client.daemon.link import Link
 from antiphon.client.daemon.metrics import Metrics
+from antiphon.client.sent.book import Book, sent_folder
 from antiphon.core.blob import Blob, blob_of
 from antiphon.v1 import coordinator_pb2 as pb
 
@@ -51,11 +54,13 @@ async def linked(
     leaf = authority.client()
     async with serving(script, authority) as port, Proxy(port, weather) as proxy:
         backoff = Backoff(rng, base_s=0.02, cap_s=0.1)
-        link = Link(lambda: authority.channel(proxy.address, leaf), backoff, Metrics())
-        try:
-            yield link, proxy
-        finally:
-            await link.close()
+        with TemporaryDirectory() as folder:
+            book = Book(sent_folder(Path(folder)), time.time)
+            link = Link(lambda: authority.channel(proxy.address, leaf, book), backoff, Metrics())
+            try:
+                yield link, proxy
+            finally:
+                await link.close()
 
 
 def over_link(body: Body, weather: Weather = CLEAR, rng: Random | None = None) -> Script:

@@ -17,6 +17,8 @@ import structlog
 
 from antiphon.client.daemon.backoff import Backoff
 from antiphon.client.daemon.metrics import Metrics
+from antiphon.client.sent.ledger import LedgerError
+from antiphon.client.sent.recorded import RecordedChannel
 from antiphon.core.channel import RETRY_AFTER
 from antiphon.core.errors import AntiphonError
 from antiphon.v1 import coordinator_pb2_grpc
@@ -40,6 +42,10 @@ class CallFailed(AntiphonError):
 
 class Interrupted(CallFailed):
     """It may work the next time: the line broke, or the coordinator is busy or away."""
+
+
+class NotRecorded(Interrupted):
+    """Nothing was sent: the ledger of what leaves this site cannot be written."""
 
 
 class StartOver(CallFailed):
@@ -81,7 +87,7 @@ KINDS: dict[grpc.StatusCode, type[CallFailed]] = {
 
 @dataclass
 class _Connection:
-    channel: grpc.aio.Channel
+    channel: RecordedChannel
     stub: Stub
     calls: int = 0
     retired: bool = False
@@ -95,7 +101,7 @@ class Caller:
     """A channel to the coordinator, and the patience to use it."""
 
     def __init__(
-        self, connect: Callable[[], grpc.aio.Channel], backoff: Backoff, metrics: Metrics
+        self, connect: Callable[[], RecordedChannel], backoff: Backoff, metrics: Metrics
     ) -> None:
         """connect: opens a channel, with the certificate of now; backoff: each call gets one like it, so
         that one which fails for long is not hurried by others that succeed.
@@ -123,6 +129,8 @@ class Caller:
             answer = await work(connection.stub)
         except grpc.aio.AioRpcError as error:
             raise failure_of(error) from None
+        except LedgerError as error:
+            raise NotRecorded(str(error), _Code.RESOURCE_EXHAUSTED) from None
         except (TimeoutError, grpc.aio.UsageError) as error:
             raise Interrupted(str(error) or "no progress", _Code.DEADLINE_EXCEEDED) from None
         except asyncio.CancelledError:
@@ -180,6 +188,9 @@ class Caller:
         if now - self._said < _SAY_SO_EVERY_S:
             return
         self._said, self._complained = now, True
+        if isinstance(interrupted, NotRecorded):
+            log.error("nothing is sent", reason=str(interrupted))
+            return
         log.warning(
             "coordinator does not answer; trying on",
             status=interrupted.code.name,

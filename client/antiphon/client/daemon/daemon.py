@@ -66,7 +66,8 @@ class Daemon:
         """Work until told to stop; return the exit code: 1 where `once` met a run without a good end.
 
         Raises IdentityError where this machine has not joined a fleet, ConfigError for an address that
-        cannot be listened on, UserError where another daemon is at work in the same folder.
+        cannot be listened on, UserError where another daemon is at work in the same folder, and
+        LedgerError where the ledger of what leaves is damaged.
         """
         metrics = Metrics()
         with ExitStack() as stack:
@@ -81,6 +82,7 @@ class Daemon:
                 metrics,
                 Backoff(self._rng),
             )
+            stack.callback(renewal.book.close)
             outbox = Outbox(self._folder / "outbox")
             stack.callback(outbox.close)
             return await self._serve(renewal, outbox, metrics)

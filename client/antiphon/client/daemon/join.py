@@ -12,6 +12,7 @@ import asyncio
 import re
 import socket
 import ssl
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,9 @@ from antiphon.client.daemon.identity import (
     request_certificate,
     save,
 )
-from antiphon.core.channel import secure_channel
+from antiphon.client.sent.book import Book, sent_folder
+from antiphon.client.sent.ledger import LedgerError
+from antiphon.client.sent.recorded import RecordedChannel, site_channel
 from antiphon.core.identity import (
     UNREADABLE,
     IdentityError,
@@ -61,7 +64,8 @@ async def join(
     """Exchange a token for an identity, and save it in `folder`.
 
     address: HOST:PORT of the enrolment service; ca: `sha256:…`, the root's pin, or the path of a PEM file
-    with the root; force: replace the identity that is there. Raises IdentityError where there is one
+    with the root; force: replace the identity that is there. What leaves is noted in the ledger beside
+    `folder`. Raises IdentityError where there is one
     already, where the other side is not the coordinator, or where it refuses. After a lost reply the same
     call goes on.
     """
@@ -72,7 +76,7 @@ async def join(
     request = request_certificate(folder)
     credentials = grpc.ssl_channel_credentials(root.public_bytes(Encoding.PEM))
     message = enrolment_pb2.EnrolRequest(token=token.strip(), certificate_request=request.der)
-    async with secure_channel(address, credentials, fleet_of(root)) as channel:
+    async with site_channel(address, credentials, fleet_of(root), _book(folder)) as channel:
         reply = await _called(_stub(channel).Enrol, message, address, timeout_s)
     if pin_of(root) not in [pin_of(each) for each in map(read_certificate, reply.roots)]:
         raise IdentityError(
@@ -86,10 +90,12 @@ async def join(
 async def renew_expired(old: Identity, folder: Path, *, timeout_s: float = TIMEOUT_S) -> Identity:
     """Renew a certificate that has run out, by signing with its key; save and return the new identity.
 
-    Raises IdentityError where the coordinator cannot be reached or refuses.
+    What leaves is noted in the ledger beside `folder`. Raises IdentityError where the coordinator cannot
+    be reached or refuses.
     """
     request = request_certificate(folder)
-    async with secure_channel(old.enrolment, old.root_credentials(), old.fleet) as channel:
+    book = _book(folder)
+    async with site_channel(old.enrolment, old.root_credentials(), old.fleet, book) as channel:
         stub = _stub(channel)
         challenge = await _called(
             stub.Challenge, enrolment_pb2.ChallengeRequest(), old.enrolment, timeout_s
@@ -201,7 +207,14 @@ def _already(folder: Path) -> str:
     )
 
 
-def _stub(channel: grpc.aio.Channel) -> Any:
+def _book(folder: Path) -> Book:
+    try:
+        return Book(sent_folder(folder.parent), time.time)
+    except LedgerError as error:
+        raise IdentityError(str(error)) from None
+
+
+def _stub(channel: RecordedChannel) -> Any:
     return enrolment_pb2_grpc.EnrolmentStub(channel)
 
 
@@ -213,3 +226,5 @@ async def _called(call: Any, message: Any, address: str, timeout_s: float) -> An
         if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
             said = f"cannot reach the enrolment service at {address} ({said}): try again later"
         raise IdentityError(said or f"the coordinator refused: {error.code().name}") from None
+    except LedgerError as error:
+        raise IdentityError(str(error)) from None

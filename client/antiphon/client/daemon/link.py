@@ -18,6 +18,7 @@ from antiphon.client.daemon.backoff import Backoff
 from antiphon.client.daemon.calls import Caller, Stub
 from antiphon.client.daemon.metrics import Metrics
 from antiphon.client.daemon.transfers import FIRST_PART, UNARY_S, Download, Upload
+from antiphon.client.sent.recorded import RecordedChannel
 from antiphon.core.blob import Blob
 from antiphon.core.refusals import Refusal
 from antiphon.v1 import coordinator_pb2 as pb
@@ -37,7 +38,7 @@ class Link:
     """The line to one coordinator."""
 
     def __init__(
-        self, connect: Callable[[], grpc.aio.Channel], backoff: Backoff, metrics: Metrics
+        self, connect: Callable[[], RecordedChannel], backoff: Backoff, metrics: Metrics
     ) -> None:
         """connect: opens a channel, with the certificate of now; to be called within an event loop."""
         self._caller = Caller(connect, backoff, metrics)

@@ -11,7 +11,6 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import grpc
 import structlog
 
 from antiphon.client.daemon import identity as identities
@@ -21,7 +20,8 @@ from antiphon.client.daemon.identity import Identity
 from antiphon.client.daemon.join import renew_expired
 from antiphon.client.daemon.link import Link
 from antiphon.client.daemon.metrics import Metrics
-from antiphon.core.channel import secure_channel
+from antiphon.client.sent.book import Book, sent_folder
+from antiphon.client.sent.recorded import RecordedChannel, site_channel
 from antiphon.core.clock import Clock
 from antiphon.core.identity import IdentityError
 
@@ -51,19 +51,20 @@ class Renewal:
         """folder: of the identity; address: of the coordinator, if not the one in the identity.
 
         elapsed: seconds of a clock that is never set. Raises IdentityError where this machine has not
-        joined a fleet.
+        joined a fleet, LedgerError where the ledger of what leaves cannot be written.
         """
         self._folder, self._address, self._clock = folder, address, clock
         self._metrics, self._backoff = metrics, backoff
         self._elapsed, self._sleep = elapsed, sleep
         self._renewed_at: float | None = None
         self.identity = self._noted(identities.load(folder))
+        self.book = Book(sent_folder(folder.parent), clock.now)
 
-    def connect(self) -> grpc.aio.Channel:
+    def connect(self) -> RecordedChannel:
         """Open a channel with the certificate of now."""
         now = self.identity
         address = self._address or now.coordinator
-        return secure_channel(address, now.channel_credentials(), now.fleet)
+        return site_channel(address, now.channel_credentials(), now.fleet, self.book)
 
     async def usable(self) -> None:
         """Return when the certificate holds: at once, or after one that ran out has been renewed.

@@ -17,6 +17,7 @@ from pathlib import Path
 import grpc
 
 from antiphon.client.daemon.calls import Interrupted, Refused, Stub
+from antiphon.client.sent.recorded import RecordedDownload, RecordedUpload
 from antiphon.core.blob import Blob
 from antiphon.core.channel import CHUNK_BYTES
 from antiphon.v1 import coordinator_pb2, update_pb2
@@ -98,9 +99,7 @@ class Download:
         if writing is not None:
             writing.result()
 
-    async def _batches(
-        self, call: grpc.aio.UnaryStreamCall[object, coordinator_pb2.DownloadChunk]
-    ) -> AsyncIterator[list[bytes]]:
+    async def _batches(self, call: RecordedDownload) -> AsyncIterator[list[bytes]]:
         """Yield a few megabytes at a time; what had arrived before a failure, too."""
         batch: list[bytes] = []
         size, total = 0, self._size
@@ -207,9 +206,7 @@ class Upload:
 
     async def _write(
         self,
-        call: grpc.aio.StreamUnaryCall[
-            coordinator_pb2.UploadChunk, coordinator_pb2.UploadStatusResponse
-        ],
+        call: RecordedUpload,
         head: coordinator_pb2.UploadChunk,
         content: bytes,
     ) -> bool:

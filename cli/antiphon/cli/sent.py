@@ -1,0 +1,107 @@
+"""`antiphon client sent`: what has left this machine, and whether the ledger of it is whole."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from antiphon.client.sent.book import sent_folder
+from antiphon.client.sent.ledger import LedgerError
+from antiphon.client.sent.reading import Left, left, lines, verify
+from antiphon.core.errors import UserError
+
+
+def show_sent(client: Path, run: str | None, console: Console, *, as_json: bool) -> None:
+    """Print what has left, oldest first. client: the site's folder; run: of this run only.
+
+    Raises LedgerError where there is no ledger, or a line is not as it was written.
+    """
+    folder = sent_folder(client)
+    if not folder.exists():
+        raise UserError(f"nothing has left this machine: there is no ledger in {folder}")
+    found = [each for each in left(lines(folder)) if run is None or each.what.run == run]
+    if as_json:
+        sys.stdout.write(json.dumps({"sent": [plain(each) for each in found]}) + "\n")
+        return
+    console.print(table(found))
+    calls = sum(each.calls or 0 for each in found)
+    size = sum(each.bytes for each in found)
+    console.print(f"{calls} messages, {size} bytes", highlight=False)
+
+
+def verify_sent(client: Path, anchor: str | None, console: Console, *, as_json: bool) -> None:
+    """Check every line; say how many there are, and the hash of the last. Ends with 1 where one is wrong.
+
+    anchor: N:SHA256 of a line, as a `--verify` has shown it before.
+    """
+    try:
+        found = verify(sent_folder(client), _anchor(anchor))
+    except LedgerError as error:
+        if as_json:
+            sys.stdout.write(json.dumps({"whole": False, "reason": str(error)}) + "\n")
+        else:
+            console.print(escape(str(error)), highlight=False, soft_wrap=True)
+        raise SystemExit(1) from None
+    if as_json:
+        sys.stdout.write(json.dumps({"whole": True, **asdict(found)}) + "\n")
+        return
+    console.print(f"{found.count} lines, each as it was written", highlight=False)
+    if found.newer:
+        console.print(f"{found.newer} of them newer than the head", highlight=False)
+    console.print(
+        f"the last is {found.count}:{found.sha256}; who notes that elsewhere can compare it later "
+        "(--anchor)",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def plain(thing: Left) -> dict[str, Any]:
+    """Return something that has left as plain values."""
+    what = asdict(thing.what) | {"bytes": thing.bytes}
+    return {
+        "number": thing.number,
+        "at": thing.at,
+        **what,
+        "calls": thing.calls,
+        "verdict": thing.verdict,
+    }
+
+
+def table(found: list[Left]) -> Table:
+    """Return a table of what has left."""
+    shown = Table(box=None, pad_edge=False)
+    for name in ("time", "run", "round", "purpose"):
+        shown.add_column(name, no_wrap=name == "time")
+    shown.add_column("bytes", justify="right")
+    for name in ("verdict", "SHA-256"):
+        shown.add_column(name)
+    for each in found:
+        calls = "" if each.calls == 1 else f" ({'?' if each.calls is None else each.calls} calls)"
+        shown.add_row(
+            f"{datetime.fromtimestamp(each.at):%Y-%m-%d %H:%M:%S}",
+            escape(each.what.run),
+            "" if each.what.round is None else str(each.what.round),
+            each.what.purpose + calls,
+            str(each.bytes),
+            each.verdict,
+            (each.what.sha256 or "")[:12],
+        )
+    return shown
+
+
+def _anchor(text: str | None) -> tuple[int, str] | None:
+    if text is None:
+        return None
+    number, _, sha256 = text.partition(":")
+    if not number.isdecimal() or len(sha256) != 64:
+        raise UserError(f"--anchor is {text[:80]!r}: expected N:SHA256, as --verify prints it")
+    return int(number), sha256

@@ -1,0 +1,71 @@
+"""`antiphon client`: the daemon's command still, and what the owner of a site asks beside it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from antiphon.client.sent.book import sent_folder
+from antiphon.client.sent.entries import Answer, Sending
+from antiphon.client.sent.ledger import Ledger, file_of
+from antiphon.core.home import client_folder
+
+ANTIPHON = [sys.executable, "-c", "from antiphon.cli.main import main; main()"]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A site from which something has left for two runs."""
+    ledger = Ledger(sent_folder(client_folder(tmp_path)), lambda: 1e9)
+    for run in ("first", "second"):
+        number = ledger.add(Sending("hub:1", "update", "SubmitUpdate", run, 3, 300, "ab" * 32))
+        ledger.add(Answer(number, "accepted", 300))
+    return tmp_path
+
+
+def antiphon(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run the command line."""
+    command = [*ANTIPHON, "client", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def test_sent_is_a_table(home: Path) -> None:
+    """Each thing that left is a line: run, round, purpose, bytes and verdict."""
+    told = antiphon("sent", "--home", home).stdout
+
+    (line,) = [each for each in told.splitlines() if " first " in each]
+    assert line.split()[2:] == ["first", "3", "update", "300", "accepted", "abababababab"]
+    assert "2 messages, 600 bytes" in told
+
+
+def test_sent_of_one_run_as_json(home: Path) -> None:
+    """--run leaves the others out, --json gives every field; --home may stand before the command too."""
+    told = antiphon("--home", home, "sent", "--run", "second", "--json").stdout
+
+    (entry,) = json.loads(told)["sent"]
+    assert (entry["run"], entry["round"], entry["bytes"]) == ("second", 3, 300)
+    assert (entry["verdict"], entry["privacy"]) == ("accepted", None)
+
+
+def test_verify_says_which_line(home: Path) -> None:
+    """A ledger that is whole ends with 0 and its last hash; another with 1 and the line's number."""
+    whole = antiphon("sent", "--verify", "--home", home)
+    file = file_of(sent_folder(client_folder(home)), 1)
+    file.write_bytes(file.read_bytes().replace(b"second", b"others"))
+
+    broken = antiphon("sent", "--verify", "--home", home)
+
+    assert (whole.returncode, "4 lines" in whole.stdout) == (0, True)
+    assert (broken.returncode, "line 3 of the ledger" in broken.stdout) == (1, True)
+
+
+def test_without_a_command_it_is_the_daemon(tmp_path: Path) -> None:
+    """`antiphon client --config FILE` runs the daemon: here it misses its settings, and ends with 2."""
+    done = antiphon("--home", tmp_path, "--config", tmp_path / "client.yaml", "--once")
+
+    assert done.returncode == 2
+    assert "client.yaml" in done.stderr
