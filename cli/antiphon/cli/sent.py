@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict
 from datetime import datetime
@@ -17,6 +16,7 @@ from antiphon.client.sent.book import sent_folder
 from antiphon.client.sent.ledger import LedgerError
 from antiphon.client.sent.reading import Left, left, lines, verify
 from antiphon.core.errors import UserError
+from antiphon.core.json_text import json_text
 
 
 def show_sent(client: Path, run: str | None, console: Console, *, as_json: bool) -> None:
@@ -29,7 +29,7 @@ def show_sent(client: Path, run: str | None, console: Console, *, as_json: bool)
         raise UserError(f"nothing has left this machine: there is no ledger in {folder}")
     found = [each for each in left(lines(folder)) if run is None or each.what.run == run]
     if as_json:
-        sys.stdout.write(json.dumps({"sent": [plain(each) for each in found]}) + "\n")
+        sys.stdout.write(json_text({"sent": [plain(each) for each in found]}) + "\n")
         return
     console.print(table(found))
     calls = sum(each.calls or 0 for each in found)
@@ -46,12 +46,12 @@ def verify_sent(client: Path, anchor: str | None, console: Console, *, as_json: 
         found = verify(sent_folder(client), _anchor(anchor))
     except LedgerError as error:
         if as_json:
-            sys.stdout.write(json.dumps({"whole": False, "reason": str(error)}) + "\n")
+            sys.stdout.write(json_text({"whole": False, "reason": str(error)}) + "\n")
         else:
             console.print(escape(str(error)), highlight=False, soft_wrap=True)
         raise SystemExit(1) from None
     if as_json:
-        sys.stdout.write(json.dumps({"whole": True, **asdict(found)}) + "\n")
+        sys.stdout.write(json_text({"whole": True, **asdict(found)}) + "\n")
         return
     console.print(f"{found.count} lines, each as it was written", highlight=False)
     if found.newer:

@@ -81,7 +81,7 @@ def written(n: int, before: str, at: float, what: Sending | Answer) -> bytes:
     if isinstance(what, Sending) and what.until is not None:
         said["until"] = _moment(what.until)
     values = {"n": n, "before": before, "at": _moment(at), "kind": kind, **said}
-    return json.dumps(values).encode("ascii") + b"\n"
+    return json.dumps(values, allow_nan=False).encode("ascii") + b"\n"
 
 
 def read_line(content: bytes) -> Line:

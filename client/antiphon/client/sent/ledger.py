@@ -192,5 +192,5 @@ def _sync_folder(folder: Path) -> None:
 
 def _write_head(descriptor: int, head: Head) -> None:
     """Write the head in place: as long as ever, within one sector, so that it is whole or the old one."""
-    os.pwrite(descriptor, json.dumps(asdict(head)).encode().ljust(_HEAD_BYTES), 0)
+    os.pwrite(descriptor, json.dumps(asdict(head), allow_nan=False).encode().ljust(_HEAD_BYTES), 0)
     os.fsync(descriptor)
