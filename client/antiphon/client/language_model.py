@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from antiphon.client.assets.names import model_folder
 from antiphon.client.data.tokens import Batch
-from antiphon.core.errors import ModelError
+from antiphon.core.errors import DeviceError, ModelError
 
 IGNORED = -100
 
@@ -59,7 +59,7 @@ def pick_device(wish: str) -> torch.device:
     if wish == "auto":
         return torch.device(next((name for name, there in usable.items() if there), "cpu"))
     if not usable.get(wish, True):
-        raise ModelError(f"model.device is {wish!r}, but this machine has none: use auto or cpu")
+        raise DeviceError(f"model.device is {wish!r}, but this machine has none: use auto or cpu")
     return torch.device(wish)
 
 

@@ -22,8 +22,10 @@ Any program that keeps to this page can train, in any language.
         end the request in hand between two steps -> {"cancelled": "train"}; too late, it does nothing.
 
 Requests are answered one after the other. A request that fails leaves the program usable:
-{"failed": "train", "reason": "…", "fatal": false}; `fatal` says that asking again cannot help. A program
-that dies instead is started again. At the end of its stdin it ends at once, whatever it is doing.
+{"failed": "train", "reason": "…", "fatal": false, "code": "machine.memory"}; `fatal` says that asking
+again cannot help, `code` is one of core/refusals.py and all that the coordinator hears (left out:
+trainer.failed). A program that dies instead is started again. At the end of its stdin it ends at once,
+whatever it is doing.
 Whole numbers lie between 0 and 2⁶³ − 1; numbers that are not finite are written as texts: "NaN",
 "Infinity" and "-Infinity" (without quotes, as some writers do, they are understood too).
 """
@@ -40,6 +42,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from antiphon.core.errors import ProtocolError
 from antiphon.core.json_text import number_of, spelled
+from antiphon.core.refusals import Refusal
 
 
 @dataclass(frozen=True)
@@ -128,11 +131,14 @@ class Cancelled:
 
 @dataclass(frozen=True)
 class Failed:
-    """A request failed; fatal: asking again cannot help."""
+    """A request failed. reason: for the site's log; fatal: asking again cannot help; code: for the
+    coordinator, of core/refusals.py.
+    """
 
     failed: str
     reason: str
     fatal: bool
+    code: str = Refusal.TRAINER_FAILED.value
 
 
 Request = Prepare | Train | Evaluate | Cancel

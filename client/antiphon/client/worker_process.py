@@ -16,6 +16,7 @@ from queue import SimpleQueue
 from threading import Event, Lock, Thread
 from typing import BinaryIO, Protocol
 
+from antiphon.client.failure_code import code_of
 from antiphon.client.trainer_protocol import (
     Answer,
     Cancel,
@@ -128,9 +129,10 @@ def _answer(session: Session, request: Request, cancelled: Event, answers: Answe
     except (AntiphonError, OSError) as error:
         # A full disk and a broken connection may be mended; a config that does not fit stays so.
         passing = isinstance(error, DownloadError | RunFolderError | OSError)
-        return Failed(name, str(error), fatal=name == "prepare" and not passing)
+        fatal = name == "prepare" and not passing
+        return Failed(name, str(error), fatal, code_of(error).value)
     except MemoryError as error:
-        return Failed(name, f"out of memory: {error}", fatal=False)
+        return Failed(name, f"out of memory: {error}", False, code_of(error).value)
 
 
 def _carry_out(session: Session, request: Request, cancelled: Event, answers: Answers) -> Answer:

@@ -23,8 +23,20 @@ class DataError(UserError):
     """A data file or a data set is missing, broken or empty."""
 
 
+class RowError(DataError):
+    """A row of the data does not fit its format."""
+
+
+class TooFewRowsError(DataError):
+    """There are too few rows to train and to measure."""
+
+
 class ModelError(UserError):
     """The base model is missing or does not fit what the config asks of it."""
+
+
+class DeviceError(ModelError):
+    """The device that is asked for is not there."""
 
 
 class DownloadError(UserError):

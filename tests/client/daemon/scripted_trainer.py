@@ -50,7 +50,8 @@ def note(request: Request) -> None:
 def prepared(test: dict[str, Any]) -> Answer:
     """Answer a prepare."""
     if test.get("fail", "").startswith("prepare"):
-        return Failed("prepare", "as the test asked", test["fail"].endswith("!"))
+        fatal, code = test["fail"].endswith("!"), test.get("code", "trainer.failed")
+        return Failed("prepare", "as the test asked", fatal, code)
     capabilities = coordinator_pb2.Capabilities(device_kind="cpu", tokens_per_s=1000.0)
     space = coordinator_pb2.SpaceReport(model_parameters=7, model_digest=bytes(32))
     return Prepared(
@@ -69,7 +70,7 @@ def trained(request: Train, test: dict[str, Any]) -> Answer:
             return Cancelled("train") if line else sys.exit(0)
         say(Stepped(step, steps, 1.0 / step))
     if test.get("fail") == "train":
-        return Failed("train", "as the test asked", False)
+        return Failed("train", "as the test asked", False, test.get("code", "trainer.failed"))
     update = update_pb2.Update(
         run_id=assignment.run_id,
         round=assignment.round,

@@ -35,6 +35,40 @@ def told(stage: Stage) -> bytes:
     return b"".join(request.SerializeToString() for _, request in stage.script.calls)
 
 
+@pytest.mark.parametrize(
+    ("said", "told_code"),
+    [
+        ("machine.memory", "machine.memory"),
+        ("policy.method", "trainer.failed"),
+        (MARK, "trainer.failed"),
+    ],
+)
+def test_a_trainer_that_fails_is_heard_as_a_code(stage: Stage, said: str, told_code: str) -> None:
+    """The code that it gives, if it is one that a trainer may give; for a training and for a run."""
+    stage.test(fail="train", code=said)
+    stage.script.give(train_task(stage.script))
+    stage.script.give(over())
+
+    stage.play(run_to_the_end)
+
+    assert [each.code for each in stage.script.seen("ReportFailure")] == [told_code]
+
+
+def test_a_run_that_cannot_be_prepared_is_declined_with_the_trainers_code(stage: Stage) -> None:
+    """The second time, too, when the trainer is not asked again."""
+    stage.test(fail="prepare!", code="data.row")
+
+    async def body(stage: Stage) -> None:
+        for _ in range(2):
+            with pytest.raises(Declined) as declined:
+                await stage.session.run()
+            assert declined.value.codes == ("data.row",)
+
+    stage.play(body)
+
+    assert len(stage.requests("prepare")) == 1
+
+
 @pytest.mark.parametrize(("kind", "task"), [("train", train_task), ("evaluate", evaluate_task)])
 def test_why_a_task_failed_stays_at_the_site(
     stage: Stage, kind: str, task: Callable[..., Any]

@@ -75,7 +75,7 @@ class Session:
         self._metrics, self._settings, self._now, self._rng = metrics, settings, now, rng
         self._lease_s = _USUAL_LEASE_S
         self._prepared: tuple[str, Prepared] | None = None
-        self._hopeless: dict[str, str] = {}
+        self._hopeless: dict[str, Reason] = {}
         self._answered: tuple[bytes, float] = (b"", 0.0)
         self._over: set[str] = set()
         self.joined = ""
@@ -124,7 +124,7 @@ class Session:
         if self._prepared is not None and self._prepared[0] == run.config_hash:
             return self._prepared[1]
         if (known := self._hopeless.get(run.config_hash)) is not None:
-            raise Declined(Reason(Refusal.TRAINER_FAILED, known))
+            raise Declined(known)
         settings = self._settings()
         view = data_view(settings.data, run.config.get("data"))
         request = Prepare(
@@ -139,9 +139,10 @@ class Session:
         try:
             prepared = await self._trainer.prepare(request)
         except TrainerFailed as error:
+            reason = Reason(error.code, str(error))
             if error.fatal:
-                self._hopeless[run.config_hash] = str(error)
-            raise Declined(Reason(Refusal.TRAINER_FAILED, str(error))) from None
+                self._hopeless[run.config_hash] = reason
+            raise Declined(reason) from None
         self._prepared = (run.config_hash, prepared)
         return prepared
 

@@ -144,7 +144,9 @@ class Workbench:
             await self._link.submit_evaluation(
                 task.run.run_id, task.round, told_examples(tell, done.examples), done.metrics
             )
-        except (TrainerFailed, Refused) as error:
+        except TrainerFailed as error:
+            raise TaskFailed(str(error), error.code) from None
+        except Refused as error:
             raise TaskFailed(str(error)) from None
         log.info("evaluated", round=task.round, examples=done.examples)
 
@@ -170,7 +172,7 @@ class Workbench:
                 stepped,
             )
         except TrainerFailed as error:
-            raise TaskFailed(str(error)) from None
+            raise TaskFailed(str(error), error.code) from None
         took = asyncio.get_running_loop().time() - start
         self._metrics.training.inc(took)
         log.info("trained", round=task.round, steps=trained.steps, seconds=round(took, 2))

@@ -20,6 +20,7 @@ from typing import TypeVar
 
 from structlog.typing import FilteringBoundLogger
 
+from antiphon.client.failure_code import read_code
 from antiphon.client.trainer_protocol import (
     Answer,
     Cancel,
@@ -38,6 +39,7 @@ from antiphon.client.trainer_protocol import (
     name_of,
 )
 from antiphon.core.errors import AntiphonError, ProtocolError
+from antiphon.core.refusals import Refusal
 
 OnStep = Callable[[Stepped], None]
 Wanted = TypeVar("Wanted", Prepared, Trained, Evaluated)
@@ -52,12 +54,14 @@ _ATTEMPTS = 2
 
 
 class TrainerFailed(AntiphonError):
-    """The request cannot be carried out; fatal: asking again cannot help."""
+    """The request cannot be carried out; fatal: asking again cannot help; code: for the coordinator."""
 
-    def __init__(self, reason: str, *, fatal: bool = False) -> None:
-        """reason: for the log and the coordinator."""
+    def __init__(
+        self, reason: str, *, fatal: bool = False, code: Refusal = Refusal.TRAINER_FAILED
+    ) -> None:
+        """reason: for the log."""
         super().__init__(reason)
-        self.fatal = fatal
+        self.fatal, self.code = fatal, code
 
 
 class TrainerCancelled(AntiphonError):
@@ -202,7 +206,7 @@ class Trainer:
         if isinstance(answer, wanted):
             return answer
         if isinstance(answer, Failed):
-            raise TrainerFailed(answer.reason, fatal=answer.fatal)
+            raise TrainerFailed(answer.reason, fatal=answer.fatal, code=read_code(answer.code))
         if isinstance(answer, Cancelled):
             raise TrainerCancelled(f"{name_of(request)} was cancelled")
         raise _Died(f"it answered {name_of(request)} with {type(answer).__name__}")

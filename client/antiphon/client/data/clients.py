@@ -14,7 +14,7 @@ import numpy as np
 
 from antiphon.client.data.examples import Example
 from antiphon.client.data.tokens import Encoded, Tokenizer, encode, encode_choices
-from antiphon.core.errors import DataError
+from antiphon.core.errors import DataError, RowError, TooFewRowsError
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def hold_out(
     left to train on.
     """
     if len(examples) < eval_examples + 1:
-        raise DataError(
+        raise TooFewRowsError(
             f"client {name!r} has {len(examples)} examples, but holding out {eval_examples} needs "
             f"at least {eval_examples + 1}: lower data.eval_examples, or use fewer clients"
         )
@@ -93,7 +93,7 @@ def encode_client(tokenizer: Tokenizer, client: ClientExamples, max_length: int)
         train = tuple(encode(tokenizer, example, max_length) for example in client.train)
         held = tuple(_held_out(tokenizer, example, max_length) for example in client.evaluation)
     except DataError as error:
-        raise DataError(f"client {client.name!r}: {error}") from None
+        raise RowError(f"client {client.name!r}: {error}") from None
     return ClientData(client.name, train, held, sum(each.cut > 0 for each in train))
 
 

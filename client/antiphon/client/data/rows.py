@@ -17,7 +17,7 @@ from antiphon.client.assets.names import dataset_file, dataset_names
 from antiphon.client.data.examples import Example
 from antiphon.client.data.filters import check_filter, passes
 from antiphon.client.data.formats import Format, Row
-from antiphon.core.errors import DataError
+from antiphon.core.errors import DataError, RowError, TooFewRowsError
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -60,7 +60,7 @@ def load_rows(
                 examples.append(example)
         except DataError as error:
             if on_bad_rows == "fail":
-                raise DataError(
+                raise RowError(
                     f"{place}: {error}. Mend the row, or set data.on_bad_rows to skip"
                 ) from None
             skipped.append(f"{place}: {error}")
@@ -112,12 +112,12 @@ def _parse_line(line: bytes) -> Row:
 
 def _nothing_left(dataset: str, conditions: Mapping[str, Any], skipped: list[str]) -> DataError:
     if skipped:
-        return DataError(
+        return RowError(
             f"{dataset}: no usable row, {len(skipped)} were skipped. The first: {skipped[0]}"
         )
     if conditions:
-        return DataError(f"{dataset}: no row passes data.filter {dict(conditions)}: widen it")
-    return DataError(f"{dataset} is empty: give a file with one JSON object per line")
+        return TooFewRowsError(f"{dataset}: no row passes data.filter {dict(conditions)}: widen it")
+    return TooFewRowsError(f"{dataset} is empty: give a file with one JSON object per line")
 
 
 def _from_hub(dataset: str) -> Path:
