@@ -9,10 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from antiphon.client.daemon.consent import read_decisions
+from antiphon.client.daemon.known_runs import KnownRun, KnownRuns
+from antiphon.client.daemon.open_run import open_run
 from antiphon.client.sent.book import sent_folder
 from antiphon.client.sent.entries import Answer, Sending
 from antiphon.client.sent.ledger import Ledger, file_of
 from antiphon.core.home import client_folder
+from antiphon.v1.coordinator_pb2 import HelloResponse
 
 ANTIPHON = [sys.executable, "-c", "from antiphon.cli.main import main; main()"]
 
@@ -69,3 +73,40 @@ def test_without_a_command_it_is_the_daemon(tmp_path: Path) -> None:
 
     assert done.returncode == 2
     assert "client.yaml" in done.stderr
+
+
+@pytest.fixture
+def offered(tmp_path: Path) -> KnownRun:
+    """A run that the site has been offered."""
+    config = {
+        "method": "lora",
+        "model": {"model_name_or_path": "tiny"},
+        "training": {"max_steps": 4},
+    }
+    run = open_run(HelloResponse(run_id="ward", config=json.dumps(config).encode(), min_cohort=3))
+    KnownRuns(client_folder(tmp_path)).note(run, 1e9, "declined", ("policy.approval",))
+    return KnownRuns(client_folder(tmp_path)).named("ward")
+
+
+@pytest.mark.parametrize(("command", "verdict"), [("approve", "approved"), ("refuse", "refused")])
+def test_the_owner_decides(tmp_path: Path, offered: KnownRun, command: str, verdict: str) -> None:
+    """The decision is written down with the digest of the config that the run has."""
+    done = antiphon(command, "ward", "--home", tmp_path)
+
+    decision = read_decisions(client_folder(tmp_path))["ward"]
+    assert done.returncode == 0, done.stderr
+    assert (decision.verdict, decision.digest) == (verdict, offered.digest)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["other"], "there are ward"), (["ward", "--config", "0123"], "it has changed")],
+)
+def test_what_the_owner_has_not_read_is_not_approved(
+    tmp_path: Path, offered: KnownRun, arguments: list[str], message: str
+) -> None:
+    """An unknown run, or another config than the one that was shown: nothing is written, code 2."""
+    done = antiphon("approve", *arguments, "--home", tmp_path)
+
+    assert (done.returncode, message in done.stderr) == (2, True)
+    assert read_decisions(client_folder(tmp_path)) == {}

@@ -40,7 +40,7 @@ _CONFIG = {
     "training": {"max_steps": 6},
     "seeds": {"max_steps": 20},
 }
-_OPEN = OpenRun(RUN, _CONFIG, "0123456789abcdef", 2, 1 << 30, "lora", "tiny", 6)
+_OPEN = OpenRun(RUN, _CONFIG, "0123456789abcdef", "ab" * 32, 2, 1 << 30, "lora", "tiny", 6)
 _MODEL = Blob("ab" * 32, 1000, "safetensors")
 
 

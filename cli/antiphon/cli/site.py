@@ -70,6 +70,35 @@ def sent(
         show_sent(place, run, Console(), as_json=as_json)
 
 
+Run = Annotated[
+    str, typer.Argument(metavar="RUN", help="The run's id, as the daemon's log names it.")
+]
+
+
+@client_app.command()
+def approve(
+    context: typer.Context,
+    run: Run,
+    config: Annotated[
+        str | None,
+        typer.Option("--config", help="How its config's digest begins, as `explain` showed it."),
+    ] = None,
+    home: Home = None,
+) -> None:
+    """Let this machine take part in a run, as its config is now."""
+    from antiphon.cli.consent import decide_on
+
+    decide_on(_home(context, home), run, "approved", config, Console(stderr=True))
+
+
+@client_app.command()
+def refuse(context: typer.Context, run: Run, home: Home = None) -> None:
+    """Take no part in a run, whatever it asks for; one that is going on is left."""
+    from antiphon.cli.consent import decide_on
+
+    decide_on(_home(context, home), run, "refused", None, Console(stderr=True))
+
+
 def _home(context: typer.Context, home: Path | None) -> Path:
     """Return the site's half of the home folder, named before or after the command's name."""
     from antiphon.core.home import client_folder, home_folder

@@ -28,6 +28,7 @@ class Refusal(StrEnum):
     UPLOAD_DAY = "policy.upload_day"
     HOURS = "policy.hours"
     APPROVAL = "policy.approval"
+    REFUSED = "policy.refused"
     CONFIG_CHANGED = "policy.config_changed"
     CONFIG_UNKNOWN = "config.unknown"
     DATA_VIEW = "data.view"
@@ -61,6 +62,7 @@ SENTENCES: Final[Mapping[Refusal, str]] = {
     Refusal.UPLOAD_DAY: "the site's policy lets no more bytes leave today",
     Refusal.HOURS: "the site's policy does not allow work at this time",
     Refusal.APPROVAL: "the site's owner has not approved the run yet",
+    Refusal.REFUSED: "the site's owner has refused the run",
     Refusal.CONFIG_CHANGED: "the run's config has changed under the same run id",
     Refusal.CONFIG_UNKNOWN: "the site's version does not understand the run's config",
     Refusal.DATA_VIEW: "the site has not said how its rows are read, and does not take it from the run",

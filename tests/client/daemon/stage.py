@@ -18,7 +18,9 @@ from tests.client.daemon.scripted import CONFIG, RUN, Script, proto, serving
 from tests.client.daemon.scripted_trainer import requests
 
 from antiphon.client.daemon.backoff import Backoff
+from antiphon.client.daemon.consent import Consent
 from antiphon.client.daemon.delivery import Delivery
+from antiphon.client.daemon.known_runs import KnownRuns
 from antiphon.client.daemon.link import Link
 from antiphon.client.daemon.metrics import Metrics
 from antiphon.client.daemon.outbox import Outbox
@@ -122,6 +124,8 @@ class Stage:
             delivery,
             bench,
             self.metrics,
+            Consent(self.folder, lambda: self.settings.policy),
+            KnownRuns(self.folder),
             settings=lambda: self.settings,
             now=lambda: self.now,
             rng=Random(0),

@@ -21,7 +21,9 @@ from tests.client.daemon.scripted import CONFIG, Failure, Script, serving
 from tests.client.daemon.stage import PATHS, TRAINER, over, train_task
 from tests.network.proxy import Proxy
 
+from antiphon.client.daemon.consent import Decision, decide
 from antiphon.client.daemon.identity import Identity, identity_folder, load, save
+from antiphon.client.daemon.known_runs import KnownRuns
 from antiphon.client.sent.book import sent_folder
 from antiphon.client.sent.ledger import head_file
 from antiphon.core.home import client_folder, private_folder
@@ -252,6 +254,25 @@ def test_refusal_is_looked_at_again(on_site: Callable[..., Script]) -> None:
 
         await script.until(lambda: script.seen("Join"))
         assert script.seen("Leave")[0].run_id == ""
+
+    on_site(body)
+
+
+def test_an_approval_is_seen_by_the_daemon(on_site: Callable[..., Script]) -> None:
+    """Without a signal: the daemon looks, and joins the run that its owner approves while it waits."""
+
+    async def body(script: Script, place: Site, proxy: Proxy) -> None:
+        place.write(policy={"approve": "manual"})
+        await place.start()
+        await place.hears("taking no part")
+        await script.until(lambda: script.seen("Leave"))
+
+        folder = client_folder(place.home)
+        known = KnownRuns(folder).named(None)
+        decide(folder, known.run_id, Decision("approved", known.digest, 1e9))
+
+        await script.until(lambda: script.seen("Join"))
+        assert [list(each.codes) for each in script.seen("Leave")] == [["policy.approval"]]
 
     on_site(body)
 

@@ -21,7 +21,9 @@ import structlog
 
 from antiphon.client.daemon.backoff import Backoff
 from antiphon.client.daemon.calls import CallFailed, NotAllowed
+from antiphon.client.daemon.consent import Consent
 from antiphon.client.daemon.delivery import Delivery
+from antiphon.client.daemon.known_runs import KnownRuns
 from antiphon.client.daemon.link import Link
 from antiphon.client.daemon.metrics import Metrics, serve_metrics
 from antiphon.client.daemon.open_run import Declined
@@ -40,6 +42,8 @@ log = structlog.get_logger()
 
 _FAREWELL_S = 2.0
 _LOOK_AGAIN_S = 60.0
+_GLANCE_S = 1.0
+"""Within this time the owner's decision on a run is seen, seconds."""
 
 
 class Daemon:
@@ -59,6 +63,7 @@ class Daemon:
         self._clock, self._rng = clock or SystemClock(), rng or Random()
         self._settings = load_settings(settings_file)
         configure_logs(self._settings.log_level, self._settings.log_format)
+        self._consent = Consent(folder, lambda: self._settings.policy)
         self._changed = asyncio.Event()
         self._told = ""
 
@@ -125,6 +130,8 @@ class Daemon:
             delivery,
             bench,
             metrics,
+            self._consent,
+            KnownRuns(self._folder),
             settings=lambda: self._settings,
             now=self._now,
             rng=self._rng,
@@ -173,10 +180,15 @@ class Daemon:
         await link.reconnect()
 
     async def _wait(self, seconds: float) -> None:
-        """Wait, but not longer than until the settings change."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._changed.wait()
+        """Wait, but not longer than until the settings change, or the owner decides something."""
+        until = asyncio.get_running_loop().time() + seconds
+        while not self._consent.changed():
+            left = until - asyncio.get_running_loop().time()
+            if left <= 0 or self._changed.is_set():
+                return
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(left, _GLANCE_S)):
+                    await self._changed.wait()
 
     @contextmanager
     def _signals(self, stop: asyncio.Event) -> Iterator[None]:

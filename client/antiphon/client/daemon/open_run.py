@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,11 +28,15 @@ class Declined(AntiphonError):
 
 @dataclass(frozen=True)
 class OpenRun:
-    """A run and its terms. config: its plain values; model: of its base; steps: of a client's round."""
+    """A run and its terms. config: its plain values; model: of its base; steps: of a client's round.
+
+    digest: hex SHA-256 of the config as it arrived, and of min_cohort: what an owner approves.
+    """
 
     run_id: str
     config: Mapping[str, Any]
     config_hash: str
+    digest: str
     min_cohort: int
     max_upload_bytes: int
     method: str
@@ -73,6 +78,7 @@ def open_run(hello: pb.HelloResponse) -> OpenRun:
         run_id=hello.run_id,
         config=config,
         config_hash=hello.config_hash,
+        digest=hashlib.sha256(b"%d\n" % hello.min_cohort + hello.config).hexdigest(),
         min_cohort=hello.min_cohort,
         max_upload_bytes=hello.max_upload_bytes,
         method=method,

@@ -75,6 +75,12 @@ class Policy(Section):
         None, description="Local steps that a round may ask for at most."
     )
 
+    approve: Literal["auto", "manual"] = Field(
+        "auto",
+        description="manual: a run, and each change of its config, waits for `antiphon client "
+        "approve RUN`.",
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _one_window_is_a_list(cls, value: object) -> object:

@@ -17,8 +17,10 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from antiphon.client.daemon.calls import Refused, StartOver
+from antiphon.client.daemon.consent import Consent
 from antiphon.client.daemon.data_view import data_view, missing
 from antiphon.client.daemon.delivery import Delivery
+from antiphon.client.daemon.known_runs import KnownRuns
 from antiphon.client.daemon.link import Link
 from antiphon.client.daemon.metrics import Metrics
 from antiphon.client.daemon.open_run import Declined, OpenRun, open_run
@@ -64,15 +66,20 @@ class Session:
         delivery: Delivery,
         bench: Workbench,
         metrics: Metrics,
+        consent: Consent,
+        known: KnownRuns,
         *,
         settings: Callable[[], ClientSettings],
         now: Callable[[], datetime],
         rng: Random,
     ) -> None:
-        """client: its name; settings: those of now, which a reload changes; now: the local time."""
+        """client: its name; consent: the owner's word on each run; known: where runs are written down;
+        settings: those of now, which a reload changes; now: the local time.
+        """
         self._client, self._link, self._trainer = client, link, trainer
         self._outbox, self._delivery, self._bench = outbox, delivery, bench
         self._metrics, self._settings, self._now, self._rng = metrics, settings, now, rng
+        self._consent, self._known = consent, known
         self._lease_s = _USUAL_LEASE_S
         self._prepared: tuple[str, Prepared] | None = None
         self._hopeless: dict[str, Reason] = {}
@@ -91,11 +98,23 @@ class Session:
         meanwhile, and NotAllowed where its certificate is not accepted.
         """
         run = await self._opened()
+        try:
+            finished = await self._part_in(run)
+        except Declined as declined:
+            self._note(run, "declined", declined.codes)
+            raise
+        self._note(run, "over")
+        return finished
+
+    async def _part_in(self, run: OpenRun) -> Finished:
         self._check_policy(run, missing(self._settings().data, run.config.get("data")))
+        self._note(run, "preparing")
         with suppress(StartOver):
             await self._delivery.hand_in_all(run.run_id, joined=False)
         prepared = await self._prepare(run)
+        self._check_consent(run)  # that took a while
         await self._join(run, prepared)
+        self._note(run, "joined")
         finished = await self._work(run)
         log.info("run over", run=run.run_id, complete=finished.complete, reason=finished.reason)
         self.joined = ""
@@ -117,8 +136,16 @@ class Session:
         now = self._now()
         sent = self._outbox.sent_on(now.date().isoformat())
         terms = run.terms(uploaded_today=sent)
-        if reasons := (*permits(self._settings().policy, terms, now), *further):
+        policy = permits(self._settings().policy, terms, now)
+        if reasons := (*policy, *self._consent.missing(run), *further):
             raise Declined(*reasons)
+
+    def _check_consent(self, run: OpenRun) -> None:
+        if reasons := self._consent.missing(run):
+            raise Declined(*reasons)
+
+    def _note(self, run: OpenRun, standing: str, codes: tuple[Refusal, ...] = ()) -> None:
+        self._known.note(run, self._now().timestamp(), standing, codes)
 
     async def _prepare(self, run: OpenRun) -> Prepared:
         if self._prepared is not None and self._prepared[0] == run.config_hash:
@@ -265,6 +292,7 @@ class Session:
             job.result()
             return True
         log.info("task not wanted any more", round=task.round, reason=keeper.result())
+        self._check_consent(task.run)
         await self._delivery.hand_in_all(task.run.run_id)
         return False
 
@@ -278,6 +306,8 @@ class Session:
         loop = asyncio.get_running_loop()
         while True:
             wait_s, asked = min(_BUSY_WAIT_S, self._lease_s / 3), loop.time()
+            if self._consent.missing(task.run):
+                return "the owner has not approved the run"
             response = await self._next(task.run, wait_s, task)
             kind = response.WhichOneof("task")
             if kind == "over":
