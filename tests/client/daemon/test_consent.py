@@ -36,7 +36,7 @@ async def declined(stage: Stage) -> Declined:
 
 
 def test_a_run_waits_for_its_approval(stage: Stage) -> None:
-    """Until then nothing of the site is told, not even what is in the outbox; the config is written down."""
+    """Until then nothing of the site is told, nor what is in the outbox; its config is written down."""
     stage.policy(approve="manual")
     outbox = stage.outbox()
     outbox.add(Entry(RUN, 1, b"update", None), None)
