@@ -23,6 +23,7 @@ SCRIPTS = (
     "coordinator_memory",
     "parked_clients",
     "bad_network",
+    "leaks",
     "codecs",
     "mixed",
     "asynchrony",
