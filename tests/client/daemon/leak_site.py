@@ -28,7 +28,9 @@ from tests.client.daemon.leak_cases import Case
 from antiphon.client import worker_process
 from antiphon.client.daemon.backoff import Backoff
 from antiphon.client.daemon.calls import CallFailed
+from antiphon.client.daemon.consent import Consent
 from antiphon.client.daemon.delivery import Delivery
+from antiphon.client.daemon.known_runs import KnownRuns
 from antiphon.client.daemon.link import Link
 from antiphon.client.daemon.metrics import Metrics
 from antiphon.client.daemon.open_run import Declined
@@ -335,6 +337,8 @@ class Site:
             delivery,
             bench,
             metrics,
+            Consent(self._folder, lambda: settings.policy),
+            KnownRuns(self._folder),
             settings=lambda: settings,
             now=lambda: NOON,
             rng=Random(0),
