@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 
+from antiphon.cli.terminal import harmless
 from antiphon.client.daemon.consent import Decision, Verdict, decide
 from antiphon.client.daemon.known_runs import KnownRun, KnownRuns
 from antiphon.core.errors import UserError
@@ -29,7 +29,7 @@ def decide_on(
         )
     decide(client, run_id, Decision(verdict, known.digest, time.time()))
     console.print(
-        f"{verdict}: {escape(run_id)}, config {short(known)}; a daemon at work sees it within seconds",
+        f"{verdict}: {harmless(run_id)}, config {short(known)}; a daemon at work sees it within seconds",
         highlight=False,
         soft_wrap=True,
     )

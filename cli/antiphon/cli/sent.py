@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from antiphon.cli.terminal import harmless
 from antiphon.client.sent.book import sent_folder
 from antiphon.client.sent.ledger import LedgerError
 from antiphon.client.sent.reading import Left, left, lines, verify
@@ -88,7 +89,7 @@ def table(found: list[Left]) -> Table:
         calls = "" if each.calls == 1 else f" ({'?' if each.calls is None else each.calls} calls)"
         shown.add_row(
             f"{datetime.fromtimestamp(each.at):%Y-%m-%d %H:%M:%S}",
-            escape(each.what.run),
+            harmless(each.what.run),
             "" if each.what.round is None else str(each.what.round),
             each.what.purpose + calls,
             str(each.bytes),

@@ -99,6 +99,27 @@ def refuse(context: typer.Context, run: Run, home: Home = None) -> None:
     decide_on(_home(context, home), run, "refused", None, Console(stderr=True))
 
 
+@client_app.command()
+def explain(
+    context: typer.Context,
+    run: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="The run's id; default: the newest.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="client.yaml; default: in the home folder.")
+    ] = None,
+    as_json: AsJson = False,
+    home: Home = None,
+) -> None:
+    """Show what a run would do here and tell of this machine; nothing is sent."""
+    from antiphon.cli.explain import explain_run
+    from antiphon.core.home import keep_private
+
+    keep_private()
+    given: Given = context.obj
+    explain_run(_home(context, home), config or given.config, run, Console(), as_json=as_json)
+
+
 def _home(context: typer.Context, home: Path | None) -> Path:
     """Return the site's half of the home folder, named before or after the command's name."""
     from antiphon.core.home import client_folder, home_folder

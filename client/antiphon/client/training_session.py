@@ -20,6 +20,7 @@ from antiphon.client.data.local import load_local
 from antiphon.client.model_digest import model_digest
 from antiphon.client.sender import Sender
 from antiphon.client.shapes import space_report, trained_shapes
+from antiphon.client.site_config import site_config
 from antiphon.client.trainer_protocol import (
     Evaluate,
     Evaluated,
@@ -30,10 +31,9 @@ from antiphon.client.trainer_protocol import (
     Trained,
 )
 from antiphon.client.worker import Worker
-from antiphon.core import config as configs
 from antiphon.core.blob import Blob
 from antiphon.core.config import RunConfig
-from antiphon.core.errors import ConfigError, ProtocolError, UpdateError
+from antiphon.core.errors import ProtocolError, UpdateError
 from antiphon.core.files import write_bytes
 from antiphon.core.types import Assignment
 from antiphon.core.wire import unpack_assignment, unpack_model
@@ -70,7 +70,7 @@ class TrainingSession:
             raise
 
     def _prepare(self, request: Prepare) -> Prepared:
-        config = _config(request)
+        config = site_config(request)
         # Data and shapes first: what is wrong with them is found before a model is loaded.
         said = request.data.get("eval_examples") is not None
         local = load_local(request.client, config.data, config.seed, held_out_said=said)
@@ -131,20 +131,6 @@ class TrainingSession:
             self._loaded.worker.close()
             self._loaded = None
             _give_memory_back()
-
-
-def _config(request: Prepare) -> RunConfig:
-    if "dataset" not in request.data:
-        raise ConfigError(
-            "the client's settings name no data set: the coordinator must not choose one"
-        )
-    values = dict(request.config)
-    values["data"] = {key: value for key, value in request.data.items() if value is not None}
-    if request.device is not None:
-        values["model"] = {**values.get("model", {}), "device": request.device}
-    if request.threads is not None:
-        values["engine"] = {**values.get("engine", {}), "threads": request.threads}
-    return configs.validate(values, source="the coordinator's config with this client's settings")
 
 
 def _read_assignment(file: Path, loaded: _Loaded) -> tuple[str, Assignment, Blob]:

@@ -15,10 +15,11 @@ from typing import Any
 
 import structlog
 
-from antiphon.client.daemon.open_run import OpenRun
+from antiphon.client.daemon.open_run import OpenRun, open_run
 from antiphon.core.errors import RunFolderError, UserError
 from antiphon.core.home import write_private
 from antiphon.core.json_text import json_text
+from antiphon.v1 import coordinator_pb2
 
 log = structlog.get_logger()
 
@@ -43,6 +44,16 @@ class KnownRun:
     seen_at: float
     standing: str
     reasons: tuple[str, ...] = ()
+
+    def opened(self) -> OpenRun:
+        """Return it as a client understands it. Raises Declined where this version does not."""
+        hello = coordinator_pb2.HelloResponse(
+            run_id=self.run_id,
+            config=json_text(self.config).encode(),
+            min_cohort=self.min_cohort,
+            max_upload_bytes=self.max_upload_bytes,
+        )
+        return replace(open_run(hello), digest=self.digest)
 
 
 class KnownRuns:

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -186,3 +187,33 @@ def _take_over(content: Path, path: Path) -> None:
         with written_whole(path) as part:
             shutil.copyfile(content, part)
     content.unlink()
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """What another process sees of an outbox.
+
+    updates: run, round and bytes of each that waits; sent: bytes that have left on a day.
+    """
+
+    updates: tuple[tuple[str, int, int], ...] = ()
+    sent: int = 0
+
+
+def look_into(folder: Path, day: str) -> Waiting:
+    """Read an outbox that a daemon may be at work in; nothing is changed. day: YYYY-MM-DD.
+
+    Raises RunFolderError where it cannot be read.
+    """
+    file = folder / "outbox.sqlite"
+    if not file.exists():
+        return Waiting()
+    try:
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as db:
+            rows = db.execute(
+                "SELECT run_id, round, length(message) + bytes FROM entry ORDER BY rowid"
+            ).fetchall()
+            sent = db.execute("SELECT bytes FROM sent WHERE day = ?", (day,)).fetchone()
+    except sqlite3.Error as error:
+        raise RunFolderError(f"cannot read {file} ({error})") from None
+    return Waiting(tuple(rows), sent[0] if sent else 0)

@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 
 from antiphon.client.daemon.calls import Refused, StartOver
 from antiphon.client.daemon.consent import Consent
-from antiphon.client.daemon.data_view import data_view, missing
+from antiphon.client.daemon.data_view import missing
 from antiphon.client.daemon.delivery import Delivery
 from antiphon.client.daemon.known_runs import KnownRuns
 from antiphon.client.daemon.link import Link
@@ -26,12 +26,13 @@ from antiphon.client.daemon.metrics import Metrics
 from antiphon.client.daemon.open_run import Declined, OpenRun, open_run
 from antiphon.client.daemon.outbox import Outbox
 from antiphon.client.daemon.policy import permits
+from antiphon.client.daemon.preparing import prepare_request
 from antiphon.client.daemon.settings import ClientSettings
 from antiphon.client.daemon.tasks import InHand, TaskFailed, Workbench, in_hand
 from antiphon.client.daemon.tell import told_capabilities, told_examples
 from antiphon.client.daemon.trainer import Trainer, TrainerFailed
 from antiphon.client.reason import Reason
-from antiphon.client.trainer_protocol import Prepare, Prepared
+from antiphon.client.trainer_protocol import Prepared
 from antiphon.core.refusals import Refusal
 from antiphon.v1 import coordinator_pb2 as pb
 
@@ -152,15 +153,7 @@ class Session:
             return self._prepared[1]
         if (known := self._hopeless.get(run.config_hash)) is not None:
             raise Declined(known)
-        settings = self._settings()
-        view = data_view(settings.data, run.config.get("data"))
-        request = Prepare(
-            client=self._client,
-            config={key: value for key, value in run.config.items() if key != "data"},
-            data=view.values,
-            device=settings.device,
-            threads=settings.threads,
-        )
+        request, view = prepare_request(self._client, run, self._settings())
         log.info("preparing", run=run.run_id, method=run.method, model=run.model)
         log.info("how this site's rows are read", **view.lines())
         try:

@@ -1,0 +1,23 @@
+"""What the trainer is asked to prepare: the run's config, with the site's rows, device and threads."""
+
+from __future__ import annotations
+
+from antiphon.client.daemon.data_view import DataView, data_view
+from antiphon.client.daemon.open_run import OpenRun
+from antiphon.client.daemon.settings import ClientSettings
+from antiphon.client.trainer_protocol import Prepare
+
+
+def prepare_request(
+    client: str, run: OpenRun, settings: ClientSettings
+) -> tuple[Prepare, DataView]:
+    """Return the request, and how rows are read in this run. client: its name."""
+    view = data_view(settings.data, run.config.get("data"))
+    request = Prepare(
+        client=client,
+        config={key: value for key, value in run.config.items() if key != "data"},
+        data=view.values,
+        device=settings.device,
+        threads=settings.threads,
+    )
+    return request, view
