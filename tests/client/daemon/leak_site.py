@@ -40,6 +40,7 @@ from antiphon.client.daemon.settings import ClientSettings
 from antiphon.client.daemon.tasks import Workbench
 from antiphon.client.daemon.trainer import Trainer, _Died
 from antiphon.client.data.local import load_local
+from antiphon.client.site_config import site_config
 from antiphon.client.trainer_protocol import (
     Answer,
     Evaluate,
@@ -55,7 +56,6 @@ from antiphon.client.trainer_protocol import (
     encode_answer,
     encode_request,
 )
-from antiphon.client.training_session import _config
 from antiphon.core.blob import Blob, blob_of
 from antiphon.v1 import coordinator_pb2 as pb
 from antiphon.v1 import update_pb2
@@ -217,7 +217,7 @@ class _Work:
 
     def prepare(self, request: Prepare) -> Prepared:
         self._fail("prepare")
-        config = _config(request)
+        config = site_config(request)
         said = request.data.get("eval_examples") is not None
         local = load_local(request.client, config.data, config.seed, held_out_said=said)
         self._examples = len(local.examples.train)
