@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 
 import grpc
@@ -103,8 +104,9 @@ def with_access(fleet):
         port = server.add_secure_port("127.0.0.1:0", fleet.certificate.credentials(clients=True))
         await server.start()
         try:
-            async with secure_channel(f"127.0.0.1:{port}", credentials, "ward") as channel:
-                return await asyncio.wait_for(scenario(channel, access, echo), 20)
+            with access.lines.watched(port):
+                async with secure_channel(f"127.0.0.1:{port}", credentials, "ward") as channel:
+                    return await asyncio.wait_for(scenario(channel, access, echo), 20)
         finally:
             await server.stop(None)
 
@@ -370,6 +372,35 @@ def test_budget_of_calls(with_access, edge):
 
     assert code == grpc.StatusCode.RESOURCE_EXHAUSTED
     assert "edge has 3 calls open, expected 3" in reason
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_hang_up(with_access, edge):
+    """A connection that is hung up on ends with its calls, also one whose reader has stopped."""
+
+    async def scenario(channel, access, echo):
+        waiting = asyncio.ensure_future(refusal(call(channel, "UnaryUnary", b"wait")))
+        await echo.waiting.wait()
+        (peer,) = access.lines._lines
+        await access.lines.hang_up(f"ipv4:{peer[0]}:{peer[1]}", "enough")
+        code, _ = await waiting
+        await echo.ended.wait()
+        return code, access.open_calls()
+
+    assert with_access(scenario, edge) == (grpc.StatusCode.UNAVAILABLE, [])
+
+
+def test_barred(with_access, edge):
+    """A client whose connection was cut for what it sent is told to wait."""
+
+    async def scenario(channel, access, _echo):
+        access.lines._barred["edge"] = access.lines._now() + 30.0
+        return await refusal(call(channel, "UnaryUnary", b"hello"))
+
+    code, reason = with_access(scenario, edge)
+
+    assert code == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "a connection of edge sent what no call asked for" in reason
 
 
 def test_call_without_a_message(with_access, edge):

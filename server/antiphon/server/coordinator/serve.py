@@ -205,9 +205,14 @@ class Coordinator:
         if (space := self._known_space()) is not None:  # before the first call can ask for it
             self.admission.engine = await self._open(space)
             await self._expel_the_revoked()
+        stack.enter_context(access.lines.watched(port))
         await server.start()
         stack.push_async_callback(server.stop, settings.drain_s)
-        for work in (access.watch(), self._note_seen(), self._watch_the_loop()):
+        for work in (
+            access.watch(),
+            self._note_seen(),
+            self._watch_the_loop(),
+        ):
             stack.callback(asyncio.ensure_future(work).cancel)
         return Listening(port, enrolment_port, metrics_port)
 
@@ -222,7 +227,7 @@ class Coordinator:
         enrolment, port = await serve_enrolment(
             self._settings.enrolment, joining, certificate, door=door
         )
-        stack.callback(asyncio.ensure_future(door.watch()).cancel)
+        stack.callback(asyncio.ensure_future(door.watch(port)).cancel)
         stack.push_async_callback(enrolment.stop, 1.0)
         return port
 

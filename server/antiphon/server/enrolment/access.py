@@ -23,8 +23,9 @@ from cryptography import x509
 from antiphon.core.channel import RETRY_AFTER
 from antiphon.core.errors import AntiphonError
 from antiphon.core.identity import UNREADABLE, Caller, IdentityError, caller_of
-from antiphon.server.enrolment.early_calls import Begin, from_headers_on
+from antiphon.server.enrolment.early_calls import Begin, from_headers_on, room_of
 from antiphon.server.enrolment.ledger import Ledger
+from antiphon.server.enrolment.lines import Lines, Room
 from antiphon.server.enrolment.open_calls import End, OpenCall, OpenCalls, TooMany
 from antiphon.server.enrolment.registrar import serial_of
 
@@ -109,6 +110,7 @@ class Access(grpc.aio.ServerInterceptor):
         self._read: OrderedDict[bytes, _Credential] = OrderedDict()
         self._standing: dict[str, bool] = {}  # serial: revoked; emptied when anything is revoked
         self._calls = calls or OpenCalls(time.monotonic, each=EACH, total=TOTAL)
+        self.lines = Lines()
         self._shown: dict[OpenCall, _Credential] = {}
         self._guarded: dict[str, Handler] = {}
         self._data_version = ledger.data_version()
@@ -160,10 +162,12 @@ class Access(grpc.aio.ServerInterceptor):
         return sorted(call.caller for call in self._calls)
 
     def _guard(self, method: str, handler: Handler) -> Handler:
+        room = room_of(handler)
+
         async def guard(begin: Begin, context: Context) -> Any:
             try:
                 credential = self._admitted(method, context)
-                end = await self._handled(credential, begin)
+                end = await self._handled(credential, begin, context.peer(), room)
             except Denied as refusal:
                 end = End(grpc.StatusCode.PERMISSION_DENIED, str(refusal))
             except TooMany as refusal:
@@ -174,16 +178,26 @@ class Access(grpc.aio.ServerInterceptor):
 
         return from_headers_on(handler, guard)
 
-    async def _handled(self, credential: _Credential, begin: Begin) -> Any:
+    async def _handled(self, credential: _Credential, begin: Begin, peer: str, room: Room) -> Any:
         """Return what the handler returns, or the End of a call that is cut off. Raises Denied, TooMany."""
         # Open before the ledger is asked: a revocation in between finds the call.
-        with self._calls.opened(credential.caller.name) as call:
+        client = credential.caller.name
+        if (wait_s := self.lines.barred_s(client)) > 0:
+            raise TooMany(
+                f"a connection of {client} sent what no call asked for: wait {wait_s:.0f} s"
+            )
+        with self._calls.opened(client) as call, self.lines.call(peer, client, room) as took:
+
+            def arrived(size: int) -> None:
+                self._calls.arrived(call)
+                took(size)
+
             self._shown[call] = credential
-            name = _client.set(credential.caller.name)
+            name = _client.set(client)
             try:
                 if reason := await self._revoked(credential):
                     raise Denied(reason)
-                return await begin(lambda: self._calls.arrived(call))
+                return await begin(arrived)
             except asyncio.CancelledError:
                 if call.end is None:
                     raise

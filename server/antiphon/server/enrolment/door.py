@@ -11,6 +11,7 @@ import grpc
 from antiphon.core.channel import RETRY_AFTER
 from antiphon.server.enrolment.early_calls import Begin, from_headers_on
 from antiphon.server.enrolment.failure_limit import address_of
+from antiphon.server.enrolment.lines import Lines, Room
 from antiphon.server.enrolment.open_calls import OpenCalls, TooMany
 
 if TYPE_CHECKING:
@@ -20,17 +21,21 @@ EACH = 16
 """Calls at once from one address; enrolling is one short call."""
 TOTAL = 256
 """Calls at once."""
+CONNECTIONS = 64
+"""Connections of one address."""
 
 _LOOK_EVERY_S = 1.0
 _RETRY_MS = 1_000
+_ROOM = Room(64 << 10)
 
 
 class Door(grpc.aio.ServerInterceptor):
-    """Counts the calls of each address from their headers on. `watch` ends those that send nothing."""
+    """Counts the calls of each address from their headers on, and its connections. `watch` must run."""
 
     def __init__(self, now: Callable[[], float], *, each: int = EACH, total: int = TOTAL) -> None:
         """now: seconds of a clock that is never set; each, total: see EACH and TOTAL."""
         self.calls = OpenCalls(now, each=each, total=total)
+        self.lines = Lines(now, each_address=CONNECTIONS)
         self._guarded: dict[str, Handler] = {}
 
     async def intercept_service(
@@ -47,17 +52,27 @@ class Door(grpc.aio.ServerInterceptor):
             self._guarded[method] = from_headers_on(handler, self._counted)
         return self._guarded[method]
 
-    async def watch(self) -> None:
-        """End half-open calls in time. Runs until cancelled."""
-        while True:
-            await asyncio.sleep(_LOOK_EVERY_S)
-            self.calls.expire()
+    async def watch(self, port: int) -> None:
+        """End half-open calls in time, and look after the connections to `port`. Runs until cancelled."""
+        with self.lines.watched(port):
+            while True:
+                await asyncio.sleep(_LOOK_EVERY_S)
+                self.calls.expire()
 
     async def _counted(self, begin: Begin, context: Context) -> Any:
+        peer = context.peer()
         try:
-            with self.calls.opened(address_of(context.peer())) as call:
+            with (
+                self.calls.opened(address_of(peer)) as call,
+                self.lines.call(peer, "", _ROOM) as took,
+            ):
+
+                def arrived(size: int) -> None:
+                    self.calls.arrived(call)
+                    took(size)
+
                 try:
-                    return await begin(lambda: self.calls.arrived(call))
+                    return await begin(arrived)
                 except asyncio.CancelledError:
                     if call.end is None:
                         raise

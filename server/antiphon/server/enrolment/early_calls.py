@@ -14,13 +14,23 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
+from antiphon.core.channel import CHUNK_BYTES, MAX_MESSAGE_BYTES
+from antiphon.server.enrolment.lines import Room
+
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
     Handler = grpc.RpcMethodHandler[Any, Any]
-Begin = Callable[[Callable[[], None]], Awaitable[Any]]
-"""Handles the call; given what to call when its first message is here."""
+Begin = Callable[[Callable[[int], None]], Awaitable[Any]]
+"""Handles the call; given what to call with the size of each message that is here, bytes."""
 Guard = Callable[[Begin, "Context"], Awaitable[Any]]
 """Stands before a handler: awaits what begins it, or refuses the call."""
+
+
+def room_of(handler: Handler) -> Room:
+    """Return what a call may have under way: a message, or what a stream may send ahead."""
+    if handler.request_streaming:
+        return Room(4 * CHUNK_BYTES, stream=True)
+    return Room(MAX_MESSAGE_BYTES + CHUNK_BYTES)
 
 
 def from_headers_on(handler: Handler, guard: Guard) -> Handler:
@@ -32,7 +42,7 @@ def from_headers_on(handler: Handler, guard: Guard) -> Handler:
     one_request, answers_many = not handler.request_streaming, bool(handler.response_streaming)
 
     async def guarded(requests: AsyncIterator[Any], context: Context) -> Any:
-        async def begin(on_message: Callable[[], None]) -> Any:
+        async def begin(on_message: Callable[[int], None]) -> Any:
             asked: Any = _told(requests, on_message)
             if one_request:
                 asked = await _only(context, on_message)
@@ -54,18 +64,24 @@ def from_headers_on(handler: Handler, guard: Guard) -> Handler:
     )
 
 
-async def _told(requests: AsyncIterator[Any], on_message: Callable[[], None]) -> AsyncIterator[Any]:
+async def _told(
+    requests: AsyncIterator[Any], on_message: Callable[[int], None]
+) -> AsyncIterator[Any]:
     async for request in requests:
-        on_message()
+        on_message(_size_of(request))
         yield request
 
 
-async def _only(context: Context, on_message: Callable[[], None]) -> Any:
+async def _only(context: Context, on_message: Callable[[int], None]) -> Any:
     request = await context.read()
     if request is grpc.aio.EOF:
         await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "a call without a message")
-    on_message()
+    on_message(_size_of(request))
     return request
+
+
+def _size_of(request: Any) -> int:
+    return int(request.ByteSize()) if hasattr(request, "ByteSize") else len(request)
 
 
 async def _write_all(answers: Any, context: Context) -> None:

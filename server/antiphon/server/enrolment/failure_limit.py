@@ -50,10 +50,15 @@ def address_of(peer: str) -> str:
     found = re.fullmatch(r"ipv[46]:\[?([^\]]+)\]?:\d+", unquote(peer))
     if found is None:
         return peer[:200]
+    return network_of(found[1])
+
+
+def network_of(address: str) -> str:
+    """Return what one site has for itself: an address, of IPv6 the /64; another word stands for itself."""
     try:
-        address = ipaddress.ip_address(found[1].partition("%")[0])
+        parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
-        return peer[:200]
-    if isinstance(address, ipaddress.IPv6Address):
-        return str(ipaddress.ip_network((address, 64), strict=False))
-    return str(address)
+        return address[:200]
+    if isinstance(parsed, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((parsed, 64), strict=False))
+    return str(parsed)
