@@ -10,6 +10,7 @@ import grpc
 
 from antiphon.core.channel import RETRY_AFTER
 from antiphon.core.errors import AntiphonError, RunFolderError, UpdateError
+from antiphon.server.coordinator.downloads import TooManyDownloads
 from antiphon.server.coordinator.spool import NoRoom, NotAnnounced, Superseded
 from antiphon.server.coordinator.submissions import Ended
 
@@ -30,6 +31,7 @@ _CODES: Mapping[type[Exception], grpc.StatusCode] = {
     NotAnnounced: grpc.StatusCode.ABORTED,
     Superseded: grpc.StatusCode.CANCELLED,
     RunFolderError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    TooManyDownloads: grpc.StatusCode.RESOURCE_EXHAUSTED,
     TimeoutError: grpc.StatusCode.DEADLINE_EXCEEDED,
     UpdateError: grpc.StatusCode.INVALID_ARGUMENT,
 }

@@ -37,6 +37,7 @@ from antiphon.server.agreement import claim_of
 from antiphon.server.coordinator.admission import Admission, Refused
 from antiphon.server.coordinator.allocator import return_memory_at_once
 from antiphon.server.coordinator.chatter import Chatter
+from antiphon.server.coordinator.downloads import Downloads
 from antiphon.server.coordinator.engine import Engine
 from antiphon.server.coordinator.leases import Leases
 from antiphon.server.coordinator.metrics import CoordinatorMetrics, coordinator_pages
@@ -192,6 +193,9 @@ class Coordinator:
             renewal=lambda client, request: _renewed(registrar, client, request),
             traffic=self._metrics,
             chatter=chatter,
+            downloads=Downloads(
+                time.monotonic, lambda peer: access.lines.hang_up(peer, "a download is not read")
+            ),
             upload_slots=settings.upload_slots,
         )
         coordinator_pb2_grpc.add_CoordinatorServicer_to_server(service, server)

@@ -28,6 +28,7 @@ from antiphon.server.actions import Finish, Reply
 from antiphon.server.coordinator.admission import Admission, Held, Refused
 from antiphon.server.coordinator.chatter import Chatter
 from antiphon.server.coordinator.desk import Cancelled, Measuring, Training
+from antiphon.server.coordinator.downloads import Downloads, read_ahead
 from antiphon.server.coordinator.engine import Answer, Engine, InHand
 from antiphon.server.coordinator.refusal import NoSuchModel, abort, busy, told
 from antiphon.server.coordinator.spool import Spool
@@ -40,7 +41,6 @@ from antiphon.v1 import coordinator_pb2_grpc, enrolment_pb2, update_pb2
 _MAX_REASON = 500
 _CHUNK_TIMEOUT_S = 60.0
 _DROPPED_BYTES, _DROPPED_S = 4 * CHUNK_BYTES, 1.0
-_READ_BYTES = 4 * CHUNK_BYTES
 _IDLE_RETRY_MS = 2_000
 _KNOCK_AGAIN_MS = 1_000
 _MAX_REFUSALS = 20
@@ -74,9 +74,11 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServicer):
         renewal: Renewal,
         traffic: Traffic,
         chatter: Chatter,
+        downloads: Downloads,
         upload_slots: int,
     ) -> None:
         """upload_slots: uploads at the same time; more wait for their turn."""
+        self._downloads = downloads
         self._chatter = chatter
         self._config, self._admission, self._spool = config, admission, spool
         self._identify, self._renewal, self._traffic = identify, renewal, traffic
@@ -155,16 +157,27 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServicer):
         try:
             async with told(context):
                 with (
+                    self._downloads.place(client, context.peer()) as moved,
                     _opened_model(engine, request.sha256, request.offset) as file,
                     suppress(grpc.aio.InternalError),  # the client has hung up: no defect of ours
                 ):
-                    async for chunk in _read_ahead(file):
-                        async with asyncio.timeout(_CHUNK_TIMEOUT_S):
+                    async for chunk in read_ahead(file, self._downloads.piece_bytes):
+                        async with self._patience(context):
                             await context.write(pb.DownloadChunk(content=chunk))
                         sent += len(chunk)
+                        moved()
                         engine.leases.touch(client)
         finally:
             self._moved(engine, client, "down", "model", sent)
+
+    @asynccontextmanager
+    async def _patience(self, context: Context) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(_CHUNK_TIMEOUT_S):
+                yield
+        except TimeoutError:
+            await self._downloads.give_up(context.peer())
+            raise
 
     async def UploadStatus(
         self, request: pb.UploadStatusRequest, context: Context
@@ -358,18 +371,6 @@ def _opened_model(engine: Engine, sha256: bytes, offset: int) -> BinaryIO:
         raise UpdateError(f"offset {offset} of a model of {size} bytes")
     stream.seek(offset)
     return stream
-
-
-async def _read_ahead(stream: BinaryIO) -> AsyncIterator[bytes]:
-    """Yield a file's content from where it stands, each piece read while the one before is sent."""
-    reading = asyncio.ensure_future(asyncio.to_thread(stream.read, _READ_BYTES))
-    try:
-        while content := await reading:
-            reading = asyncio.ensure_future(asyncio.to_thread(stream.read, _READ_BYTES))
-            for start in range(0, len(content), CHUNK_BYTES):
-                yield content[start : start + CHUNK_BYTES]
-    finally:
-        await asyncio.wait([reading])
 
 
 async def _blob(message: update_pb2.Blob, context: Context) -> Blob:
