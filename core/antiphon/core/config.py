@@ -70,7 +70,14 @@ class RunConfig(Section):
         default_factory=CompressionConfig, description="How tensors are packed."
     )
     aggregation: Choice = Field(
-        Choice(kind="product"), description="How LoRA updates become one (method lora)."
+        Choice(kind="product"),
+        description="How updates become one. product and factors are means; of seed-scalars they are the "
+        "same.",
+    )
+    protection: tuple[Choice, ...] = Field(
+        (Choice(kind="clip"), Choice(kind="cap")),
+        description="What bounds one client's say in a round of three clients or more, in this order; "
+        "[]: nothing.",
     )
     server_opt: Choice = Field(
         Choice(kind="sgd"), description="What the server does with the mean update."
@@ -245,6 +252,7 @@ def json_schema() -> dict[str, Any]:
 def _choices(config: RunConfig) -> list[tuple[str, Choice]]:
     return [
         ("aggregation", config.aggregation),
+        *(("protection", each) for each in config.protection),
         ("server_opt", config.server_opt),
         ("codec", config.compression.uplink),
         ("codec", config.compression.downlink),

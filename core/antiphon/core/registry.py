@@ -18,7 +18,16 @@ from pydantic_core import ErrorDetails
 
 from antiphon.core.errors import ConfigError
 
-KINDS = ("aggregation", "server_opt", "codec", "scheduler", "policy", "format", "partition")
+KINDS = (
+    "aggregation",
+    "protection",
+    "server_opt",
+    "codec",
+    "scheduler",
+    "policy",
+    "format",
+    "partition",
+)
 
 _STRICT = ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
 _MISSING = ("missing_argument", "missing_keyword_only_argument")  # pydantic's names

@@ -8,6 +8,7 @@ from antiphon.core import registry
 from antiphon.core.config import RunConfig
 from antiphon.core.directions import run_key
 from antiphon.core.types import DENSE
+from antiphon.strategies.aggregation.contribution import Aggregation
 from antiphon.strategies.compression.downlink import packed_downlink
 from antiphon.strategies.guard import Guard
 from antiphon.strategies.lora import lora
@@ -19,6 +20,11 @@ from antiphon.strategies.seeds import seeds
 
 def server_method(config: RunConfig) -> ServerMethod:
     """Compose the method from the config's choices."""
+    aggregation, compression = config.aggregation, config.compression
+    rule: Aggregation = registry.build("aggregation", aggregation.kind, aggregation.arguments)
+    protections = [
+        registry.build("protection", each.kind, each.arguments) for each in config.protection
+    ]
     optimizer = registry.build("server_opt", config.server_opt.kind, config.server_opt.arguments)
     if config.method == "seeds":
         return seeds(
@@ -27,15 +33,17 @@ def server_method(config: RunConfig) -> ServerMethod:
             max_scalar=config.seeds.max_scalar,
             sampling=config.seeds.sampling,
             guard=Guard(_guard_factor(config)),
+            protections=protections,
+            combine=rule.combine,
         )
-    aggregation, compression = config.aggregation, config.compression
     method = lora(
-        aggregation=registry.build("aggregation", aggregation.kind, aggregation.arguments),
+        aggregation=rule,
         optimizer=optimizer,
         lora_alpha=config.lora.lora_alpha,
         r=config.lora.r,
         client_ranks=config.lora.client_ranks,
         max_norm=config.training.max_update_norm,
+        protections=protections,
     )
     if config.method == "mixed":
         method = mixed(

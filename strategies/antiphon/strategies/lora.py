@@ -9,8 +9,8 @@ State: `params/<name>`, the global factors (float32), and `opt/<…>`, the serve
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -18,9 +18,17 @@ import numpy as np
 from antiphon.core.errors import UpdateError
 from antiphon.core.tensors import check_against
 from antiphon.core.types import Assignment, FloatArray, LoraUpdate, Params, State, Update
+from antiphon.strategies.aggregation.change import change_norms
 from antiphon.strategies.aggregation.contribution import Aggregation, Contribution
 from antiphon.strategies.aggregation.restrict import restrict
 from antiphon.strategies.method import Folded, ServerMethod, in_order
+from antiphon.strategies.protection.protection import (
+    FEWEST,
+    Protection,
+    Share,
+    held_back,
+    protected,
+)
 from antiphon.strategies.server_opt.optimizers import ServerOptimizer
 from antiphon.strategies.server_opt.transform import Tensors
 from antiphon.strategies.staleness import discounted
@@ -35,6 +43,7 @@ class _Lora:
     r: int
     client_ranks: Mapping[str, int] = field(default_factory=dict)
     max_norm: float | None = None
+    protections: Sequence[Protection] = ()
 
     def scale(self, r: int) -> float:
         return self.lora_alpha / r
@@ -51,14 +60,17 @@ def lora(
     r: int,
     client_ranks: Mapping[str, int] | None = None,
     max_norm: float | None = None,
+    protections: Sequence[Protection] = (),
 ) -> ServerMethod:
     """Make the method. r: rank of the global adapter; client_ranks: of clients whose rank is
     smaller.
 
     Every rank shares `lora_alpha`, as PEFT does: a client of rank r′ counts its product alpha / r′
-    times. max_norm: bound of an update's L2 norm; none: no bound.
+    times. max_norm: bound of an update's L2 norm; none: no bound; protections: what bounds each client's
+    say, from left to right.
     """
-    settings = _Lora(aggregation, optimizer, lora_alpha, r, dict(client_ranks or {}), max_norm)
+    ranks = dict(client_ranks or {})
+    settings = _Lora(aggregation, optimizer, lora_alpha, r, ranks, max_norm, tuple(protections))
     return ServerMethod(
         init=partial(_init, settings),
         check=partial(_check, settings),
@@ -85,14 +97,34 @@ def _download(settings: _Lora, state: State, r: int) -> dict[str, FloatArray]:
 
 def _fold(settings: _Lora, state: State, updates: Iterable[Update], learning_rate: float) -> Folded:
     start = _params(state)
-    contributions = _contributions(settings, state, start, in_order(updates))
+    sent = _contributions(settings, state, start, in_order(updates))
+    contributions, limited = _protected(settings, start, sent)
     aggregated = settings.aggregation.aggregate(start, settings.scale(settings.r), contributions)
     delta = {name: aggregated.params[name] - start[name] for name in start}
     opt, params = settings.optimizer.apply(under("opt", state), start, delta)
     report = {"update_norm": _distance(start, params)}
     if not math.isnan(aggregated.error):
         report["aggregation_error"] = aggregated.error
-    return Folded(prefixed("params", params) | prefixed("opt", opt), report)
+    return Folded(prefixed("params", params) | prefixed("opt", opt), report, held_back=limited)
+
+
+def _protected(
+    settings: _Lora, start: Params, contributions: Sequence[Contribution]
+) -> tuple[list[Contribution], tuple[str, ...]]:
+    """Return the contributions as far as they count, and whose count less."""
+    reach: Sequence[float] = [0.0] * len(contributions)
+    if len(contributions) >= FEWEST and any(each.reads_reach for each in settings.protections):
+        reach = (settings.aggregation.reach or change_norms)(start, contributions)
+    shares = [
+        Share(each.client, each.weight, how_far)
+        for each, how_far in zip(contributions, reach, strict=True)
+    ]
+    limited = protected(settings.protections, shares)
+    counted = [
+        replace(each, weight=share.weight, factor=share.factor)
+        for each, share in zip(contributions, limited, strict=True)
+    ]
+    return counted, held_back(shares, limited)
 
 
 def _contributions(

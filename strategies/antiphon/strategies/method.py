@@ -16,12 +16,13 @@ class Folded:
     """The state after a round and what the journal keeps of it.
 
     undone: the round's losses had exploded, so that `state` is the one before the last fold and the
-    round's updates were dropped.
+    round's updates were dropped; held_back: clients whose updates counted less than they asked for.
     """
 
     state: State
     report: Mapping[str, float]
     undone: bool = False
+    held_back: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ float64 (K,), and what the guard keeps (strategies/guard.py).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -22,8 +22,7 @@ import numpy.typing as npt
 from antiphon.core.coefficients import SeedCoefficients
 from antiphon.core.errors import ConfigError, UpdateError
 from antiphon.core.types import AnyArray, Assignment, Params, Scalars, State, Update
-from antiphon.strategies.aggregation.contribution import normalise
-from antiphon.strategies.aggregation.weighted_mean import weighted_mean
+from antiphon.strategies.aggregation.contribution import Points, normalise, weighted
 from antiphon.strategies.guard import (
     Guard,
     learning_rate_scale,
@@ -32,6 +31,7 @@ from antiphon.strategies.guard import (
     undo,
 )
 from antiphon.strategies.method import Folded, ServerMethod, in_order
+from antiphon.strategies.protection.protection import Protection, Share, held_back, protected
 from antiphon.strategies.server_opt.optimizers import ServerOptimizer
 from antiphon.strategies.staleness import discount
 from antiphon.strategies.state import prefixed, under
@@ -47,6 +47,8 @@ class _Seeds:
     max_scalar: float
     sampling: Sampling
     guard: Guard | None
+    protections: Sequence[Protection] = ()
+    combine: Callable[[Points], Float64Array] = weighted
 
 
 def seeds(
@@ -56,9 +58,11 @@ def seeds(
     max_scalar: float = 1e3,
     sampling: Sampling = "uniform",
     guard: Guard | None = None,
+    protections: Sequence[Protection] = (),
+    combine: Callable[[Points], Float64Array] = weighted,
 ) -> ServerMethod:
     """Make the method. num_seeds: K; max_scalar: a scalar beyond it is refused (clients clip to
-    it).
+    it); protections: what bounds each client's say, from left to right; combine: makes one point of all.
 
     Raises ConfigError for a server optimizer that is not linear.
     """
@@ -67,7 +71,9 @@ def seeds(
             "method seeds needs a linear server optimizer, since it acts on coefficients and not "
             "on weights: use sgd, momentum or nesterov"
         )
-    settings = _Seeds(num_seeds, optimizer, max_scalar, sampling, guard)
+    settings = _Seeds(
+        num_seeds, optimizer, max_scalar, sampling, guard, tuple(protections), combine
+    )
     return ServerMethod(
         init=partial(_init, settings),
         check=partial(_check, settings),
@@ -126,23 +132,50 @@ def _fold(
     if settings.guard and loss is not None and settings.guard.exploded(state, loss):
         before = undo(state)
         return Folded(before, _report(state, before), undone=True)
-    after = _moved(settings, state, ordered, learning_rate)
+    shares, limited = _shares(settings, ordered, learning_rate)
+    after = _moved(settings, state, ordered, shares, learning_rate)
     if settings.guard:
         after = remember(state, after, loss)
-    return Folded(after, _report(state, after))
+    return Folded(after, _report(state, after), held_back=limited)
+
+
+def _shares(
+    settings: _Seeds, ordered: Sequence[Update], learning_rate: float
+) -> tuple[list[Share], tuple[str, ...]]:
+    """Return what each client's update counts, and whose count less than they asked for."""
+    reach = [float(np.linalg.norm(_point(settings, each, learning_rate))) for each in ordered]
+    asked = [
+        Share(each.client, float(each.examples), how_far)
+        for each, how_far in zip(ordered, reach, strict=True)
+    ]
+    limited = protected(settings.protections, asked)
+    return limited, held_back(asked, limited)
 
 
 def _moved(
-    settings: _Seeds, state: State, ordered: Sequence[Update], learning_rate: float
+    settings: _Seeds,
+    state: State,
+    ordered: Sequence[Update],
+    shares: Sequence[Share],
+    learning_rate: float,
 ) -> State:
-    scalars = [_scalars_of(settings, update) for update in ordered]
-    delta = -learning_rate * weighted_mean(
-        (share, _relative_rate(update, learning_rate) * _summed(settings, each))
-        for share, update, each in zip(_shares(ordered), ordered, scalars, strict=True)
-    )
+    weights = normalise({each.client: each.weight for each in shares})
+    if len(weights) != len(ordered):
+        raise UpdateError("a client contributes twice to one round: fold each client's update once")
+    points = [
+        each.factor * _point(settings, update, learning_rate)
+        for each, update in zip(shares, ordered, strict=True)
+    ]
+    cohort = Points(tuple(weights), np.array(list(weights.values())), np.stack(points))
+    delta = -learning_rate * settings.combine(cohort)
     start = {"coefficients": _wide(state["coefficients"])}
     opt, after = settings.optimizer.apply(under("opt", state), start, {"coefficients": delta})
-    return {**after, **prefixed("opt", opt), **_history(settings, state, scalars)}
+    return {**after, **prefixed("opt", opt), **_history(settings, state, ordered, shares)}
+
+
+def _point(settings: _Seeds, update: Update, learning_rate: float) -> Float64Array:
+    """Return Σ_{t: k_t = k} g_t of one client, (K,), in units of the round's learning rate."""
+    return _relative_rate(update, learning_rate) * _summed(settings, _scalars_of(settings, update))
 
 
 def _relative_rate(update: Update, learning_rate: float) -> float:
@@ -152,22 +185,18 @@ def _relative_rate(update: Update, learning_rate: float) -> float:
     return ratio * discount(update.staleness)
 
 
-def _history(settings: _Seeds, state: State, scalars: Sequence[Scalars]) -> State:
+def _history(
+    settings: _Seeds, state: State, ordered: Sequence[Update], shares: Sequence[Share]
+) -> State:
     if settings.sampling != "pro":
         return {}
     total, count = _wide(state["history_sum"]), _wide(state["history_count"])
-    for each in scalars:
-        size = np.abs(each.value.astype(np.float64))
+    for update, share in zip(ordered, shares, strict=True):
+        each = _scalars_of(settings, update)
+        size = share.factor * np.abs(each.value.astype(np.float64))
         total = total + np.bincount(each.index, weights=size, minlength=settings.num_seeds)
         count = count + np.bincount(each.index, minlength=settings.num_seeds)
     return {"history_sum": total, "history_count": count}
-
-
-def _shares(ordered: Sequence[Update]) -> list[float]:
-    normalised = normalise({update.client: float(update.examples) for update in ordered})
-    if len(normalised) != len(ordered):
-        raise UpdateError("a client contributes twice to one round: fold each client's update once")
-    return [normalised[update.client] for update in ordered]
 
 
 def _summed(settings: _Seeds, scalars: Scalars) -> Float64Array:

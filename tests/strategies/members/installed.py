@@ -19,6 +19,7 @@ from antiphon.core.errors import ConfigError
 HERE = "tests/strategies/members/installed.py"
 ARGUMENTS: Mapping[tuple[str, str], tuple[Mapping[str, Any], ...]] = {
     ("aggregation", "factors"): ({}, {"report_error": False}),
+    ("aggregation", "fltrust"): ({"trusted": "client-0"},),
     ("server_opt", "sgd"): ({}, {"lr": 0.7}),
     ("codec", "int8"): ({}, {"block": 7, "scales": "float32"}),
     ("codec", "topk"): ({}, {"fraction": 0.5, "values": "float32"}),

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 
 from antiphon.core.errors import UpdateError
 from antiphon.core.types import FloatArray, Params
+from antiphon.strategies.aggregation.weighted_mean import Float64Array, weighted_mean
 
 
 @dataclass(frozen=True)
 class Contribution:
     """One client's part: factors start + delta, whose product counts `scale` (alpha / r) times.
 
-    weight: its examples; `start` and `delta` may be lazy: an aggregation reads them module by
-    module.
+    weight: its examples; factor: how many times its change counts (a protection lowers it); `start` and
+    `delta` may be lazy: an aggregation reads them module by module.
     """
 
     client: str
@@ -23,6 +24,7 @@ class Contribution:
     start: Params
     delta: Params
     scale: float
+    factor: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -33,14 +35,39 @@ class Aggregated:
     error: float
 
 
+Reach = Callable[[Params, Sequence[Contribution]], Sequence[float]]
+"""Gives the lengths of contributions' changes in the space in which a rule is linear."""
+
+
+@dataclass(frozen=True)
+class Points:
+    """One vector for each client, for runs whose updates are coefficients.
+
+    clients: their names, in order; weights (n,), adding up to 1; points (n, K), float64.
+    """
+
+    clients: tuple[str, ...]
+    weights: Float64Array
+    points: Float64Array
+
+
+def weighted(points: Points) -> Float64Array:
+    """Return the weighted mean of the points, (K,)."""
+    return weighted_mean(zip(points.weights.tolist(), points.points, strict=True))
+
+
 @dataclass(frozen=True)
 class Aggregation:
     """aggregate(start, scale, contributions); start, scale: the global factors and their alpha / r.
 
-    Raises UpdateError where the contributions cannot be combined by this rule.
+    combine(points) is the same rule for coefficients of seeds; reach: how far contributions move the model,
+    for those who bound it (none: by the change of their products). Both raise UpdateError where the
+    contributions cannot be combined by this rule.
     """
 
     aggregate: Callable[[Params, float, Sequence[Contribution]], Aggregated]
+    combine: Callable[[Points], Float64Array] = weighted
+    reach: Reach | None = None
 
 
 def shares(contributions: Sequence[Contribution]) -> list[tuple[float, Contribution]]:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+
+import numpy as np
 
 from antiphon.core.errors import UpdateError
 from antiphon.core.types import FloatArray, Params
 from antiphon.strategies.aggregation.adapter import Delta, Factors, factors_of
+from antiphon.strategies.aggregation.change import factor_norms
 from antiphon.strategies.aggregation.contribution import (
     Aggregated,
     Aggregation,
@@ -31,7 +34,7 @@ def factors(*, report_error: bool = True) -> Aggregation:
 
     report_error: compute the norm of the cross terms, which costs more than the mean; else it is NaN.
     """
-    return Aggregation(partial(_aggregate, report_error))
+    return Aggregation(partial(_aggregate, report_error), reach=factor_norms)
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def _mean(
     ordered: Sequence[tuple[float, Contribution]],
 ) -> _Mean:
     reference = factors_of(start, module)
-    clients = locals_of(module, start, reference, ordered)
+    clients = [_in_part(each) for each in locals_of(module, start, reference, ordered)]
     _check(clients, reference, scale)
     mean = _mean_factors(clients)
     if not report_error or not any(each.moved for each in clients):
@@ -75,6 +78,14 @@ def _mean(
     terms = [Product(scale, mean), *_deviations(clients, mean), *elsewhere]
     inner = inner_products(terms)
     return _Mean(mean.named(module), norm(inner[mean.r :, mean.r :]), norm(inner))
+
+
+def _in_part(client: Local) -> Local:
+    """Return the client with its factors moved as far as its change counts."""
+    if client.factor == 1.0:
+        return client
+    part = np.float32(client.factor)
+    return replace(client, delta=Delta(client.delta.b * part, client.delta.a * part), factor=1.0)
 
 
 def _mean_factors(clients: Sequence[Local]) -> Factors:

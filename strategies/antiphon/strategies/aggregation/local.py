@@ -17,7 +17,8 @@ from antiphon.strategies.aggregation.low_rank import Product
 class Local:
     """One client's factors start + delta, whose product counts `scale` times; share: of the weight.
 
-    start: in float64, the same object for all clients that started alike; delta: as received.
+    factor: how many times its change counts; start: in float64, the same object for all clients that
+    started alike; delta: as received.
     """
 
     client: str
@@ -25,6 +26,12 @@ class Local:
     scale: float
     start: Factors
     delta: Delta
+    factor: float = 1.0
+
+    @property
+    def part(self) -> float:
+        """What its change counts in the aggregate: its share, as far as that counts."""
+        return self.share * self.factor
 
     @property
     def moved(self) -> bool:
@@ -50,25 +57,27 @@ def locals_of(
         if key not in starts:
             starts[key] = _start_of(each.start, module, reference)
         delta = delta_of(each.delta, module, starts[key])
-        found.append(Local(each.client, share, each.scale, starts[key], delta))
+        found.append(Local(each.client, share, each.scale, starts[key], delta, each.factor))
     return found
 
 
 def started_elsewhere(reference: Factors, scale: float, clients: Sequence[Local]) -> list[Product]:
-    """Return Σ pᵢ(s·B_gA_g − sᵢ·Bᵢ⁰Aᵢ⁰): what clients did not start from stays in the model.
+    """Return s·B_gA_g − Σ pᵢsᵢ·Bᵢ⁰Aᵢ⁰: what clients did not start from stays in the model.
 
-    reference, scale: the global factors and their alpha / r. One term for each distinct start, so
-    that a fleet of one smaller rank costs one, not one each; none where all started from `reference`.
+    pᵢ: the parts; reference, scale: the global factors and their alpha / r. One term for each distinct
+    start, so that a fleet of one smaller rank costs one, not one each; none where all started from
+    `reference` and count in full.
     """
     starts: dict[int, Product] = {}
     elsewhere = 0.0
     for each in clients:
+        elsewhere += each.share - each.part
         if each.scale == scale and each.start is reference:
             continue
         known = starts.get(id(each.start), Product(0.0, each.start))
-        starts[id(each.start)] = Product(known.scale - each.share * each.scale, each.start)
-        elsewhere += each.share
-    return [*starts.values(), Product(elsewhere * scale, reference)] if starts else []
+        starts[id(each.start)] = Product(known.scale - each.part * each.scale, each.start)
+        elsewhere += each.part
+    return [*starts.values(), Product(elsewhere * scale, reference)] if elsewhere else []
 
 
 def _start_of(params: Params, module: str, reference: Factors) -> Factors:

@@ -1,9 +1,9 @@
 """Aggregate LoRA as a product: the rank-r factors nearest to the clients' mean ΔW.
 
 Target: ΔW* = s_g·B_gA_g + Σ pᵢ(sᵢ·BᵢAᵢ − sᵢ·Bᵢ⁰Aᵢ⁰), where (Bᵢ⁰, Aᵢ⁰) is what client i started
-from. A client that started from the global factors contributes pᵢsᵢBᵢAᵢ, and its share of the
-global product cancels; one of smaller rank started from a truncation, and what it never saw stays
-in the model.
+from and pᵢ its share of the weight times its factor. A client that started from the global factors
+contributes pᵢsᵢBᵢAᵢ, and its share of the global product cancels; one of smaller rank started from a
+truncation, and what it never saw stays in the model.
 """
 
 from __future__ import annotations
@@ -75,5 +75,5 @@ def _target(
     clients = locals_of(module, start, reference, ordered)
     if not any(each.moved for each in clients):
         return None
-    terms = [Product(each.share * each.scale, each.start, each.delta) for each in clients]
+    terms = [Product(each.part * each.scale, each.start, each.delta) for each in clients]
     return terms + started_elsewhere(reference, scale, clients)

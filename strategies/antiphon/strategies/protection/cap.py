@@ -1,0 +1,25 @@
+"""A bound on weights: nobody can check how many examples a client holds.
+
+A client counts at most `multiple` times the cohort's median weight. A site that is really larger loses some
+of its say; one that claims a thousand million examples gains nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated
+
+from pydantic import Field
+
+from antiphon.strategies.protection.protection import Protection, Share, usual
+
+
+def cap(*, multiple: Annotated[float, Field(ge=1, le=100)] = 2.0) -> Protection:
+    """Let no client weigh more than `multiple` times the cohort's median weight."""
+
+    def limit(shares: Sequence[Share]) -> list[Share]:
+        bound = multiple * usual([each.weight for each in shares])
+        return [replace(each, weight=min(each.weight, bound)) for each in shares]
+
+    return Protection(limit)
