@@ -185,7 +185,7 @@ class Simulation:
         if not self._fleet.is_on(client, when):
             return [ClientLeft(client, "it is off line")]
         data = self._clients[client]
-        joined = ClientJoined(client, len(data.train))
+        joined = ClientJoined(client, self._fleet.claimed_examples(client, len(data.train)))
         if not self._fleet.described or client in self._federation.machine.clients:
             return [joined]
         config = self._federation.config

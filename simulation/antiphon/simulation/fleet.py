@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from antiphon.core.types import Plain, Update
 from antiphon.simulation.availability import Availability
 from antiphon.simulation.chance import uniform
 from antiphon.simulation.fleet_file import ClientTraits, read_fleet, share_out
-from antiphon.simulation.liar import told
+from antiphon.simulation.liar import Lie, told
 from antiphon.simulation.workload import Workload
 
 _BITS_PER_KBPS = 1000.0
@@ -99,7 +100,13 @@ class Fleet:
         rng = np.random.Generator(
             np.random.Philox(key=[int.from_bytes(key[:8], "little"), update.round])
         )
-        return told(update, self.traits[update.client].liar, rng)
+        traits = self.traits[update.client]
+        claimed = replace(update, examples=self.claimed_examples(update.client, update.examples))
+        return told(claimed, Lie(traits.liar, traits.liar_scale, traits.liar_norm), rng)
+
+    def claimed_examples(self, client: str, held: int) -> int:
+        """Return how many training examples a client says it holds."""
+        return self.traits[client].claims_examples or held
 
     def facts(self, client: str, tokens_per_step: float) -> dict[str, Plain]:
         """Return what the client's machine says of itself, under the names that real ones use.

@@ -68,6 +68,13 @@ class ClientTraits(Section):
         1.0, description="Share of the training examples that the split gave it which it holds."
     )
     liar: Liar = Field("none", description="What it sends instead of its update; none: honest.")
+    liar_scale: PositiveFloat = Field(1.0, description="Times that its lie is longer than that.")
+    liar_norm: PositiveFloat | None = Field(
+        None, description="L2 norm that its lie is stretched to; none: as long as it is."
+    )
+    claims_examples: PositiveInt | None = Field(
+        None, description="Training examples that it says it holds; none: those that it holds."
+    )
 
     @model_validator(mode="after")
     def _one_rate(self) -> Self:

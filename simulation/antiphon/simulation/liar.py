@@ -2,40 +2,57 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
-from antiphon.core.types import FloatArray, LoraUpdate, Update
+from antiphon.core.types import FloatArray, LoraUpdate, Params, Update
 
 Liar = Literal["none", "scaled", "sign-flipped", "nan", "random"]
 SCALE = np.float32(100)
 """By which a `scaled` update is too large."""
 
 
-def told(update: Update, liar: Liar, rng: np.random.Generator) -> Update:
+@dataclass(frozen=True)
+class Lie:
+    """What a client sends. scale: times that it is longer; norm: L2 norm that it is stretched to, then."""
+
+    kind: Liar = "none"
+    scale: float = 1.0
+    norm: float | None = None
+
+
+def told(update: Update, lie: Lie, rng: np.random.Generator) -> Update:
     """Return the update that a client of this kind sends; everything but its numbers stays.
 
     scaled: 100 times too large; sign-flipped: the way back; nan: no number at all; random: standard
     normal noise.
     """
-    if liar == "none":
+    if lie == Lie():
         return update
-    lie = partial(_lie, liar, rng)
     if isinstance(update.payload, LoraUpdate):
-        delta = {name: lie(value) for name, value in sorted(update.payload.delta.items())}
-        return replace(update, payload=LoraUpdate(delta))
-    return replace(update, payload=replace(update.payload, value=lie(update.payload.value)))
+        delta = dict(sorted(update.payload.delta.items()))
+        return replace(update, payload=LoraUpdate(_lies(lie, rng, delta)))
+    value = _lies(lie, rng, {"value": update.payload.value})["value"]
+    return replace(update, payload=replace(update.payload, value=value))
 
 
-def _lie(liar: Liar, rng: np.random.Generator, value: FloatArray) -> FloatArray:
-    lies: dict[str, Callable[[], FloatArray]] = {
-        "scaled": lambda: value * SCALE,
-        "sign-flipped": lambda: -value,
-        "nan": lambda: np.full_like(value, np.nan),
-        "random": lambda: rng.standard_normal(value.shape, dtype=np.float32),
+def _lies(lie: Lie, rng: np.random.Generator, truth: Params) -> dict[str, FloatArray]:
+    kinds: dict[Liar, Callable[[FloatArray], FloatArray]] = {
+        "none": lambda value: value,
+        "scaled": lambda value: value * SCALE,
+        "sign-flipped": lambda value: -value,
+        "nan": lambda value: np.full_like(value, np.nan),
+        "random": lambda value: rng.standard_normal(value.shape, dtype=np.float32),
     }
-    return lies[liar]()
+    lies = {name: kinds[lie.kind](value) * np.float32(lie.scale) for name, value in truth.items()}
+    if lie.norm is None:
+        return lies
+    length = math.hypot(*(float(np.linalg.norm(value)) for value in lies.values()))
+    return {
+        name: value * np.float32(lie.norm / length if length else 1.0)
+        for name, value in lies.items()
+    }

@@ -63,8 +63,8 @@ def _folded(
         if each.start.r != reference.r or each.scale != scale:
             raise UpdateError(
                 f"client {each.client} has rank {each.start.r} and the global adapter {reference.r}: a "
-                "rule that looks at each number alone needs equal ranks. Use aggregation `multi_krum`, or leave "
-                "lora.client_ranks out"
+                "rule that looks at each number alone needs equal ranks. Use aggregation `multi_krum`, or "
+                "leave lora.client_ranks out"
             )
     b = np.stack([each.factor * each.delta.b.astype(np.float64) for each in clients])
     a = np.stack([each.factor * each.delta.a.astype(np.float64) for each in clients])
