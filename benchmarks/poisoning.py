@@ -38,7 +38,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "multi_krum": ("aggregation={kind: multi_krum, hostile: 0.3}",),
     "geometric_median": ("aggregation=geometric_median",),
     "centered_clip": ("aggregation=centered_clip",),
-    "fltrust": ("aggregation={kind: fltrust, trusted: client-9}",),
+    "fltrust": ("aggregation={kind: fltrust, trusted: client-09}",),
 }
 
 

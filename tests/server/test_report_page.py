@@ -1,6 +1,7 @@
 """The page of a run, from real journals."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -275,3 +276,13 @@ def test_bytes_are_short(size: int) -> None:
 
     assert "e" not in said
     assert len(said) <= 12
+
+
+def test_whose_updates_counted_less_is_said(tmp_path):
+    """A client that was clipped stands on the page, with how often."""
+    events = [
+        replace(each, held_back=("north",)) if isinstance(each, RoundFolded) else each
+        for each in whole_run()
+    ]
+
+    assert "by `protection`: `north` in 1 round." in page_of(tmp_path, events)

@@ -132,12 +132,14 @@ class Ticked:
 class RoundFolded:
     """The round's updates are in the model, and the new state is on the disk.
 
-    digest: hex SHA-256 of the new state; report: what the fold measured, by name.
+    digest: hex SHA-256 of the new state; report: what the fold measured, by name; held_back: clients whose
+    updates counted less than they asked for, by the run's protections.
     """
 
     round: int
     digest: str
     report: Mapping[str, float] = field(default_factory=dict)
+    held_back: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

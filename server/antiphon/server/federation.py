@@ -277,7 +277,7 @@ class Federation:
                 number, "the clients' losses exploded after the fold before this one"
             )
         digest = self._write(number, self.folder.state_file(number), folding.content, folded.state)
-        return RoundFolded(number, digest, folded.report)
+        return RoundFolded(number, digest, folded.report, folded.held_back)
 
     def evaluation_is_due(self, number: int) -> bool:
         """Whether the config wants the model measured after this round (0: untouched)."""

@@ -160,6 +160,7 @@ def _round(run: Tally, each: RoundTally, evaluation: Evaluation | None) -> Round
         accepted=each.having("accepted"),
         rejected=each.having("rejected"),
         late=each.late,
+        held_back=list(each.held_back),
         aggregation_error=each.fold.get("aggregation_error"),
         plan={client: dict(asked) for client, asked in each.planned.plan.items()},
         reason=each.planned.reason,

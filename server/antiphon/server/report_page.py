@@ -6,6 +6,7 @@ It also holds the words for amounts (bytes, seconds, shares), which the pictures
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ _NONE = "–"
 _MOST_ROUNDS = 50  # rows; the first and the last ones are shown, report.json has them all
 _MOST_CLIENTS = 50
 _MOST_PROBLEMS = 30
+_MOST_HELD_BACK = 5
 _LEAST_WAITING = 0.001  # as a share; less is what the clocks differ by
 
 WAITING = "waiting for clients"
@@ -203,7 +205,20 @@ def _clients(report: Report) -> str:
         )
     header = ["client", "training examples", "held out", "loss before", "loss after"]
     header += ["accuracy before", "accuracy after", "up", "down"]
-    return _table(header, _ends(rows, _MOST_CLIENTS))
+    return _table(header, _ends(rows, _MOST_CLIENTS)) + _held_back(report["rounds"])
+
+
+def _held_back(rounds: Sequence[RoundReport]) -> str:
+    """Return whose updates counted less than they asked for, the most often first."""
+    times = Counter(client for each in rounds for client in each["held_back"])
+    if not times:
+        return ""
+    often = sorted(times, key=lambda name: (-times[name], name))
+    named = [
+        f"`{_code(each)}` in {_count(times[each], 'round')}" for each in often[:_MOST_HELD_BACK]
+    ]
+    more = f", and {len(often) - _MOST_HELD_BACK} more" if len(often) > _MOST_HELD_BACK else ""
+    return f"\n\nCounted less than they asked for, by `protection`: {', '.join(named)}{more}."
 
 
 def _bytes(report: Report) -> str:

@@ -53,7 +53,9 @@ class Problem(TypedDict):
 
 
 class RoundReport(TypedDict):
-    """One round. cohort, accepted, rejected, late: names of clients; reason: the policy's."""
+    """One round. cohort, accepted, rejected, late: names of clients; held_back: those whose updates counted
+    less than they asked for; reason: the policy's.
+    """
 
     round: int
     outcome: Outcome
@@ -69,6 +71,7 @@ class RoundReport(TypedDict):
     accepted: list[str]
     rejected: list[str]
     late: list[str]
+    held_back: list[str]
     aggregation_error: float | None
     plan: dict[str, dict[str, Plain]]
     reason: str

@@ -41,7 +41,7 @@ class RoundTally:
     planned: the plan; began, seconds: seconds of the run before the round, and of the round itself
     (None while it is open); opened, deadline: absolute seconds; status: of each cohort member, as in
     server/run_state.py; base: the round in which each began; late: clients, in order of arrival; fold:
-    what the fold measured.
+    what the fold measured; held_back: whose updates counted less than they asked for.
     """
 
     def __init__(
@@ -67,6 +67,7 @@ class RoundTally:
         self.counts = Counter(self.status.values())
         self.late: list[str] = []
         self.fold: Mapping[str, float] = {}
+        self.held_back: tuple[str, ...] = ()
 
     def move(self, client: str, before: tuple[Status, ...], after: Status) -> bool:
         """Change a member's status if the round is collecting and it is in one of `before`."""
@@ -379,6 +380,7 @@ def _direct(run: Tally, event: events.Event, now: float) -> None:
             run.close_if_settled()
         case events.RoundFolded() if last:
             last.phase, last.fold = "evaluating", event.report
+            last.held_back = event.held_back
             run.model, run.before = event.round, run.model
         case events.RoundUndone() if last:
             run.finish("undone", event.reason)
