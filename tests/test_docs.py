@@ -84,8 +84,12 @@ def config_keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str,
             yield f"{prefix}{name}", "required"
         else:
             value = info.get_default(call_default_factory=True)
-            plain = value.kind if isinstance(value, Choice) else value
+            plain = [_plain(each) for each in value] if isinstance(value, tuple) else _plain(value)
             yield f"{prefix}{name}", "none" if plain is None else repr(plain)
+
+
+def _plain(value: object) -> object:
+    return value.kind if isinstance(value, Choice) else value
 
 
 def as_shown(cell: str) -> str:

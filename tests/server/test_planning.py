@@ -174,11 +174,13 @@ def test_fewer_steps_do_not_shift_the_schedule(tiny_config):
 def test_oort_s_plan_keeps_what_it_looked_at(tiny_config):
     """Loss, duration and last round of each member are in the journal."""
     config = tiny_config("cohort={size: 1, scheduler: oort}")
-    known = ClientTelemetry("a", 10, loss=2.0, rms_loss=2.5, turnaround_s=9.0, last_round=3)
+    known = ClientTelemetry(
+        "a", 10, loss=2.0, rms_loss=2.5, turnaround_s=9.0, last_round=3, asked=2
+    )
 
     plan = plan_round(config, 5, ("a",), 1.0, Telemetry(clients={"a": known}))
 
-    row = {"examples": 10, "rms_loss": 2.5, "turnaround_s": 9.0, "last_round": 3}
+    row = {"examples": 10, "rms_loss": 2.5, "turnaround_s": 9.0, "last_round": 3, "asked": 2}
     assert plan.telemetry == {"a": row}
 
 

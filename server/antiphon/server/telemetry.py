@@ -208,7 +208,8 @@ class Accumulator:
     def _assign(self, member: _Member, event: events.RoundPlanned, at_s: float) -> None:
         self._give_up(member, at_s)
         client = member.known.client
-        member.known = replace(member.known, last_round=event.round)
+        asked = member.known.asked + 1
+        member.known = replace(member.known, last_round=event.round, asked=asked)
         # Who was asked only in case others fail has not failed when they do not.
         member.errand = _Errand(event.round, at_s, blamed=event.enough > 0)
         most = _whole(event.telemetry.get(client, {}).get(_MOST_BYTES))

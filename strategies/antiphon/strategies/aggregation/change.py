@@ -8,24 +8,29 @@ low_rank.py. Which factors a client chose for its product makes no difference.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from antiphon.core.types import Params
-from antiphon.strategies.aggregation.adapter import Matrix, delta_of, factors_of
+from antiphon.strategies.aggregation.adapter import Factors, Matrix, delta_of, factors_of
 from antiphon.strategies.aggregation.contribution import Contribution
 from antiphon.strategies.aggregation.each_module import for_each_module
 
 
 @dataclass(frozen=True)
 class _Change:
-    """scale · left · right; left (d_out, 2r), right (2r, d_in)."""
+    """scale · (b·alpha + beta·moved): a start's b (d_out, r); a client's beta, its alpha (r, d_in), and
+    moved = a + alpha. b_gram: bᵀb, computed once for all clients that started alike.
+    """
 
     scale: float
-    left: Matrix
-    right: Matrix
+    b: Matrix
+    b_gram: Matrix
+    beta: Matrix
+    alpha: Matrix
+    moved: Matrix
 
 
 def change_norms(start: Params, contributions: Sequence[Contribution]) -> list[float]:
@@ -36,7 +41,7 @@ def change_norms(start: Params, contributions: Sequence[Contribution]) -> list[f
     """
 
     def squares(module: str) -> list[float]:
-        return [_square(_change_of(module, each)) for each in contributions]
+        return [_square(each) for each in _changes(module, contributions)]
 
     found = for_each_module(start, contributions, squares)
     return [
@@ -49,7 +54,7 @@ def change_products(start: Params, contributions: Sequence[Contribution]) -> Mat
     """Return ⟨changeᵢ, changeⱼ⟩ over all modules, (n, n), factors included; n contributions."""
 
     def products(module: str) -> Matrix:
-        changes = [_change_of(module, each) for each in contributions]
+        changes = list(_changes(module, contributions))
         gram = np.empty((len(changes), len(changes)))
         for i, one in enumerate(changes):
             for j, other in enumerate(changes[: i + 1]):
@@ -77,18 +82,29 @@ def factor_norms(start: Params, contributions: Sequence[Contribution]) -> list[f
     ]
 
 
-def _change_of(module: str, contribution: Contribution) -> _Change:
-    start = factors_of(contribution.start, module)
-    delta = delta_of(contribution.delta, module, start)
-    left = np.hstack([start.b, delta.b])
-    right = np.vstack([delta.a, start.a + delta.a])
-    return _Change(contribution.scale * contribution.factor, left, right)
+def _changes(module: str, contributions: Sequence[Contribution]) -> Iterator[_Change]:
+    """Yield each client's change of one module, one at a time."""
+    starts: dict[int, tuple[Factors, Matrix]] = {}
+    for each in contributions:
+        if id(each.start) not in starts:
+            read = factors_of(each.start, module)
+            starts[id(each.start)] = read, read.b.T @ read.b
+        start, gram = starts[id(each.start)]
+        delta = delta_of(each.delta, module, start)
+        beta, alpha = delta.b.astype(np.float64), delta.a.astype(np.float64)
+        scale = each.scale * each.factor
+        yield _Change(scale, start.b, gram, beta, alpha, start.a + alpha)
 
 
 def _square(change: _Change) -> float:
-    return _inner(change, change)
+    one = change
+    both = np.vdot(one.b_gram, one.alpha @ one.alpha.T)
+    both += 2 * np.vdot(one.b.T @ one.beta, one.alpha @ one.moved.T)
+    both += np.vdot(one.beta.T @ one.beta, one.moved @ one.moved.T)
+    return float(one.scale**2 * both)
 
 
 def _inner(one: _Change, other: _Change) -> float:
-    both = np.sum((one.left.T @ other.left) * (one.right @ other.right.T))
-    return float(one.scale * other.scale * both)
+    left = np.hstack([one.b, one.beta]).T @ np.hstack([other.b, other.beta])
+    right = np.vstack([one.alpha, one.moved]) @ np.vstack([other.alpha, other.moved]).T
+    return float(one.scale * other.scale * np.vdot(left, right))

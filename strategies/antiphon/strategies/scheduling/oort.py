@@ -22,6 +22,13 @@ fades as training goes on, whoever waits: after 1,000 rounds, a client left out 
 0.028, where one asked just now gets 0.026. Ours is of the waiting itself, in units of the n / k rounds
 that a uniform draw would let pass: after 1 / waiting of them it weighs as much as the highest utility,
 so nobody starves.
+
+A utility is what its client claims, and the claim pays. So it is held against what others say:
+
+* |B_i| counts up to `most_examples` times the median of the candidates' examples.
+* √(mean loss²) is confirmed by the held-out loss, the median of all clients: a client that claims more than
+  `most_loss` times that is forgotten, and counts as the median candidate.
+* Who was asked more than `most_share` times as often as a uniform draw would have counts as the least.
 """
 
 from __future__ import annotations
@@ -41,8 +48,10 @@ from antiphon.strategies.scheduling.telemetry import ClientTelemetry, RunTelemet
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Percentile = Annotated[float, Field(gt=0, le=100)]
+Multiple = Annotated[float, Field(ge=1)]
 
 _STEADY, _LEAP = 0.1, 5.0
+_MOST_CHANCE = 4.0  # of an unknown client, beside the median one
 _SMALLEST_SCORE = (
     1e-12  # that a draw in proportion to scores can reach everybody, and its inverse the sum
 )
@@ -60,6 +69,9 @@ class _Oort:
     duration: float
     pacer_rounds: int
     pacer_step: float
+    most_examples: float
+    most_loss: float
+    most_share: float
 
 
 def oort(
@@ -74,10 +86,14 @@ def oort(
     duration: Percentile = 30.0,
     pacer_rounds: Annotated[int, Field(ge=1)] = 20,
     pacer_step: Annotated[float, Field(ge=0, le=100)] = 5.0,
+    most_examples: Multiple = 2.0,
+    most_loss: Multiple = 3.0,
+    most_share: Multiple = 2.0,
 ) -> Scheduler:
     """Choose clients of high loss on much data that answer in time, and try unknown ones (Oort).
 
-    clip, duration: percentiles; pacer_step: percentile points.
+    clip, duration: percentiles; pacer_step: percentile points; most_examples, most_loss, most_share: what
+    a claim is believed up to, see the module.
     """
     settings = _Oort(
         exploration,
@@ -90,6 +106,9 @@ def oort(
         duration,
         pacer_rounds,
         pacer_step,
+        most_examples,
+        most_loss,
+        most_share,
     )
 
     def choose(
@@ -100,7 +119,7 @@ def oort(
     ) -> tuple[str, ...]:
         return _choose(settings, candidates, size, run, rng)
 
-    uses = ("examples", "rms_loss", "turnaround_s", "step_s", "last_round")
+    uses = ("examples", "rms_loss", "turnaround_s", "step_s", "last_round", "asked")
     return Scheduler(choose, uses=uses)
 
 
@@ -131,12 +150,30 @@ def scores(
     """Return the score of each client that was asked before. share: k / n of the draw."""
     waited = np.array([run.round - each.last_round for each in asked], dtype=np.float64)
     bonus = np.sqrt(settings.waiting * np.maximum(waited, 0.0) * share)
-    return (_utilities(settings, asked) + bonus) * _system_factor(settings, asked, run)
+    utility = believed(settings, asked, share, run)
+    return (_normalised(settings, utility) + bonus) * _system_factor(settings, asked, run)
 
 
-def _utilities(settings: _Oort, asked: Sequence[ClientTelemetry]) -> npt.NDArray[np.float64]:
+def believed(
+    settings: _Oort, asked: Sequence[ClientTelemetry], share: float, run: RunTelemetry
+) -> npt.NDArray[np.float64]:
+    """Return U of each client, as far as it is believed. share: k / n of the draw."""
+    most = settings.most_examples * float(np.median([each.examples for each in asked]))
+    examples = np.minimum([each.examples for each in asked], most)
+    loss = np.array([each.rms_loss or 0.0 for each in asked], dtype=np.float64)
+    utility = examples * loss
+    if run.losses:
+        confirmed = loss <= settings.most_loss * run.losses[-1][1]
+        usual = float(np.median(utility[confirmed])) if confirmed.any() else 0.0
+        utility = np.where(confirmed, utility, usual)
+    fair = share * (run.round - 1)
+    often = np.array([each.asked > settings.most_share * fair + 1 for each in asked])
+    believed: npt.NDArray[np.float64] = np.where(often, utility.min(), utility)
+    return believed
+
+
+def _normalised(settings: _Oort, utility: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Return Ũ in [0, 1]; 1 for all where they are equal."""
-    utility = np.array([each.utility or 0.0 for each in asked], dtype=np.float64)
     lowest, highest = float(utility.min()), float(np.percentile(utility, settings.clip))
     if not highest - lowest > 1e-9 * abs(highest):
         return np.ones_like(utility)
@@ -182,7 +219,9 @@ def _explored(
     told = [each.step_s for each in unknown if each.step_s]
     usual = float(np.median(told)) if told else 1.0
     weight = [max(1, each.examples) * usual / (each.step_s or usual) for each in unknown]
-    return _drawn(unknown, np.array(weight, dtype=np.float64), count, rng)
+    # Nobody has seen what these claim: it pays a few times a usual one's chance, and no more.
+    most = _MOST_CHANCE * float(np.median(weight)) if weight else 0.0
+    return _drawn(unknown, np.minimum(weight, most), count, rng)
 
 
 def _exploited(

@@ -20,8 +20,8 @@ class ClientTelemetry:
     uplink_bytes_per_s, downlink_bytes_per_s, step_s (seconds of a local step): means that forget, the
     newest counts half; turnaround_s: of its last assignment, or what was waited for it in vain; loss:
     its last mean training loss, rms_loss: √ of the mean of the squared losses where it reports that;
-    last_round: the last one that asked it (0: none yet); failures: assignments that brought no accepted
-    update; staleness: rounds that its last update was late.
+    last_round: the last one that asked it (0: none yet); asked: how many have; failures:
+    assignments that brought no accepted update; staleness: rounds that its last update was late.
     """
 
     client: str
@@ -36,6 +36,7 @@ class ClientTelemetry:
     loss: float | None = None
     rms_loss: float | None = None
     last_round: int = 0
+    asked: int = 0
     failures: int = 0
     staleness: int = 0
 
