@@ -97,7 +97,7 @@ def in_round(number):
     ("changes", "reason"),
     [
         ({"config_hash": "another"}, "its config is 'another'"),
-        ({"examples": 0}, "0 training examples"),
+        ({"examples": 2**62}, "expected at most"),
         ({"digest": b"x" * 1000}, "a model digest of 1000 bytes"),
         ({"client": "a\nb"}, "no client's name"),
     ],

@@ -133,6 +133,13 @@ def test_a_long_update_counts_in_the_same_direction():
     assert protected([clip(multiple=2.0)], alone)[2] == Share("c", 1.0, 4.0, factor=0.5)
 
 
+def test_clients_that_send_nothing_do_not_stop_the_others():
+    """The usual length is that of the updates which move something."""
+    shares = [Share("a", 1.0, 0.0), Share("b", 1.0, 0.0), Share("c", 1.0, 3.0), Share("d", 1.0, 3.0)]
+
+    assert protected([clip()], shares) == shares
+
+
 def test_half_of_a_cohort_does_not_set_the_bound():
     """Two of four that claim much move the median nowhere: it is the lower one."""
     shares = [Share(name, weight) for name, weight in zip("abcd", (10, 10, 1e9, 1e9), strict=True)]

@@ -21,7 +21,9 @@ def clip(*, multiple: Annotated[float, Field(ge=1, le=100)] = 1.5) -> Protection
     """Let no update move the model farther than `multiple` times the cohort's median one."""
 
     def limit(shares: Sequence[Share]) -> list[Share]:
-        bound = multiple * usual([each.reach * each.factor for each in shares])
+        # Who sends nothing says nothing of how far an update usually goes.
+        moving = [far for each in shares if (far := each.reach * each.factor) != 0]
+        bound = multiple * usual(moving) if moving else 0.0
         return [_within(each, bound) for each in shares]
 
     return Protection(limit, reads_reach=True)

@@ -158,8 +158,10 @@ def believed(
     settings: _Oort, asked: Sequence[ClientTelemetry], share: float, run: RunTelemetry
 ) -> npt.NDArray[np.float64]:
     """Return U of each client, as far as it is believed. share: k / n of the draw."""
-    most = settings.most_examples * float(np.median([each.examples for each in asked]))
-    examples = np.minimum([each.examples for each in asked], most)
+    told = [each.examples for each in asked if each.examples]
+    usual_examples = float(np.median(told)) if told else 1.0
+    held = np.array([each.examples or usual_examples for each in asked], dtype=np.float64)
+    examples = np.minimum(held, settings.most_examples * usual_examples)
     loss = np.array([each.rms_loss or 0.0 for each in asked], dtype=np.float64)
     utility = examples * loss
     if run.losses:
