@@ -135,7 +135,12 @@ def test_a_long_update_counts_in_the_same_direction():
 
 def test_clients_that_send_nothing_do_not_stop_the_others():
     """The usual length is that of the updates which move something."""
-    shares = [Share("a", 1.0, 0.0), Share("b", 1.0, 0.0), Share("c", 1.0, 3.0), Share("d", 1.0, 3.0)]
+    shares = [
+        Share("a", 1.0, 0.0),
+        Share("b", 1.0, 0.0),
+        Share("c", 1.0, 3.0),
+        Share("d", 1.0, 3.0),
+    ]
 
     assert protected([clip()], shares) == shares
 
