@@ -70,6 +70,22 @@ def sent(
         show_sent(place, run, Console(), as_json=as_json)
 
 
+@client_app.command()
+def status(
+    context: typer.Context,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="client.yaml; default: in the home folder.")
+    ] = None,
+    as_json: AsJson = False,
+    home: Home = None,
+) -> None:
+    """Say how this machine's client stands: daemon, runs, outbox, what left today."""
+    from antiphon.cli.site_status import show_site
+
+    given: Given = context.obj
+    show_site(_home(context, home), config or given.config, Console(), as_json=as_json)
+
+
 Run = Annotated[
     str, typer.Argument(metavar="RUN", help="The run's id, as the daemon's log names it.")
 ]

@@ -10,6 +10,7 @@ import asyncio
 import fcntl
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
@@ -22,6 +23,7 @@ import structlog
 from antiphon.client.daemon.backoff import Backoff
 from antiphon.client.daemon.calls import CallFailed, NotAllowed
 from antiphon.client.daemon.consent import Consent
+from antiphon.client.daemon.contact import Contact
 from antiphon.client.daemon.delivery import Delivery
 from antiphon.client.daemon.known_runs import KnownRuns
 from antiphon.client.daemon.link import Link
@@ -74,7 +76,7 @@ class Daemon:
         cannot be listened on, UserError where another daemon is at work in the same folder, and
         LedgerError where the ledger of what leaves is damaged.
         """
-        metrics = Metrics()
+        metrics = Metrics(heard=Contact(self._folder, time.monotonic).heard)
         with ExitStack() as stack:
             stack.enter_context(_alone(private_folder(self._folder)))
             if self._settings.metrics is not None:

@@ -15,10 +15,14 @@ from antiphon.core.http_pages import HttpPages, Page, Pages, metrics_page
 class Metrics:
     """The counters of one daemon; `now` (seconds, of any zero) is an argument."""
 
-    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
-        """Begin at zero."""
+    def __init__(
+        self,
+        now: Callable[[], float] = time.monotonic,
+        heard: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Begin at zero. heard: called whenever the coordinator has answered."""
         self.registry = CollectorRegistry()
-        self._now = now
+        self._now, self._heard = now, heard
         self._contact = now()
         self.tasks = self._counter("tasks", "Tasks, by kind and how they ended.", "kind", "result")
         self.bytes = self._counter("transfer_bytes", "Content of blobs, by direction.", "direction")
@@ -32,6 +36,7 @@ class Metrics:
     def contact(self) -> None:
         """The coordinator has answered."""
         self._contact = self._now()
+        self._heard()
 
     def _counter(self, name: str, what: str, *labels: str) -> Counter:
         return Counter(f"antiphon_client_{name}", what, labels, registry=self.registry)
