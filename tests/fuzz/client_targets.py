@@ -25,6 +25,7 @@ from antiphon.client.daemon.policy import Policy, permits
 from antiphon.client.daemon.settings import load_settings
 from antiphon.client.daemon.tasks import TaskFailed
 from antiphon.client.daemon.tell import Tell
+from antiphon.client.daemon.work import Work
 from antiphon.core.blob import Blob
 from antiphon.core.channel import RETRY_AFTER
 from antiphon.core.errors import ConfigError, ProtocolError, RunFolderError
@@ -37,10 +38,25 @@ NOON = datetime(2026, 3, 2, 12, 0)
 _CONFIG = {
     "method": "lora",
     "model": {"model_name_or_path": "tiny"},
-    "training": {"max_steps": 6},
-    "seeds": {"max_steps": 20},
+    "training": {
+        "max_steps": 6,
+        "per_device_train_batch_size": 16,
+        "gradient_accumulation_steps": 1,
+    },
+    "seeds": {"max_steps": 20, "per_device_train_batch_size": 16},
 }
-_OPEN = OpenRun(RUN, _CONFIG, "0123456789abcdef", "ab" * 32, 2, 1 << 30, "lora", "tiny", 6)
+_OPEN = OpenRun(
+    RUN,
+    _CONFIG,
+    "0123456789abcdef",
+    "ab" * 32,
+    2,
+    1 << 30,
+    "lora",
+    "tiny",
+    (Work("lora", 6),),
+    "cd" * 32,
+)
 _MODEL = Blob("ab" * 32, 1000, "safetensors")
 
 

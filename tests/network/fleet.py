@@ -109,7 +109,9 @@ class ProcessFleet:
             "dataset": str(dataset),
             "accept": ["format", "eval_examples", "max_train_examples"],
         }
-        values = {"data": data, "tell": {"examples": "exact"}, "log_format": "json", **settings}
+        tell = {"examples": "exact"}
+        loose = {"min_examples": 1, "min_batch": 1, "max_passes": None, "max_example_share": 1.0}
+        values = {"data": data, "tell": tell, "policy": loose, "log_format": "json", **settings}
         file.write_text(yaml.safe_dump(values))
         arguments = ["client", "--home", str(self.home_of(name)), "--config", str(file)]
         return self._start(name, [*command, *arguments, *(["--once"] if once else [])])

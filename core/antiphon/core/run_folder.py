@@ -28,6 +28,7 @@ import yaml
 from antiphon.core.errors import RunFolderError, UpdateError
 from antiphon.core.events import RoundPlanned, RunEnded, RunStarted
 from antiphon.core.files import full_disk_is_said, make_folders, write_text
+from antiphon.core.free_keys import FREE
 from antiphon.core.journal import Journal
 from antiphon.core.section import YAML_ERRORS
 from antiphon.core.tensors import from_bytes
@@ -38,9 +39,6 @@ _LONGEST_FILE_NAME = (
     150  # encoded characters; file systems allow 255 bytes, temporary names need some
 )
 _MOST_KEYS_SHOWN = 10
-
-FREE = frozenset({"rounds", "cohort.deadline_s", "evaluation.deadline_s"})
-"""Keys of a config, beside `output`, that may change when a run is resumed."""
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ from antiphon.client.daemon.open_run import Declined
 from antiphon.client.daemon.outbox import Outbox
 from antiphon.client.daemon.session import Session
 from antiphon.client.daemon.settings import ClientSettings
+from antiphon.client.daemon.settled_configs import SettledConfigs
 from antiphon.client.daemon.tasks import Workbench
 from antiphon.client.daemon.trainer import Trainer, _Died
 from antiphon.client.data.local import load_local
@@ -310,6 +311,7 @@ class Site:
     async def play(self, case: Case) -> Sent:
         """Take part in the case's run; return what has left. How a run ends well or ill is no error."""
         shutil.rmtree(self._folder / "work", ignore_errors=True)
+        (self._folder / "configs.json").unlink(missing_ok=True)  # each case is a run of its own
         sent, metrics = Sent(), Metrics()
         settings = ClientSettings.model_validate(case.settings)
         coordinator: Any = Coordinator(case, sent)
@@ -339,6 +341,7 @@ class Site:
             metrics,
             Consent(self._folder, lambda: settings.policy),
             KnownRuns(self._folder),
+            SettledConfigs(self._folder),
             settings=lambda: settings,
             now=lambda: NOON,
             rng=Random(0),

@@ -31,8 +31,12 @@ CONFIG: dict[str, Any] = {
     "name": "run",
     "method": "lora",
     "model": {"model_name_or_path": "tiny"},
-    "training": {"max_steps": 4},
-    "seeds": {"max_steps": 3},
+    "training": {
+        "max_steps": 4,
+        "per_device_train_batch_size": 16,
+        "gradient_accumulation_steps": 1,
+    },
+    "seeds": {"max_steps": 3, "per_device_train_batch_size": 16},
     "data": {"dataset": "theirs"},
 }
 SUBMIT = pb.SubmitUpdateResponse

@@ -55,7 +55,7 @@ def prepared(test: dict[str, Any]) -> Answer:
     capabilities = coordinator_pb2.Capabilities(device_kind="cpu", tokens_per_s=1000.0)
     space = coordinator_pb2.SpaceReport(model_parameters=7, model_digest=bytes(32))
     return Prepared(
-        test.get("examples", 40), 20, capabilities.SerializeToString(), space.SerializeToString()
+        test.get("examples", 400), 20, capabilities.SerializeToString(), space.SerializeToString()
     )
 
 
@@ -74,7 +74,7 @@ def trained(request: Train, test: dict[str, Any]) -> Answer:
     update = update_pb2.Update(
         run_id=assignment.run_id,
         round=assignment.round,
-        examples=test.get("examples", 40),
+        examples=test.get("examples", 400),
         steps=steps,
         metrics={"loss": 1.0},
     )

@@ -26,6 +26,7 @@ from antiphon.client.daemon.metrics import Metrics
 from antiphon.client.daemon.outbox import Outbox
 from antiphon.client.daemon.session import Session
 from antiphon.client.daemon.settings import ClientSettings
+from antiphon.client.daemon.settled_configs import SettledConfigs
 from antiphon.client.daemon.tasks import Workbench
 from antiphon.client.daemon.trainer import Trainer
 from antiphon.client.sent.book import Book, sent_folder
@@ -126,6 +127,7 @@ class Stage:
             self.metrics,
             Consent(self.folder, lambda: self.settings.policy),
             KnownRuns(self.folder),
+            SettledConfigs(self.folder),
             settings=lambda: self.settings,
             now=lambda: self.now,
             rng=Random(0),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 
 import pytest
 from tests.client.daemon.scripted import CONFIG, RUN
@@ -84,7 +85,7 @@ def test_another_config_needs_another_approval(stage: Stage, change: str) -> Non
         await declined(stage)
         say(stage, "approved")
         if change == "config":
-            stage.script.config = {**CONFIG, "training": {"max_steps": 3}}
+            stage.script.config = {**CONFIG, "training": {**CONFIG["training"], "max_steps": 3}}
         else:
             stage.script.min_cohort = 1
         refusal = await declined(stage)
@@ -105,7 +106,7 @@ def test_a_refused_run_is_declined(stage: Stage, approve: str) -> None:
         await declined(stage)
         say(stage, "refused")
         stage.policy(approve=approve)
-        stage.script.config = {**CONFIG, "training": {"max_steps": 3}}
+        stage.script.config = {**CONFIG, "training": {**CONFIG["training"], "max_steps": 3}}
         assert (await declined(stage)).codes == ("policy.refused",)
 
     stage.play(body)
@@ -180,5 +181,6 @@ def test_made_up_runs_do_not_fill_the_disk(stage: Stage) -> None:
 
 
 def _config(number: int) -> bytes:
-    model = b'"model": {"model_name_or_path": "tiny"}'
-    return b'{"method": "lora", %s, "training": {"max_steps": %d}}' % (model, number)
+    return json.dumps(
+        {**CONFIG, "training": {**CONFIG["training"], "max_steps": 1 + number}}
+    ).encode()

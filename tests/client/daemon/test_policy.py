@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from antiphon.client.daemon.policy import DAYS, Policy, Terms, is_open, permits
+from antiphon.client.daemon.work import Work
 
-TERMS = Terms(method="lora", model="smollm2-135m", min_cohort=3, steps=10)
+TERMS = Terms("lora", "smollm2-135m", min_cohort=3, works=(Work("lora", steps=10),))
 MONDAY = datetime(2026, 3, 2)
 MINUTES = st.integers(0, 24 * 60 - 1)
 
@@ -30,8 +31,9 @@ def policy(**keys: Any) -> Policy:
 
 
 def test_default_allows_everything() -> None:
-    """Without a key nothing is forbidden."""
-    terms = replace(TERMS, upload_bytes=10**12, min_cohort=0, steps=10**6)
+    """Without a key nothing is forbidden but what would give single rows away."""
+    works = (Work("lora", steps=10**6),)
+    terms = replace(TERMS, upload_bytes=10**12, min_cohort=0, works=works)
 
     assert permits(Policy(), terms, MONDAY) == ()
 
@@ -44,6 +46,10 @@ def test_default_allows_everything() -> None:
         ({"models": ["llama-*"]}, "does not allow the model smollm2-135m"),
         ({"min_cohort": 4}, "wants 4 clients or more in a round, the run promises 3"),
         ({"max_steps": 9}, "allows 9 steps in a round, not 10"),
+        ({"min_examples": 401}, "wants 401 training examples, this site has 400"),
+        ({"min_batch": 17}, "wants 17 examples in a step, not 16"),
+        ({"max_passes": 0.3}, "allows 0.3 passes over its examples in a round, not 0.4"),
+        ({"max_example_share": 0.001}, "lets one example be 0.001 of an update, not 0.00625"),
         ({"max_upload_mb_per_round": 1.9}, "lets 1.9 MB leave in a round; this is 2.0 MB"),
         (
             {"max_upload_mb_per_day": 4.5},
@@ -53,7 +59,7 @@ def test_default_allows_everything() -> None:
 )
 def test_each_key_refuses(keys: dict[str, Any], reason: str) -> None:
     """What is just beyond a limit is refused, and the reason says both numbers."""
-    terms = replace(TERMS, upload_bytes=2_000_000, uploaded_today=3_000_000)
+    terms = replace(TERMS, examples=400, upload_bytes=2_000_000, uploaded_today=3_000_000)
 
     assert reason in str(permits(policy(**keys), terms, MONDAY))
 

@@ -116,3 +116,27 @@ def test_hopeless_run_is_not_loaded_again(stage: Stage) -> None:
     stage.play(body)
 
     assert len(stage.requests("prepare")) == 1
+
+
+def test_a_task_of_too_many_passes_is_refused(stage: Stage) -> None:
+    """An assignment is counted by its own steps, whatever the run has promised."""
+    stage.script.give(train_task(stage.script, steps=101))
+    stage.script.give(over())
+
+    stage.play(run_to_the_end)
+
+    assert [each.code for each in stage.script.seen("ReportFailure")] == ["policy.passes"]
+    assert stage.requests("train") == []
+
+
+def test_an_update_of_too_few_steps_stays(stage: Stage) -> None:
+    """A training that was cut short is counted by the steps that it took: few draws tell of single rows."""
+    stage.policy(max_example_share=0.03)
+    stage.test(steps=2)
+    stage.script.give(train_task(stage.script, steps=4))
+    stage.script.give(over())
+
+    stage.play(run_to_the_end)
+
+    assert [each.code for each in stage.script.seen("ReportFailure")] == ["policy.share"]
+    assert (stage.script.updates, stage.outbox().entries()) == ([], [])

@@ -33,6 +33,7 @@ from antiphon.client.daemon.outbox import Outbox
 from antiphon.client.daemon.renewal import Renewal
 from antiphon.client.daemon.session import Session
 from antiphon.client.daemon.settings import load_settings, reloaded
+from antiphon.client.daemon.settled_configs import SettledConfigs
 from antiphon.client.daemon.tasks import Workbench
 from antiphon.client.daemon.trainer import Trainer
 from antiphon.core.clock import Clock, SystemClock
@@ -134,6 +135,7 @@ class Daemon:
             metrics,
             self._consent,
             KnownRuns(self._folder),
+            SettledConfigs(self._folder),
             settings=lambda: self._settings,
             now=self._now,
             rng=self._rng,

@@ -9,12 +9,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from antiphon.client.daemon.policy import Terms
+from antiphon.client.daemon.work import Work, work_of
 from antiphon.client.reason import Reason
 from antiphon.core.errors import AntiphonError
+from antiphon.core.free_keys import settled
+from antiphon.core.json_text import json_text
 from antiphon.core.refusals import Refusal
 from antiphon.v1 import coordinator_pb2 as pb
 
-_STEPS_IN = {"lora": "training", "seeds": "seeds", "mixed": "seeds"}
+_METHODS = {"lora": ("lora",), "seeds": ("seeds",), "mixed": ("lora", "seeds")}
+_DEEPEST = 32  # lists and mappings in each other; a config of ours has six
 
 
 class Declined(AntiphonError):
@@ -28,9 +32,11 @@ class Declined(AntiphonError):
 
 @dataclass(frozen=True)
 class OpenRun:
-    """A run and its terms. config: its plain values; model: of its base; steps: of a client's round.
+    """A run and its terms. config: its plain values; model: of its base; works: what it asks of a client
+    and round, for each of its methods; examples: that this site trains on, none: not known yet.
 
-    digest: hex SHA-256 of the config as it arrived, and of min_cohort: what an owner approves.
+    digest: hex SHA-256 of the config as it arrived, and of min_cohort: what an owner approves; settled: of
+    what may not change under one name.
     """
 
     run_id: str
@@ -41,12 +47,23 @@ class OpenRun:
     max_upload_bytes: int
     method: str
     model: str
-    steps: int
+    works: tuple[Work, ...]
+    settled: str
+    examples: int | None = None
 
     @property
     def methods(self) -> tuple[str, ...]:
         """What a client may be asked to do."""
-        return ("lora", "seeds") if self.method == "mixed" else (self.method,)
+        return _METHODS[self.method]
+
+    @property
+    def steps(self) -> int:
+        """Local steps of a client and round at most."""
+        return max(work.steps for work in self.works)
+
+    def work_of(self, method: str) -> Work:
+        """Return what the run asks by one of its methods."""
+        return next(work for work in self.works if work.method == method)
 
     def terms(self, *, uploaded_today: int) -> Terms:
         """Return what the run as a whole asks of a client."""
@@ -54,7 +71,8 @@ class OpenRun:
             self.method,
             self.model,
             self.min_cohort,
-            self.steps,
+            self.works,
+            self.examples,
             uploaded_today=uploaded_today,
         )
 
@@ -65,7 +83,8 @@ def open_run(hello: pb.HelloResponse) -> OpenRun:
         config = json.loads(hello.config)
         method = str(config["method"])
         model = str(config["model"]["model_name_or_path"])
-        steps = int(config[_STEPS_IN[method]]["max_steps"])
+        works = tuple(work_of(config, each) for each in _METHODS[method])
+        _check_depth(config)
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise Declined(
             Reason(
@@ -83,5 +102,15 @@ def open_run(hello: pb.HelloResponse) -> OpenRun:
         max_upload_bytes=hello.max_upload_bytes,
         method=method,
         model=model,
-        steps=steps,
+        works=works,
+        settled=hashlib.sha256(json_text(settled(config), sort_keys=True).encode()).hexdigest(),
     )
+
+
+def _check_depth(value: object, deepest: int = _DEEPEST) -> None:
+    """Raise ValueError for values in values in values: whoever writes them down recurses."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    if inner and not deepest:
+        raise ValueError(f"values are nested more than {_DEEPEST} deep")
+    for each in inner:
+        _check_depth(each, deepest - 1)

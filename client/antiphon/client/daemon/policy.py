@@ -1,6 +1,6 @@
 """What the owner of a site allows. The coordinator is told of a refusal; it cannot overrule it.
 
-Everything is allowed that no key forbids. A task that was begun within the hours is finished and handed
+What no key forbids is allowed. A task that was begun within the hours is finished and handed
 in; none is begun outside them.
 """
 
@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
 from pydantic_core import PydanticCustomError
 
+from antiphon.client.daemon.work import Work
 from antiphon.client.reason import Reason
 from antiphon.core.refusals import Refusal
 from antiphon.core.section import Section
@@ -40,7 +41,7 @@ Hours = Annotated[str, AfterValidator(_checked)]
 
 
 class Policy(Section):
-    """The owner's word. What is left out is not limited."""
+    """The owner's word. What is left out is not limited, but for what protects single rows."""
 
     methods: list[Literal["lora", "seeds"]] | None = Field(
         None, description="Methods that may be used; none: all of them."
@@ -72,7 +73,21 @@ class Policy(Section):
         None, description="Clients that every round must have at least."
     )
     max_steps: PositiveInt | None = Field(
-        None, description="Local steps that a round may ask for at most."
+        None,
+        description="Local steps that a round may ask for at most, counted as steps of 16 examples: larger "
+        "batches and gradient accumulation count for more.",
+    )
+    min_examples: PositiveInt = Field(
+        50, description="Training examples below which this site takes part in no run."
+    )
+    min_batch: PositiveInt = Field(
+        8, description="Examples that a step takes together at least, accumulation included."
+    )
+    max_passes: PositiveFloat | None = Field(
+        4.0, description="How often a round may go through this site's examples; none: no limit."
+    )
+    max_example_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.1, description="Largest share of a round's draws that one example may have; 1: no limit."
     )
 
     approve: Literal["auto", "manual"] = Field(
@@ -93,14 +108,16 @@ class Policy(Section):
 class Terms:
     """What a run, or one task of it, asks of a client.
 
-    upload_bytes: of the update, as far as it is known (0: it is not); uploaded_today: bytes that have
-    left the machine since midnight.
+    works: what it asks by each method that it may use (more than one: of a mixed run); examples: that the
+    site trains on, none: not known yet; upload_bytes: of the update, as far as it is known (0: it is not);
+    uploaded_today: bytes that have left the machine since midnight.
     """
 
     method: str
     model: str
     min_cohort: int
-    steps: int
+    works: tuple[Work, ...]
+    examples: int | None = None
     upload_bytes: int = 0
     uploaded_today: int = 0
 
@@ -138,10 +155,46 @@ def _work_refused(policy: Policy, terms: Terms) -> Iterator[Reason]:
             f"the site's policy wants {policy.min_cohort} clients or more in a round, the run promises "
             f"{terms.min_cohort}",
         )
-    if policy.max_steps is not None and terms.steps > policy.max_steps:
+    if terms.examples is not None and terms.examples < policy.min_examples:
+        yield Reason(
+            Refusal.EXAMPLES,
+            f"the site's policy wants {policy.min_examples} training examples, this site has "
+            f"{terms.examples}",
+        )
+    yield from _amount_refused(policy, terms)
+
+
+def _amount_refused(policy: Policy, terms: Terms) -> Iterator[Reason]:
+    """Yield what is against all work that the run may ask for; a mixed run has two kinds, one is enough."""
+    allowed = [w for w in terms.works if policy.methods is None or w.method in policy.methods]
+    refused = [tuple(_limits(policy, work, terms.examples)) for work in allowed or terms.works]
+    if refused and all(refused):
+        yield from {each.code: each for found in refused for each in found}.values()
+
+
+def _limits(policy: Policy, work: Work, examples: int | None) -> Iterator[Reason]:
+    if policy.max_steps is not None and work.counted_steps > policy.max_steps:
         yield Reason(
             Refusal.STEPS,
-            f"the site's policy allows {policy.max_steps} steps in a round, not {terms.steps}",
+            f"the site's policy allows {policy.max_steps} steps in a round, not {work.counted_steps} "
+            f"({work.steps} of {work.per_step} examples)",
+        )
+    if work.per_step < policy.min_batch:
+        yield Reason(
+            Refusal.BATCH,
+            f"the site's policy wants {policy.min_batch} examples in a step, not {work.per_step}",
+        )
+    if policy.max_passes is not None and examples and work.passes(examples) > policy.max_passes:
+        yield Reason(
+            Refusal.PASSES,
+            f"the site's policy allows {policy.max_passes:g} passes over its examples in a round, not "
+            f"{work.passes(examples):.3g} ({work.draws} draws from {examples})",
+        )
+    if (share := work.largest_share(examples)) > policy.max_example_share:
+        yield Reason(
+            Refusal.SHARE,
+            f"the site's policy lets one example be {policy.max_example_share:.3g} of an update, not "
+            f"{share:.3g} ({work.draws} draws)",
         )
 
 

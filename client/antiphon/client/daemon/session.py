@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from random import Random
 
@@ -28,6 +28,7 @@ from antiphon.client.daemon.outbox import Outbox
 from antiphon.client.daemon.policy import permits
 from antiphon.client.daemon.preparing import prepare_request
 from antiphon.client.daemon.settings import ClientSettings
+from antiphon.client.daemon.settled_configs import SettledConfigs
 from antiphon.client.daemon.tasks import InHand, TaskFailed, Workbench, in_hand
 from antiphon.client.daemon.tell import told_capabilities, told_examples
 from antiphon.client.daemon.trainer import Trainer, TrainerFailed
@@ -69,18 +70,20 @@ class Session:
         metrics: Metrics,
         consent: Consent,
         known: KnownRuns,
+        configs: SettledConfigs,
         *,
         settings: Callable[[], ClientSettings],
         now: Callable[[], datetime],
         rng: Random,
     ) -> None:
         """client: its name; consent: the owner's word on each run; known: where runs are written down;
-        settings: those of now, which a reload changes; now: the local time.
+        configs: where their configs are; settings: those of now, which a reload changes; now: the local
+        time.
         """
         self._client, self._link, self._trainer = client, link, trainer
         self._outbox, self._delivery, self._bench = outbox, delivery, bench
         self._metrics, self._settings, self._now, self._rng = metrics, settings, now, rng
-        self._consent, self._known = consent, known
+        self._consent, self._known, self._configs = consent, known, configs
         self._lease_s = _USUAL_LEASE_S
         self._prepared: tuple[str, Prepared] | None = None
         self._hopeless: dict[str, Reason] = {}
@@ -108,12 +111,14 @@ class Session:
         return finished
 
     async def _part_in(self, run: OpenRun) -> Finished:
-        self._check_policy(run, missing(self._settings().data, run.config.get("data")))
+        unread = missing(self._settings().data, run.config.get("data"))
+        self._check_policy(run, (*self._configs.differs(run), *unread))
         self._note(run, "preparing")
         with suppress(StartOver):
             await self._delivery.hand_in_all(run.run_id, joined=False)
         prepared = await self._prepare(run)
-        self._check_consent(run)  # that took a while
+        run = replace(run, examples=prepared.examples)
+        self._check_policy(run, self._configs.keep(run))  # the preparation took a while
         await self._join(run, prepared)
         self._note(run, "joined")
         finished = await self._work(run)
@@ -149,9 +154,9 @@ class Session:
         self._known.note(run, self._now().timestamp(), standing, codes)
 
     async def _prepare(self, run: OpenRun) -> Prepared:
-        if self._prepared is not None and self._prepared[0] == run.config_hash:
+        if self._prepared is not None and self._prepared[0] == run.settled:
             return self._prepared[1]
-        if (known := self._hopeless.get(run.config_hash)) is not None:
+        if (known := self._hopeless.get(run.settled)) is not None:
             raise Declined(known)
         request, view = prepare_request(self._client, run, self._settings())
         log.info("preparing", run=run.run_id, method=run.method, model=run.model)
@@ -161,9 +166,9 @@ class Session:
         except TrainerFailed as error:
             reason = Reason(error.code, str(error))
             if error.fatal:
-                self._hopeless[run.config_hash] = reason
+                self._hopeless[run.settled] = reason
             raise Declined(reason) from None
-        self._prepared = (run.config_hash, prepared)
+        self._prepared = (run.settled, prepared)
         return prepared
 
     async def _join(self, run: OpenRun, prepared: Prepared) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from antiphon.client.daemon.policy import Policy, Terms, permits
 from antiphon.client.daemon.tell import NOT_TOLD, Tell, told_examples, told_update
 from antiphon.client.daemon.trainer import Trainer, TrainerFailed
 from antiphon.client.daemon.transfers import named_blob
+from antiphon.client.daemon.work import Work
 from antiphon.client.trainer_protocol import Evaluate, Stepped, Train, Trained
 from antiphon.core.blob import Blob
 from antiphon.core.errors import AntiphonError, RunFolderError
@@ -112,11 +113,14 @@ class Workbench:
         """
         assignment = update_pb2.Assignment.FromString(task.message)
         blob = _checked(assignment, task.run)
-        self._permitted(task.run, policy, assignment, _expected_bytes(assignment))
+        work = replace(task.run.work_of(assignment.method), steps=assignment.steps)
+        self._permitted(task.run, policy, work, _expected_bytes(assignment))
         trained = await self._trained(task, blob, _expected_bytes(assignment))
         entry, content = _entry(task, trained, tell)
         size = entry.blob.bytes if entry.blob else len(entry.message)
-        self._permitted(task.run, policy, assignment, size, begun=True)
+        # Fewer steps than asked for, where the time was short, make each example count for more.
+        taken = replace(work, steps=trained.steps)
+        self._permitted(task.run, policy, taken, size, begun=True)
         if size > task.run.max_upload_bytes > 0:
             raise TaskFailed(
                 f"the update has {size} bytes, the coordinator takes {task.run.max_upload_bytes}",
@@ -226,7 +230,7 @@ class Workbench:
         self,
         run: OpenRun,
         policy: Policy,
-        assignment: update_pb2.Assignment,
+        work: Work,
         size: int,
         *,
         begun: bool = False,
@@ -234,10 +238,11 @@ class Workbench:
         """Raise TaskFailed where the owner forbids it; begun: the hours do not count any more."""
         now = self._now()
         terms = Terms(
-            method=assignment.method,
+            method=work.method,
             model=run.model,
             min_cohort=run.min_cohort,
-            steps=assignment.steps,
+            works=(work,),
+            examples=run.examples,
             upload_bytes=size,
             uploaded_today=self._outbox.sent_on(now.date().isoformat()),
         )

@@ -1,0 +1,117 @@
+"""A round's work is counted in examples, so that no key of a run's config makes it look smaller."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from datetime import datetime
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from antiphon.client.daemon.policy import Policy, Terms, permits
+from antiphon.client.daemon.work import Work, work_of
+from antiphon.client.data.batches import batches
+from antiphon.core.config import load, resolved
+
+NOON = datetime(2026, 3, 2, 12, 0)
+EXAMPLES = Path(__file__).parents[3] / "examples"
+SMALL = st.integers(1, 40)
+
+
+def codes(work: Work, examples: int | None, **keys: Any) -> tuple[str, ...]:
+    """What the default policy, with some keys changed, has against some work."""
+    terms = Terms(work.method, "tiny", 2, (work,), examples)
+    return tuple(each.code for each in permits(Policy.model_validate(keys), terms, NOON))
+
+
+@pytest.mark.parametrize(
+    ("file", "overrides"),
+    [
+        ("quickstart.yaml", ()),
+        ("seeds.yaml", ()),
+        ("tiny.yaml", ()),
+        ("tiny.yaml", ("method=seeds",)),
+    ],
+)
+@pytest.mark.parametrize("examples", [500, 100_000])
+def test_the_examples_pass_the_default_policy(
+    file: str, overrides: tuple[str, ...], examples: int
+) -> None:
+    """Nobody has to loosen anything to try the project."""
+    config = load(EXAMPLES / file, overrides)
+
+    work = work_of(resolved(config), config.method)
+
+    assert codes(work, examples) == ()
+
+
+@pytest.mark.parametrize(
+    ("work", "examples", "code"),
+    [
+        (Work("lora", 6), 49, "policy.examples"),
+        (Work("lora", 100, 4), 400, "policy.batch"),
+        (Work("lora", 100), 399, "policy.passes"),
+        (Work("lora", 1, 8), 50, "policy.share"),
+        (Work("lora", 1, 8), None, "policy.share"),
+        (Work("lora", 0), 400, "policy.share"),
+    ],
+)
+def test_what_gives_single_rows_away_is_refused_by_default(
+    work: Work, examples: int | None, code: str
+) -> None:
+    """Too few rows, small batches, many passes, few draws: an update of these tells of single rows."""
+    assert code in codes(work, examples)
+
+
+@pytest.mark.parametrize(
+    "work", [Work("lora", 8), Work("lora", 2, 16, 4), Work("lora", 2, 64), Work("seeds", 8, 16)]
+)
+def test_steps_are_counted_by_their_examples(work: Work) -> None:
+    """Four passes a step, or batches four times as large, are four times the steps."""
+    assert codes(work, None, max_steps=7) == ("policy.steps",)
+    assert codes(work, None, max_steps=8) == ()
+
+
+def test_a_mixed_run_needs_one_kind_of_work_that_is_allowed() -> None:
+    """What it asks for beyond that is declined task by task."""
+    works = (Work("lora", 6), Work("seeds", 5000))
+    terms = Terms("mixed", "tiny", 2, works, 400)
+
+    assert permits(Policy(), terms, NOON) == ()
+    (reason,) = permits(Policy(methods=["seeds"]), terms, NOON)
+    assert reason.code == "policy.passes"
+
+
+@given(steps=SMALL, batch=SMALL, accumulation=SMALL, examples=SMALL)
+def test_shares_and_passes_are_those_of_the_draws(
+    steps: int, batch: int, accumulation: int, examples: int
+) -> None:
+    """Those of what training really draws from the first step on."""
+    work = Work("lora", steps, batch, accumulation)
+
+    drawn = list(chain(*islice(batches(7, examples, batch), steps * accumulation)))
+
+    assert len(drawn) == work.draws
+    assert work.passes(examples) == len(drawn) / examples
+    assert max(Counter(drawn).values()) / len(drawn) == work.largest_share(examples)
+
+
+@pytest.mark.parametrize(
+    "section", [{"per_device_train_batch_size": 0}, {"max_steps": -1}, {"max_steps": "many"}]
+)
+def test_work_that_cannot_be_is_no_work(section: dict[str, Any]) -> None:
+    """A config with such a number is not understood."""
+    values = {"max_steps": 3, "per_device_train_batch_size": 8, "gradient_accumulation_steps": 1}
+
+    with pytest.raises(ValueError, match=r"steps of|invalid literal"):
+        work_of({"training": {**values, **section}}, "lora")
+
+
+def test_a_task_is_counted_by_its_own_steps() -> None:
+    """An assignment of other steps than the run's is other work."""
+    assert codes(replace(Work("lora", 6), steps=400), 400) == ("policy.passes",)
