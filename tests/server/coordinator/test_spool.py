@@ -394,3 +394,48 @@ def test_forgetting_an_old_upload_leaves_the_new_one(tmp_path):
         return await spool.arrived("north", BLOB)
 
     assert asyncio.run(scenario()) == 1000
+
+
+def test_an_upload_larger_than_its_task_is_refused(tmp_path):
+    """What a task can come to bounds its upload, where that is less than any upload may have."""
+
+    async def scenario():
+        await spool_in(tmp_path).announce("north", BLOB, most=BLOB.bytes - 1)
+
+    with pytest.raises(UpdateError, match=f"expected 1 to {BLOB.bytes - 1}"):
+        asyncio.run(scenario())
+
+
+def test_nothing_stays_of_a_client_that_has_left(tmp_path):
+    """Its files are removed, and what it had announced is not waited for any more."""
+
+    async def scenario():
+        spool = await announced(tmp_path)
+        with suppress(Cut):
+            await send(spool, CONTENT[:5000], cut=True)
+        await spool.clear("north")
+        with pytest.raises(NotAnnounced):
+            await send(spool)
+        return RunFolder(tmp_path).uploads("north").exists()
+
+    assert not asyncio.run(scenario())
+
+
+def test_leaving_ends_an_upload_in_progress(tmp_path):
+    """What is still arriving is ended, and does not come back to the disk."""
+
+    async def forever() -> AsyncIterator[bytes]:
+        yield CONTENT[:1000]
+        await asyncio.Event().wait()
+
+    async def scenario():
+        spool = await announced(tmp_path)
+        upload = asyncio.ensure_future(spool.receive("north", BLOB, 0, forever()))
+        while not spool._at_work:  # noqa: ASYNC110 (no event tells of it)
+            await asyncio.sleep(0)
+        await spool.clear("north")
+        with pytest.raises(Superseded):
+            await upload
+        return RunFolder(tmp_path).uploads("north").exists()
+
+    assert not asyncio.run(scenario())

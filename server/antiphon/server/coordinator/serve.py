@@ -288,7 +288,10 @@ class Coordinator:
         engine = self.admission.engine
         if engine is not None:
             clients = await asyncio.to_thread(self._fleet.ledger.clients)
-            engine.revoke(each.name for each in clients if each.revoked_at is not None)
+            revoked = [each.name for each in clients if each.revoked_at is not None]
+            engine.revoke(revoked)
+            for client in revoked:
+                await self._spool.clear(client)
 
     def _drain(self) -> None:
         self.admission.drain()

@@ -30,6 +30,7 @@ from antiphon.server.coordinator.chatter import Chatter
 from antiphon.server.coordinator.desk import Cancelled, Measuring, Training
 from antiphon.server.coordinator.downloads import Downloads, read_ahead
 from antiphon.server.coordinator.engine import Answer, Engine, InHand
+from antiphon.server.coordinator.expected import most_upload_bytes
 from antiphon.server.coordinator.refusal import NoSuchModel, abort, busy, told
 from antiphon.server.coordinator.spool import Spool
 from antiphon.server.coordinator.submissions import Ended
@@ -249,7 +250,8 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServicer):
             return False  # the engine refuses it, and the journal says why
         if blob is None or not wanted:
             return False
-        return await self._spool.announce(client, blob) < blob.bytes
+        most = most_upload_bytes(engine.federation, client)
+        return await self._spool.announce(client, blob, most) < blob.bytes
 
     async def SubmitEvaluation(
         self, request: pb.SubmitEvaluationRequest, context: Context
@@ -287,6 +289,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServicer):
             async with told(context):
                 with suppress(Ended):
                     await engine.leave(client, said_of(request.codes, words))
+                await self._spool.clear(client)
         else:
             codes = read_codes(request.codes) if coded or not words else ()
             self._admission.declined(ClientDeclined(client, codes, "" if codes else words))

@@ -95,14 +95,16 @@ class Spool:
         self._superseded: set[asyncio.Task[object]] = set()
         self.max_bytes, self.floor_bytes = max_bytes, floor_bytes
 
-    async def announce(self, client: str, blob: Blob) -> int:
+    async def announce(self, client: str, blob: Blob, most: int | None = None) -> int:
         """Let a client upload a blob, and no other; return how many of its bytes are here.
 
-        Whoever announces is not uploading: what an upload before this one has received is settled first.
-        Raises UpdateError for one that is too large, NoRoom where it would not fit on the disk.
+        most: bytes that its task can come to; none: as any upload's. Whoever announces is not uploading:
+        what an upload before this one has received is settled first. Raises UpdateError for one that is
+        too large, NoRoom where it would not fit on the disk.
         """
-        if not 0 < blob.bytes <= self.max_bytes:
-            raise UpdateError(f"an upload of {blob.bytes} bytes, expected 1 to {self.max_bytes}")
+        most = self.max_bytes if most is None else min(most, self.max_bytes)
+        if not 0 < blob.bytes <= most:
+            raise UpdateError(f"an upload of {blob.bytes} bytes, expected 1 to {most}")
         async with self._alone(client):
             here = await self._settled(client, blob)
             self._check_room(blob.bytes - here)
@@ -121,6 +123,14 @@ class Spool:
         if self._announced.get(client, blob) == blob:  # else a newer one is on its way
             self._announced.pop(client, None)
             shutil.rmtree(self._folder.uploads(client), ignore_errors=True)
+
+    async def clear(self, client: str) -> None:
+        """Remove all that a client has uploaded, and end what it uploads now: it takes no part."""
+        async with self._alone(client):
+            self._announced.pop(client, None)
+            await _whole(
+                asyncio.to_thread(shutil.rmtree, self._folder.uploads(client), ignore_errors=True)
+            )
 
     def free_bytes(self) -> int:
         """Return the free space of the run's disk."""
