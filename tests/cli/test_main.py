@@ -65,6 +65,16 @@ def test_a_users_mistake_exits_with_2(tiny_file, tmp_path, arguments, message):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("command", ["simulate", "serve"])
+def test_a_new_run_has_no_round_to_go_on_from(tiny_file, tmp_path, command):
+    """--from-round without --resume is a mistake, and nothing is begun."""
+    done = antiphon(command, tiny_file, "--from-round", 1, cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert "--from-round goes with --resume" in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.slow
 def test_a_spent_budget_exits_with_0(tiny_file, tmp_path):
     """A run that its policy ends has done what the config asked: code 0, and the reason is told."""
@@ -305,6 +315,19 @@ def test_export_says_that_the_base_is_not_here(tiny_file, tmp_path):
     assert "names the base model ours-1, which is not here" in done.stderr
     written = json.loads((tmp_path / "a" / "adapter_config.json").read_text())
     assert written["base_model_name_or_path"] == "ours-1"
+
+
+@pytest.mark.slow
+def test_export_refuses_a_damaged_state(tiny_file, tmp_path):
+    """No adapter is made of what the journal does not know; an earlier round can be exported."""
+    antiphon("simulate", tiny_file, cwd=tmp_path)
+    (tmp_path / "runs" / "tiny" / "rounds" / "0002" / "state.safetensors").write_bytes(b"torn")
+
+    newest = antiphon("export", "runs/tiny", "--out", "a", cwd=tmp_path)
+    before = antiphon("export", "runs/tiny", "--round", 1, "--out", "a", cwd=tmp_path)
+
+    assert (newest.returncode, before.returncode) == (2, 0)
+    assert "the state after round 2 is damaged" in newest.stderr
 
 
 WITHOUT_TORCH = """

@@ -29,6 +29,7 @@ from antiphon.core.events import (
     RunDescribed,
     RunEnded,
     RunResumed,
+    RunRewound,
     RunStarted,
     RunStopped,
     Ticked,
@@ -62,9 +63,10 @@ EVENTS = {
     ClientFailed: st.builds(ClientFailed, names, counts, names),
     Ticked: st.builds(Ticked),
     RoundFolded: st.builds(RoundFolded, counts, names, by_name),
-    RoundUndone: st.builds(RoundUndone, counts, names),
+    RoundUndone: st.builds(RoundUndone, counts, names, names),
     RoundEvaluated: st.builds(RoundEvaluated, counts, by_name),
     RunResumed: st.builds(RunResumed),
+    RunRewound: st.builds(RunRewound, counts, names),
     RunStopped: st.builds(RunStopped, names, st.booleans()),
     Evaluated: st.builds(Evaluated, counts, names, counts, measured, measured, measured, measured),
     BytesMoved: st.builds(
@@ -95,7 +97,7 @@ def test_kinds_are_fixed() -> None:
     kinds = {kind_of(each) for each in get_args(Event)}
 
     assert kinds == {
-        *("run_started", "run_resumed", "run_stopped", "run_ended", "ticked"),
+        *("run_started", "run_resumed", "run_rewound", "run_stopped", "run_ended", "ticked"),
         *("client_joined", "client_left", "client_failed", "client_declined", "client_revoked"),
         *("update_received", "update_rejected"),
         *("round_planned", "round_folded", "round_undone", "round_evaluated"),

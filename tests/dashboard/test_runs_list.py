@@ -12,6 +12,7 @@ from antiphon.core.events import (
     RoundPlanned,
     RoundUndone,
     RunResumed,
+    RunRewound,
     RunStarted,
     RunStopped,
 )
@@ -106,6 +107,18 @@ def test_a_model_that_was_taken_back_does_not_count(tmp_path):
     journal_of(tmp_path / "a", [STARTED, *happened, *undone])
 
     assert line(tmp_path).summary.final("loss") == 1.0
+
+
+def test_a_run_that_went_back_shows_the_model_that_it_went_back_to(tmp_path):
+    """What was measured after that round does not count, and the run goes on."""
+    happened = [RoundEvaluated(0, {"loss": 2.0})]
+    for number, loss in ((1, 1.0), (2, 0.5)):
+        happened += [RoundPlanned(number, (), 1, 1.0), RoundFolded(number, "")]
+        happened += [RoundEvaluated(number, {"loss": loss})]
+    journal_of(tmp_path / "a", [STARTED, *happened, RunStopped("enough"), RunRewound(1, "damaged")])
+
+    assert line(tmp_path).summary.final("loss") == 1.0
+    assert line(tmp_path).summary.end is None
 
 
 def test_an_unreadable_journal_is_said(tmp_path):

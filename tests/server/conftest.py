@@ -20,11 +20,11 @@ def make(tiny_config, tmp_path):
     space = Space({}, {"layer": (6, 4)}, "tiny", 24)
     opened = []
 
-    def make():
+    def make(from_round=None, space=space):
         for journal in opened:
             journal.close()
         opened.append(Journal.writing(folder.journal_file))
-        return Federation(config, folder, opened[-1], space, VirtualClock())
+        return Federation(config, folder, opened[-1], space, VirtualClock(), from_round)
 
     yield make
     for journal in opened:

@@ -15,6 +15,7 @@ from antiphon.core.events import (
     RoundPlanned,
     RoundUndone,
     RunResumed,
+    RunRewound,
     RunStopped,
     Ticked,
     UpdateReceived,
@@ -49,6 +50,9 @@ HAPPENING: st.SearchStrategy[Event | float] = st.one_of(
             RunResumed(rounds=6),
             RunStopped("enough"),
             RunStopped("spent", True),
+            RunRewound(0, "damaged"),
+            RunRewound(1, "damaged"),
+            RunRewound(2, "damaged"),
         ]
     ),
     st.floats(0.0, 40.0),
@@ -72,6 +76,13 @@ def answer(action: Action, engine: str) -> Event | None:
     return None
 
 
+def earlier_models(state: RunState) -> list[int]:
+    """Return the rounds that a run can go back to: those with a model, but for the newest."""
+    left = [each.round for each in state.outcomes if each.ending in ("folded", "undone")]
+    found = [0, *left, *([state.round] if state.phase == "evaluating" and state.round else [])]
+    return found[:-1]
+
+
 def recorded(script: list[tuple[Event | float, str]]) -> tuple[RunState, list[Entry]]:
     """Drive the round machine and keep the journal; a number lets that many seconds pass."""
     state, now, entries = RunState(), 0.0, list[Entry]()
@@ -83,6 +94,8 @@ def recorded(script: list[tuple[Event | float, str]]) -> tuple[RunState, list[En
             event = happens
         if isinstance(event, UpdateReceived | UpdateRejected | ClientFailed):
             event = replace(event, round=state.round + event.round)
+        if isinstance(event, RunRewound) and event.round not in earlier_models(state):
+            continue
         while event is not None:
             state, _ = step(state, event, now)
             entries.append(Entry(len(entries) + 1, now, event))

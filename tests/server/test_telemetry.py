@@ -18,6 +18,7 @@ from antiphon.core.events import (
     RoundPlanned,
     RunDescribed,
     RunResumed,
+    RunRewound,
     RunStarted,
     UpdateReceived,
     UpdateRejected,
@@ -131,6 +132,19 @@ def test_to_be_one_too_many_is_no_failure():
     ]  # fmt: skip
 
     assert of(heard(*events)).failures == 0
+
+
+def test_what_was_under_way_when_a_run_went_back_is_no_failure():
+    """Nobody could deliver it; and what was measured of models that do not count is forgotten."""
+    accumulator = heard(
+        (RoundEvaluated(1, {"loss": 2.0}), 5.0), (RoundEvaluated(2, {"loss": 1.0}), 8.0),
+        (planned(3, "a", telemetry={"a": {"most_bytes": 700}}), 10.0), (RunRewound(1), 20.0),
+        (planned(4, "b"), 30.0), (planned(5, "b"), 99.0),
+    )  # fmt: skip
+
+    assert of(accumulator).failures == 0
+    run = accumulator.telemetry(6, 100.0).run
+    assert (run.losses, run.reserved_bytes) == (((1, 2.0),), 0)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from antiphon.core.errors import (
 from antiphon.core.events import BytesMoved, RoundEvaluated, RoundFolded, RoundPlanned, RunEnded
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import newest, read_state
-from antiphon.server.report import write
+from antiphon.server.report import read, write
+from antiphon.server.state_files import DamagedState
 from antiphon.simulation.monitor import Monitor
 from antiphon.simulation.run import load_split, simulate
 
@@ -246,6 +247,36 @@ def test_resume_refuses_changed_data(tiny_config, tmp_path):
 
     with pytest.raises(RunFolderError, match="the data has changed since this run began"):
         run(config, resume=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_a_run_goes_on_from_an_earlier_round(tiny_config, method):
+    """A damaged state is refused; told the round before, the run goes on to its end."""
+    config = tiny_config(method, "rounds=3")
+    interrupted(config, 25 if method.endswith("seeds") else 17)  # in the third round
+    folder = newest(Path(config.output.runs_dir), config.name)
+    folder.state_file(2).write_bytes(b"torn")
+
+    with pytest.raises(DamagedState, match=r"after round 2 is damaged.*--from-round 1"):
+        run(config, resume=True)
+    done = read(run(config, resume=True, from_round=1))
+
+    assert [each["outcome"] for each in done["rounds"]] == ["folded", "rewound", "rewound"]
+    assert (done["complete"], done["final"]["round"]) == (True, 1)
+
+
+@pytest.mark.slow
+def test_more_rounds_make_up_for_those_that_do_not_count(tiny_config):
+    """They are trained from the model that the run went back to."""
+    config = tiny_config("rounds=3")
+    interrupted(config, 17)
+    newest(Path(config.output.runs_dir), config.name).state_file(2).unlink()
+
+    done = read(run(tiny_config("rounds=4"), resume=True, from_round=1))
+
+    assert [each["outcome"] for each in done["rounds"]][3:] == ["folded"]
+    assert done["final"]["round"] == 4
 
 
 @pytest.mark.slow

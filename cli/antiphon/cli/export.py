@@ -21,43 +21,49 @@ from antiphon.client.assets.names import model_folder
 from antiphon.core.config import RunConfig, validate
 from antiphon.core.errors import DownloadError, ModelError, RunFolderError
 from antiphon.core.files import written_whole
-from antiphon.core.run_folder import RunFolder, read_state
+from antiphon.core.run_folder import RunFolder
 from antiphon.server.methods import server_method
 from antiphon.server.space import Space, write_adapter
 from antiphon.server.space_file import read_space
+from antiphon.server.state_files import states_of
 
 
 def export_run(
     run: Path, round_number: int | None, out: Path, *, merge: bool, console: Console
 ) -> None:
-    """Write the model after a round to `out`. Raises RunFolderError where there is no such round."""
+    """Write the model after a round to `out`.
+
+    Raises RunFolderError where there is no such round, or its state is not what the journal says.
+    """
     if out.exists():
         raise RunFolderError(f"{out} exists already: give --out a folder that does not")
     folder = RunFolder(run)
     config = validate(folder.config_values(), source=str(folder.config_file))
-    number = _newest_round(folder) if round_number is None else round_number
     if merge:
         from antiphon.client.merge import write_merged
 
         with written_whole(out) as part:
             adapter = part.with_name(f"{part.name}-adapter")
             try:
-                _write(folder, config, number, adapter, console)
+                _write(folder, config, round_number, adapter, console)
                 write_merged(config.model.model_name_or_path, adapter, part)
             finally:
                 shutil.rmtree(adapter, ignore_errors=True)
     else:
-        _write(folder, config, number, out, console)
+        _write(folder, config, round_number, out, console)
 
 
-def _write(folder: RunFolder, config: RunConfig, number: int, out: Path, console: Console) -> None:
-    if number not in folder.rounds_with_model():
+def _write(
+    folder: RunFolder, config: RunConfig, wanted: int | None, out: Path, console: Console
+) -> None:
+    space, method = _space(folder, config, console), server_method(config)
+    states = states_of(folder, lambda: method.init(space.initial(config.seed)))
+    number = states.newest() if wanted is None else wanted
+    if number not in states.rounds():
         raise RunFolderError(
-            f"{folder.path} has no model after round {number}; its newest is {_newest_round(folder)}"
+            f"{folder.path} has no model after round {number}; its newest is {states.newest()}"
         )
-    state = read_state(folder.model_file(number))
-    download = server_method(config).download(state, config.lora.r)
-    space = _space(folder, config, console)
+    download = method.download(states.read(number), config.lora.r)
     with _tokenizer(folder, space) as tokenizer:
         write_adapter(out, config, space, download, tokenizer)
 
@@ -101,10 +107,3 @@ def _with_folder(space: Space, console: Console) -> Space:
         )
         return space
     return replace(space, base_model=str(base.absolute() if isinstance(base, Path) else base))
-
-
-def _newest_round(folder: RunFolder) -> int:
-    rounds = folder.rounds_with_model()
-    if not rounds:
-        raise RunFolderError(f"{folder.path} holds no finished round: give the folder of a run")
-    return rounds[-1]

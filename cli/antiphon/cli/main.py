@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from antiphon.cli.options import AsJson, Home
+from antiphon.cli.options import AsJson, FromRound, Home, Resume, with_resume
 from antiphon.cli.site import client_app
 from antiphon.core.errors import UserError
 from antiphon.core.json_text import json_text
@@ -66,16 +66,21 @@ def simulate(
     run: RunFile,
     overrides: Overrides = None,
     as_json: AsJson = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the newest run of this name.")
-    ] = False,
+    resume: Resume = False,
+    from_round: FromRound = None,
 ) -> None:
     """Run a config here, every client in this process."""
     from antiphon.cli.simulate import run_simulation
     from antiphon.core.home import keep_private
 
     keep_private()
-    report = run_simulation(run, overrides or [], resume=resume, console=_err)
+    report = run_simulation(
+        run,
+        overrides or [],
+        resume=resume,
+        from_round=with_resume(from_round, resume),
+        console=_err,
+    )
     if as_json:
         sys.stdout.write(json_text(report) + "\n")
     if not report["complete"]:
@@ -276,9 +281,8 @@ def serve(
     run: RunFile,
     overrides: Overrides = None,
     as_json: AsJson = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the newest run of this name.")
-    ] = False,
+    resume: Resume = False,
+    from_round: FromRound = None,
     resume_or_start: Annotated[
         bool,
         typer.Option(
@@ -324,6 +328,7 @@ def serve(
         settings_file=settings,
         space_file=space,
         changes={name: value for name, value in given.items() if value is not None},
+        from_round=with_resume(from_round, resume),
         beginning="either" if resume_or_start else "resumed" if resume else "new",
         console=_err,
     )

@@ -8,6 +8,7 @@ import shlex
 import shutil
 from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,6 +41,7 @@ def serve_run(
     settings_file: Path | None,
     space_file: Path | None,
     changes: dict[str, Any],
+    from_round: int | None = None,
     beginning: Beginning,
     console: Console,
 ) -> dict[str, Any]:
@@ -47,21 +49,16 @@ def serve_run(
 
     Stopped before: say how to go on, and return where the run lies, with `stopped`. changes: settings
     given on the command line; they win over the file's. space_file: says what the run trains; none: its
-    clients do.
+    clients do; from_round: whose model a resumed run goes on with, where a newer one is damaged.
     """
     config = load(path, overrides)
     if beginning == "either":
         found = find_newest(_runs_dir(config), config.name)
         if found is not None and found.is_complete() and found.config_hash() == config_hash(config):
-            told = escape(f"the run in {found.path} is complete")
-            console.print(told, highlight=False, soft_wrap=True)
-            return tell_ending(console, found)
+            return _tell_complete(console, found)
         beginning = "new" if found is None else "resumed"
 
-    def read_settings() -> CoordinatorSettings:
-        given = load_settings(settings_file).model_dump()
-        return validated(CoordinatorSettings, {**given, **changes}, "the settings")
-
+    read_settings = partial(_settings, settings_file, changes)
     settings = read_settings()
     configure_logs(settings.log_level, settings.log_format)
     listening = False
@@ -86,6 +83,7 @@ def serve_run(
                     fleet,
                     settings,
                     space=read_space(space_file, config) if space_file else None,
+                    from_round=from_round,
                     read_settings=read_settings,
                     on_listening=on_listening,
                 )
@@ -98,6 +96,17 @@ def serve_run(
         _say_how_to_go_on(console, path, overrides, given)
         return {"complete": False, "stopped": True, "run_dir": str(folder.path.resolve())}
     return tell_ending(console, folder)
+
+
+def _tell_complete(console: Console, found: RunFolder) -> dict[str, Any]:
+    told = escape(f"the run in {found.path} is complete")
+    console.print(told, highlight=False, soft_wrap=True)
+    return tell_ending(console, found)
+
+
+def _settings(file: Path | None, changes: dict[str, Any]) -> CoordinatorSettings:
+    given = load_settings(file).model_dump()
+    return validated(CoordinatorSettings, {**given, **changes}, "the settings")
 
 
 def _say_how_to_go_on(

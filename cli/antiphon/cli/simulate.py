@@ -24,7 +24,12 @@ from antiphon.simulation.split import split_table
 
 
 def run_simulation(
-    path: Path, overrides: Sequence[str], *, resume: bool, console: Console
+    path: Path,
+    overrides: Sequence[str],
+    *,
+    resume: bool,
+    from_round: int | None = None,
+    console: Console,
 ) -> dict[str, Any]:
     """Run the config; return its report. An interruption says how to go on and exits with 130."""
     config = load(path, overrides)
@@ -37,7 +42,12 @@ def run_simulation(
 
     try:
         folder = simulate(
-            config, split, resume=resume, monitor_for=monitor_for, on_folder=folders.append
+            config,
+            split,
+            resume=resume,
+            from_round=from_round,
+            monitor_for=monitor_for,
+            on_folder=folders.append,
         )
     except KeyboardInterrupt:
         raise SystemExit(_interrupted(console, path, overrides, folders)) from None

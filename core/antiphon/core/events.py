@@ -32,7 +32,7 @@ class RunStarted:
     rounds: rounds to run; min_clients: clients that must be present before a round is planned;
     max_failed_rounds: the run stops after this many failed rounds in a row. All are at least 1.
     fewest: updates that a round needs at least, whoever is benched (0: of an older version, which
-    benched nobody out of a quorum).
+    benched nobody out of a quorum); space: hash of what the run trains (empty: of an older version).
     """
 
     run_id: str
@@ -41,6 +41,7 @@ class RunStarted:
     min_clients: int
     max_failed_rounds: int
     fewest: int = 0
+    space: str = ""
 
 
 @dataclass(frozen=True)
@@ -144,10 +145,25 @@ class RoundFolded:
 
 @dataclass(frozen=True)
 class RoundUndone:
-    """The stability guard rolled the model back in this round, before or after its own fold."""
+    """The stability guard rolled the model back in this round, before or after its own fold.
+
+    digest: hex SHA-256 of the state that stands since then (empty: of an older version).
+    """
 
     round: int
     reason: str
+    digest: str = ""
+
+
+@dataclass(frozen=True)
+class RunRewound:
+    """The run went back to the model as it was after a round (0: untouched): a newer one cannot be read.
+
+    What came after that round does not count, and its numbers stay used up. reason: what is damaged.
+    """
+
+    round: int
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -287,6 +303,7 @@ Input = (
     | Ticked
     | RoundFolded
     | RoundUndone
+    | RunRewound
     | RoundEvaluated
     | RunResumed
     | RunStopped

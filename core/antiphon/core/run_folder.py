@@ -88,16 +88,6 @@ class RunFolder:
         """Return the file of the state to which the guard rolled back in a round."""
         return self.round_dir(number) / "undone.safetensors"
 
-    def model_file(self, number: int) -> Path:
-        """Return the file of the state that stands after a round: rolled back, if it was."""
-        undone = self.undone_file(number)
-        return undone if undone.exists() else self.state_file(number)
-
-    def rounds_with_model(self) -> list[int]:
-        """Return the rounds after which there is a model on disk, rising."""
-        files = (self.path / "rounds").glob("*/*.safetensors")
-        return sorted({int(file.parent.name) for file in files})
-
     def update_file(self, number: int, client: str) -> Path:
         """Return the file of one client's accepted update. Any name of a client is safe here."""
         return self.round_dir(number) / "updates" / f"{file_name_of(client)}.bin"

@@ -98,7 +98,7 @@ def view_of(history: History) -> RunView:
         means=means(tally),
         curves=client_curves(tally, names) if few else (),
         spreads=() if few else spreads(tally),
-        undone=frozenset(tally.undone),
+        undone=tally.lineage.undone,
         same_clients=same_clients(tally),
         moved=rows(history.moved),
         sums=sums_of_run(history.moved, tally, trained),

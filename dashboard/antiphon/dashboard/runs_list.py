@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from antiphon.dashboard.reading import (
     stamp_of,
 )
 from antiphon.dashboard.standing import Life, life_of
+from antiphon.server.lineage import Lineage
 
 MOST_RUNS = 200
 """Runs that are listed: those in which something happened last."""
@@ -33,6 +34,7 @@ _KINDS = (
     "run_started",
     "round_folded",
     "round_undone",
+    "run_rewound",
     "round_evaluated",
     "run_resumed",
     "run_stopped",
@@ -52,7 +54,7 @@ class Summary:
     """What a line says of a run, as far as its journal has been read (place).
 
     rounds: planned in all; round: the newest that was planned; scores: means after each evaluated round;
-    bytes: both ways; end: (complete, reason); model, before: rounds whose fold the model is of, and was.
+    bytes: both ways; end: (complete, reason); lineage: whose folds the model is of.
     """
 
     place: Place = BEGINNING
@@ -61,15 +63,15 @@ class Summary:
     scores: Mapping[int, Mapping[str, float | None]] | None = None
     bytes: int | None = None
     end: tuple[bool, str] | None = None
-    model: int = 0
-    before: int | None = None
+    lineage: Lineage = field(default_factory=Lineage)
 
     def final(self, measure: str) -> float | None:
         """Return a measure of the last evaluated model that was not taken back; none: not measured."""
         known = self.scores or {}
         for number in sorted(known, reverse=True):
             value = known[number].get(measure)
-            if value is not None and math.isfinite(value):
+            stands = number not in self.lineage.undone
+            if stands and value is not None and math.isfinite(value):
                 return value
         return None
 
@@ -152,17 +154,19 @@ def _after(before: Summary, kind: str, values: Mapping[str, Any]) -> Summary:
         case "run_started":
             return replace(before, rounds=values.get("rounds"))
         case "round_folded":
-            return replace(before, model=values.get("round", 0), before=before.model)
-        case "round_undone" if before.before is not None:
-            left = {number: each for number, each in scores.items() if number != before.model}
-            return replace(before, scores=left, model=before.before, before=None)
+            return replace(before, lineage=before.lineage.folded(_round(values)))
+        case "round_undone":
+            return replace(before, lineage=before.lineage.undid(_round(values)))
+        case "run_rewound":
+            lineage = before.lineage.went_back(_round(values))
+            return replace(before, lineage=lineage, end=None)
         case "round_evaluated" if isinstance(metrics := values.get("metrics"), dict) and metrics:
             measured = {name: _finite(each) for name, each in metrics.items()}
-            return replace(before, scores={**scores, values.get("round", 0): measured})
+            return replace(before, scores={**scores, _round(values): measured})
         case "run_resumed":
             return replace(before, end=None, rounds=values.get("rounds") or before.rounds)
         case "run_stopped":
-            done = values.get("by_policy") is True and before.model > 0
+            done = values.get("by_policy") is True and before.lineage.now.model > 0
             return replace(before, end=(done, str(values.get("reason", ""))))
         case "run_ended":
             return replace(before, end=(values.get("complete") is True, str(values.get("reason"))))
@@ -177,6 +181,11 @@ def _values(journal: Path, body: str) -> dict[str, Any]:
             f"{journal} is damaged ({error}): restore it from a copy, or choose another run"
         ) from None
     return values if isinstance(values, dict) else {}
+
+
+def _round(values: Mapping[str, Any]) -> int:
+    number = values.get("round")
+    return number if isinstance(number, int) else 0
 
 
 def _finite(value: Any) -> float | None:

@@ -39,19 +39,22 @@ from antiphon.core.events import (
 )
 from antiphon.core.files import remove_parts, write_hashed
 from antiphon.core.journal import Journal
-from antiphon.core.run_folder import RunFolder, read_state
+from antiphon.core.run_folder import RunFolder
 from antiphon.core.tensors import to_content
 from antiphon.core.types import Assignment, Params, State, Update
 from antiphon.core.wire import pack_assignment, unpack_update, update_blob
 from antiphon.server.actions import Action
+from antiphon.server.agreement import claim_of
 from antiphon.server.held_out import means, median_loss
+from antiphon.server.measured import Measured
 from antiphon.server.methods import server_method
 from antiphon.server.model_shelf import ModelShelf
 from antiphon.server.planning import assignment_of, fewest_folded, plan_round
-from antiphon.server.resumed import resumed
+from antiphon.server.resumed import check_same_space, resumed
 from antiphon.server.round import replay, step
-from antiphon.server.run_state import RunState, slot_of, slots
+from antiphon.server.run_state import slot_of, slots
 from antiphon.server.space import Space, write_adapter
+from antiphon.server.state_files import StateFiles
 from antiphon.server.telemetry import Accumulator
 from antiphon.server.untold import usual_examples
 from antiphon.server.update_shelf import Unpack, UpdateShelf, built
@@ -76,34 +79,49 @@ class Federation:
     """One run's server side. The engine owns the clock and the clients."""
 
     def __init__(
-        self, config: RunConfig, folder: RunFolder, journal: Journal, space: Space, clock: Clock
+        self,
+        config: RunConfig,
+        folder: RunFolder,
+        journal: Journal,
+        space: Space,
+        clock: Clock,
+        from_round: int | None = None,
     ) -> None:
-        """Take the run up where its journal ends; an empty journal is a new run."""
+        """Take the run up where its journal ends; an empty journal is a new run.
+
+        from_round: whose model to go on with where a newer one is damaged. Raises RunFolderError where the
+        newest is damaged and no round is given, and the other way round.
+        """
         self.config, self.folder, self.space = config, folder, space
         self._journal, self._clock = journal, clock
         self._method = server_method(config)
         entries = list(journal.read())
         self.machine = replay((entry.event, entry.at_s) for entry in entries)
         self._plans: dict[int, RoundPlanned] = {}
-        self._best_held_out_loss = math.inf
-        self._measured: dict[int, dict[str, Evaluated]] = {}
+        check_same_space(self.machine.run, space, folder)
+        self._measured = Measured()
+        self._states = StateFiles(folder, lambda: self._method.init(space.initial(config.seed)))
         self._telemetry = Accumulator()
         for entry in entries:
             self._remember(entry.event, entry.at_s)
         self._downloads: dict[int, Download] = {}
         self._models = ModelShelf(folder, config, space, self._method)
-        self._version = self._last_version()
         self._sent = UpdateShelf(folder, keep=config.output.keep_updates, sync=journal.sync)
         shutil.rmtree(folder.models, ignore_errors=True)  # written without a sync: may be torn
         remove_parts(
             folder.path
         )  # of a process that was killed: it is gone, says the journal's lock
-        self.state: State = self._last_state()
+        self._version = self._states.newest() if from_round is None else from_round
+        self.state, self._rewinding = self._states.take_up(from_round)
 
     def start(self, min_clients: int, *, clock_stood: bool = False) -> tuple[Action, ...]:
         """Begin the run, or resume it; return the first actions. clock_stood: see RunResumed."""
         if self.machine.phase != "new":
-            return self.submit(resumed(self.config, self.machine.run, clock_stood))
+            again = resumed(self.config, self.machine.run, clock_stood)
+            # What the first would have done is of the rounds that the second takes back.
+            return self.submit_many(
+                [again] if self._rewinding is None else [again, self._rewinding]
+            )[-1]
         self._write(0, self.folder.state_file(0), to_content(self.state), self.state)
         return self.submit(
             RunStarted(
@@ -113,6 +131,7 @@ class Federation:
                 min_clients=min_clients,
                 max_failed_rounds=MAX_FAILED_ROUNDS,
                 fewest=fewest_folded(self.config, min_clients),
+                space=claim_of(self.space),
             )
         )
 
@@ -214,10 +233,10 @@ class Federation:
 
     def _model_before(self, base: int, r: int) -> Blob:
         """Return the model from which the assignments of round `base` start."""
-        version = self._version_before(base)
+        version = self._states.newest(before=base)
         if version == self._version:
             return self.model(r)
-        return self._models.get(version, r, lambda: read_state(self.folder.model_file(version)))
+        return self._models.get(version, r, lambda: self._states.read(version))
 
     def was_accepted(self, client: str, message: bytes) -> bool:
         """Whether this very update is the last one that was accepted from the client."""
@@ -272,10 +291,10 @@ class Federation:
         """Write the new state and make it the model; the event goes to `submit`."""
         number, folded = folding.round, folding.folded
         if folded.undone:
-            self._write(number, self.folder.undone_file(number), folding.content, folded.state)
-            return RoundUndone(
-                number, "the clients' losses exploded after the fold before this one"
-            )
+            file = self.folder.undone_file(number)
+            digest = self._write(number, file, folding.content, folded.state)
+            why = "the clients' losses exploded after the fold before this one"
+            return RoundUndone(number, why, digest)
         digest = self._write(number, self.folder.state_file(number), folding.content, folded.state)
         return RoundFolded(number, digest, folded.report, folded.held_back)
 
@@ -288,7 +307,7 @@ class Federation:
 
     def measured(self, number: int) -> list[Evaluated]:
         """Return what clients have measured of the model after this round, if it is not concluded."""
-        return list(self._measured.get(number, {}).values())
+        return self._measured.of(number)
 
     def conclude(self, number: int, measured: Sequence[Evaluated]) -> RoundEvaluated | RoundUndone:
         """Undo the round if its fold broke the model, else save what is due; the event goes to `submit`.
@@ -305,12 +324,12 @@ class Federation:
 
     def undo_if_exploded(self, number: int, loss: float) -> RoundUndone | None:
         """Roll the round's fold back where the held-out loss shows that it broke the model."""
-        limit = self.config.seeds.guard_loss_factor * self._best_held_out_loss
+        limit = self.config.seeds.guard_loss_factor * self._measured.best_loss()
         if self.config.method != "seeds" or (math.isfinite(loss) and loss <= limit):
             return None
         state = undo(self.state)
-        self._write(number, self.folder.undone_file(number), to_content(state), state)
-        return RoundUndone(number, f"the held-out loss rose to {loss:.3g} nats per token")
+        digest = self._write(number, self.folder.undone_file(number), to_content(state), state)
+        return RoundUndone(number, f"the held-out loss rose to {loss:.3g} nats per token", digest)
 
     def save_adapter(self, number: int) -> None:
         """Write the PEFT folder of the model as it is after round `number`."""
@@ -347,17 +366,10 @@ class Federation:
 
     def _remember(self, event: Event, at_s: float) -> None:
         self._telemetry.hear(event, at_s)
+        self._measured.hear(event)
+        self._states.hear(event)
         if isinstance(event, RoundPlanned):
             self._plans[event.round] = event
-        elif isinstance(event, RoundEvaluated):
-            of_clients = median_loss(self.measured(event.round))
-            loss = event.metrics.get("loss", math.inf) if of_clients is None else of_clients
-            self._best_held_out_loss = min(self._best_held_out_loss, loss)
-            self._measured.clear()
-        elif isinstance(event, Evaluated):
-            self._measured.setdefault(event.round, {})[event.client] = event
-        elif isinstance(event, RoundFolded):
-            self._measured.clear()
 
     def _discard_folded(self, number: int) -> None:
         """Remove what the round has folded that is over now: the model has it, and it is theirs."""
@@ -425,26 +437,5 @@ class Federation:
         self.state, self._version = state, number
         self._downloads.clear()
         begun = slots(self.machine).values()
-        self._models.keep({number, *(self._version_before(slot.base) for slot in begun)})
+        self._models.keep({number, *(self._states.newest(slot.base) for slot in begun)})
         return digest
-
-    def _version_before(self, number: int) -> int:
-        """Return the last round before this one that has left another model; 0: none has."""
-        for outcome in reversed(self.machine.outcomes):
-            if outcome.round < number and outcome.ending in ("folded", "undone"):
-                return outcome.round
-        return 0
-
-    def _last_version(self) -> int:
-        evaluating = self.machine.phase == "evaluating"
-        return self.machine.round if evaluating else self._version_before(self.machine.round + 1)
-
-    def _last_state(self) -> State:
-        """Return the state that the journal says is the newest."""
-        machine: RunState = self.machine
-        if machine.phase == "evaluating" and machine.round > 0:
-            return read_state(self.folder.state_file(machine.round))
-        for outcome in reversed(machine.outcomes):
-            if outcome.ending in ("folded", "undone"):
-                return read_state(self.folder.model_file(outcome.round))
-        return self._method.init(self.space.initial(self.config.seed))

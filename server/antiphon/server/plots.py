@@ -229,7 +229,9 @@ def _spread(values: Sequence[float], low: float, high: float, step: float) -> li
 
 
 def _mark_undone(axes: Any, report: Report) -> None:
-    undone = [each["round"] for each in report["rounds"] if each["outcome"] == "undone"]
+    undone = [
+        each["round"] for each in report["rounds"] if each["outcome"] in ("undone", "rewound")
+    ]
     for number in undone:
         axes.axvline(number, color=_GREY, linewidth=0.8, linestyle=":")
         axes.annotate(

@@ -3,7 +3,22 @@
 from __future__ import annotations
 
 from antiphon.core.config import RunConfig, config_hash
+from antiphon.core.errors import RunFolderError
 from antiphon.core.events import RunResumed, RunStarted
+from antiphon.core.run_folder import RunFolder
+from antiphon.server.agreement import claim_of
+from antiphon.server.space import Space
+
+
+def check_same_space(started: RunStarted, space: Space, folder: RunFolder) -> None:
+    """Raise RunFolderError where a run is taken up with another space than it began with."""
+    expected, got = started.space, claim_of(space)
+    if expected not in ("", got):
+        raise RunFolderError(
+            f"the run in {folder.path} does not train what it began with (its hash is {got}, the journal "
+            f"says {expected}): {folder.space_file.name} or the base model has been changed. Restore it, "
+            "or start a new run"
+        )
 
 
 def resumed(config: RunConfig, started: RunStarted, clock_stood: bool) -> RunResumed:

@@ -19,6 +19,9 @@ The phases, and the event that ends each of them:
     complete    (none: every round is over, or the policy has ended the run)
     stopped     RunResumed, if rounds are left
 
+RunRewound leads from every phase but `new` to `waiting`, with the model of an earlier round: the rounds
+after it do not count, and their numbers stay used up.
+
 A round number is used once. A round that closes below its quorum has failed: the model stays as it
 is and the *next number* is planned, so a late update can never be taken for one of a second
 attempt, and a run of n rounds ends after n closings at most. max_failed_rounds in a row stop the
@@ -55,6 +58,7 @@ from antiphon.core.events import (
     RoundPlanned,
     RoundUndone,
     RunResumed,
+    RunRewound,
     RunStarted,
     RunStopped,
     Ticked,
@@ -103,6 +107,8 @@ def step(state: RunState, event: Event, now: float) -> Step:
             return _resume(state, event, now)
         case RunStopped():
             return _stop(state, event)
+        case RunRewound():
+            return _rewind(state, event, now)
         case RoundPlanned():
             return _open(state, event, now)
         case RoundFolded():
@@ -212,6 +218,36 @@ def _stop(state: RunState, event: RunStopped) -> Step:
     done = event.by_policy and any(each.ending == "folded" for each in ended.outcomes)
     stopped = replace(ended, phase="complete" if done else "stopped", reason=event.reason)
     return stopped, (*cancelled, *_asked(stopped))
+
+
+def _rewind(state: RunState, event: RunRewound, now: float) -> Step:
+    left = [each.round for each in state.outcomes if each.ending in ("folded", "undone")]
+    evaluating = state.phase == "evaluating" and state.round > 0
+    newest = state.round if evaluating else max(left, default=0)
+    if state.phase == "new" or event.round not in (0, *left) or event.round >= newest:
+        raise ProtocolError(
+            f"got {event}, but the models before the newest, {newest}, are of {left}"
+        )
+    back, cancelled = _call_off(state, ())
+    if state.phase in ("collecting", "folding") or evaluating:
+        back = _with_outcome(back, "rewound", "")
+    why = f"the run went back to round {event.round}"
+    back = replace(
+        back,
+        outcomes=tuple(
+            replace(each, ending="rewound", reason=why)
+            if each.round > event.round and each.ending in ("folded", "undone", "rewound")
+            else each
+            for each in back.outcomes
+        ),
+        folded={client: base for client, base in back.folded.items() if base <= event.round},
+        failed_in_a_row=0,
+        not_before=0.0,
+        reason="",
+    )
+    over = len(back.outcomes) >= back.run.rounds
+    after, following = _finish(back) if over else _await(back, len(back.outcomes) + 1, now)
+    return after, (*cancelled, *following)
 
 
 def _open(state: RunState, event: RoundPlanned, now: float) -> Step:

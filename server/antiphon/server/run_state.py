@@ -13,7 +13,7 @@ Phase = Literal[
     "new", "waiting", "planning", "collecting", "folding", "evaluating", "complete", "stopped"
 ]
 Status = Literal["assigned", "accepted", "failed", "rejected", "left"]
-Ending = Literal["folded", "undone", "failed", "stopped"]
+Ending = Literal["folded", "undone", "failed", "stopped", "rewound"]
 
 ON_THE_WAY: tuple[Status, ...] = ("assigned", "left")
 """Statuses of a cohort member whose work an asynchronous round leaves to the next one."""

@@ -19,6 +19,7 @@ from antiphon.core.journal import Entry
 from antiphon.core.refusals import said_of
 from antiphon.core.types import Plain
 from antiphon.server.bench import Bench, after_failure, is_benched, pause_s
+from antiphon.server.lineage import Lineage
 from antiphon.server.report_types import Outcome, Problem
 from antiphon.server.round import is_settled
 from antiphon.server.run_state import MAY_DELIVER, ON_THE_WAY, Slot, Status
@@ -94,7 +95,7 @@ class Tally:
     end: (complete, reason) once the run is over; evaluated: by round and client; means: what each
     evaluation that was finished said itself; moved: bytes by (round, direction); by_client: bytes by
     client and direction; training: those of training; phases: seconds by round and phase; seconds: the
-    time in which an engine was running, on its clock; model: the round whose fold the model is of; benches,
+    time in which an engine was running, on its clock; lineage: whose folds the model is of; benches,
     not_before: as in server/run_state.py; revoked, declined: clients, and why they take no part.
     """
 
@@ -124,9 +125,7 @@ class Tally:
         self.problems: list[Problem] = []
         self.clock: float | None = None
         self.seconds = 0.0
-        # The guard takes back the newest fold, and then none before there is another one.
-        self.model, self.before = 0, -1
-        self.undone: set[int] = set()
+        self.lineage = Lineage()
 
     def read(self, entry: Entry) -> None:
         """Take one entry in, as the round machine would."""
@@ -171,7 +170,7 @@ class Tally:
 
     def stands(self, number: int) -> bool:
         """Say whether the model of a round was not taken back."""
-        return number not in self.undone
+        return number not in self.lineage.undone
 
     def moved_for(self, number: int, client: str, purpose: str, size: int) -> None:
         """Count bytes that may be training's."""
@@ -381,19 +380,19 @@ def _direct(run: Tally, event: events.Event, now: float) -> None:
         case events.RoundFolded() if last:
             last.phase, last.fold = "evaluating", event.report
             last.held_back = event.held_back
-            run.model, run.before = event.round, run.model
+            run.lineage = run.lineage.folded(event.round)
         case events.RoundUndone() if last:
             run.finish("undone", event.reason)
             run.means.setdefault(event.round, {})
-            if run.before >= 0:
-                run.undone.add(run.model)
-                run.model, run.before = run.before, -1
+            run.lineage = run.lineage.undid(event.round)
         case events.RoundEvaluated():
             run.means[event.round] = event.metrics
             if last and event.round > 0:
                 run.finish("folded")
         case events.RunResumed():
             _resume(run, event, now)
+        case events.RunRewound():
+            _rewind(run, event)
         case events.RunStopped() if run.end is None:
             if last and last.phase != "over":
                 run.finish("folded" if last.phase == "evaluating" else "stopped", event.reason)
@@ -401,6 +400,19 @@ def _direct(run: Tally, event: events.Event, now: float) -> None:
             run.end, run.carried = (event.by_policy and folded, event.reason), {}
         case events.RunEnded():
             run.end = (event.complete, event.reason)
+
+
+def _rewind(run: Tally, event: events.RunRewound) -> None:
+    if run.last and run.last.phase != "over":
+        run.last.phase, run.last.seconds = "over", run.seconds - run.last.began
+    for number, each in run.rounds.items():
+        if number > event.round and each.outcome in ("open", "folded", "undone"):
+            each.outcome = "rewound"
+    run.lineage = run.lineage.went_back(event.round)
+    run.carried, run.end, run.failed_in_a_row, run.not_before = {}, None, 0, 0.0
+    run.tell(event.round, None, "rewound", event.reason)
+    if run.started and len(run.rounds) >= run.started.rounds:
+        run.end_by_rounds()
 
 
 def _resume(run: Tally, event: events.RunResumed, now: float) -> None:

@@ -103,6 +103,8 @@ class Accumulator:
             case events.ClientRevoked() if event.client in self._members:
                 self._members[event.client].errand = None
                 self._members[event.client].reserved.clear()
+            case events.RunRewound():
+                self._rewind(event)
             case events.RoundFolded() | events.RoundUndone():
                 self._measured.clear()
                 self._collected, self._closed_at = self._seconds, at_s
@@ -283,6 +285,16 @@ class Accumulator:
         told = _positive(event.metrics.get("seconds"))
         expected = self._expected_step_s(member)
         return told or (expected and expected * event.steps)
+
+    def _rewind(self, event: events.RunRewound) -> None:
+        """Forget what was under way, by nobody's fault, and what was measured of models that are gone."""
+        for member in self._members.values():
+            member.errand = None
+            member.reserved.clear()
+        self._collected = self._closed_at = None
+        self._lapsing = set()
+        self._evaluation_bytes.clear()
+        self._losses = [each for each in self._losses if each[0] <= event.round]
 
     def _evaluate(self, event: events.RoundEvaluated) -> None:
         self._evaluation_bytes.pop(event.round, None)

@@ -138,8 +138,14 @@ def server_app(config_of: ConfigOf) -> ServerApp:
 
     @app.main()
     def main(grid: Grid, context: Context) -> None:
-        resume = bool(context.run_config.get("resume", False))
-        serve_on_grid(FlowerPost(grid), config_of(context.run_config), resume=resume)
+        settings = context.run_config
+        wanted = int(settings.get("from-round", -1))
+        serve_on_grid(
+            FlowerPost(grid),
+            config_of(settings),
+            resume=bool(settings.get("resume", False)),
+            from_round=None if wanted < 0 else wanted,
+        )
 
     return app
 

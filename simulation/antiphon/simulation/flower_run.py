@@ -53,6 +53,7 @@ def simulate_on_flower(
     split: Split,
     *,
     resumed: RunFolder | None = None,
+    from_round: int | None = None,
     monitor_for: MonitorFor = lambda clients: nullcontext(Monitor()),
     on_folder: OnFolder = lambda folder: None,
     handler: Handler | None = None,
@@ -87,6 +88,7 @@ def simulate_on_flower(
                 on_refused=_refuse,
                 poll_s=_POLL_S,
                 facts=_facts(split),
+                from_round=from_round,
             )
             shutil.rmtree(residuals_of(folder.path.name, config), ignore_errors=True)
     return folder

@@ -47,15 +47,16 @@ def run_over(
     on_refused: Refused,
     poll_s: float,
     facts: Mapping[str, Plain],
+    from_round: int | None = None,
 ) -> Finish:
     """Run a config on the nodes of `post` and write its report.
 
     min_clients: that must be there before a round is planned; poll_s: between two looks at the post;
-    facts: of the run, beside those that the config tells.
+    facts: of the run, beside those that the config tells; from_round: as the federation takes it.
     """
     clock = SteadyClock()
     write_space(folder.space_file, space)
-    federation = Federation(config, folder, journal, space, clock)
+    federation = Federation(config, folder, journal, space, clock, from_round)
     federation.observe(RunDescribed({**_described(config, space), **facts}))
     driver = GridDriver(
         federation,
@@ -71,7 +72,9 @@ def run_over(
     return finish
 
 
-def serve_on_grid(post: Post, config: RunConfig, *, resume: bool) -> RunFolder:
+def serve_on_grid(
+    post: Post, config: RunConfig, *, resume: bool, from_round: int | None = None
+) -> RunFolder:
     """Run a config on nodes that come and go; return the run's folder, in `output.runs_dir`.
 
     Raises AntiphonError where the run stopped before its last round, UserError for what the user can
@@ -103,6 +106,7 @@ def serve_on_grid(post: Post, config: RunConfig, *, resume: bool) -> RunFolder:
             on_refused=_log_refusal,
             poll_s=_POLL_S,
             facts={},
+            from_round=from_round if resume else None,
         )
     log.info("run over", complete=finish.complete, reason=finish.reason)
     if not finish.complete:

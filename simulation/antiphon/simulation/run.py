@@ -94,12 +94,14 @@ def simulate(
     split: Split,
     *,
     resume: bool = False,
+    from_round: int | None = None,
     monitor_for: MonitorFor = lambda clients: nullcontext(Monitor()),
     on_folder: OnFolder = lambda folder: None,
 ) -> RunFolder:
     """Run a config on this machine and write its report; return the run's folder.
 
-    on_folder: is called before the first round. Raises UserError for what the user can mend, ReportError
+    from_round: whose model a resumed run goes on with, where a newer one is damaged; on_folder: is called
+    before the first round. Raises UserError for what the user can mend, ReportError
     where only the report is missing; KeyboardInterrupt passes through and leaves a run that can be resumed,
     or one that is over.
     """
@@ -114,7 +116,12 @@ def simulate(
         from antiphon.simulation.flower_run import simulate_on_flower
 
         return simulate_on_flower(
-            config, split, resumed=resumed, monitor_for=monitor_for, on_folder=on_folder
+            config,
+            split,
+            resumed=resumed,
+            from_round=from_round,
+            monitor_for=monitor_for,
+            on_folder=on_folder,
         )
     check_deadline(config)
     space = space_of(config)
@@ -127,7 +134,7 @@ def simulate(
             clock = VirtualClock(_last_moment(journal))
             write_space(folder.space_file, space)
             write_tokenizer(worker.model.tokenizer, folder.tokenizer)
-            federation = Federation(config, folder, journal, space, clock)
+            federation = Federation(config, folder, journal, space, clock, from_round)
             draw_split(split.clients, folder.plots / "split.svg", split.labels)
             federation.observe(_described(config, worker, federation, clients, split))
             with monitor_for(len(clients)) as monitor:

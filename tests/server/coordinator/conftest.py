@@ -146,6 +146,7 @@ def serve(fleet: Fleet, tiny_config: Callable[..., RunConfig], tmp_path: Path) -
         folder: RunFolder | None = None,
         clock: SteadyClock | None = None,
         fixed: bool = True,
+        from_round: int | None = None,
         **settings: Any,
     ) -> Any:
         config = tiny_config("evaluation.before_first_round=false", "lora.r=4", *overrides)
@@ -161,6 +162,7 @@ def serve(fleet: Fleet, tiny_config: Callable[..., RunConfig], tmp_path: Path) -
                 fleet,
                 chosen,
                 space=reported_space(space_report(config), config) if fixed else None,
+                from_round=from_round,
                 on_listening=listening.set_result,
                 clock=clock,
             )

@@ -13,6 +13,8 @@ from antiphon.core.errors import ReportError
 from antiphon.core.events import PhaseTimed, RunEnded, RunResumed, RunStarted, UpdateReceived
 from antiphon.core.run_folder import RunFolder
 from antiphon.core.wire import update_blob
+from antiphon.server.report import read
+from antiphon.server.state_files import DamagedState
 from antiphon.v1 import coordinator_pb2 as pb
 
 ROUNDS = "rounds=2"
@@ -234,3 +236,33 @@ def test_a_report_that_fails_leaves_a_run_that_is_over(serve):
         asyncio.run(scenario())
 
     assert folders[0].is_complete()
+
+
+def test_a_coordinator_goes_on_from_an_earlier_round(serve):
+    """It refuses a damaged state; told the round, it goes on from there to the end of the run."""
+
+    four = "rounds=4", "evaluation.every=4"
+
+    async def scenario():
+        async with serve(*four) as running, sites(running, "north", "south") as both:
+            await training(running, *both)
+            for _ in (1, 2):
+                await asyncio.gather(*(site.work_a_round() for site in both))
+            await both[0].next("train")
+        running.folder.state_file(2).unlink()
+        with pytest.raises(DamagedState, match="--from-round 1"):
+            async with serve(*four, folder=running.folder):
+                pass
+        async with serve(*four, folder=running.folder, from_round=1) as running:
+            async with sites(running, "north", "south") as both:
+                await asyncio.gather(*(site.play() for site in both))
+            await asyncio.wait_for(running.task, PATIENCE_S)
+            return running.folder
+
+    folder = asyncio.run(scenario())
+
+    report = read(folder)
+    assert report["complete"]
+    assert [each["outcome"] for each in report["rounds"]] == [
+        *("folded", "rewound", "rewound", "folded"),
+    ]

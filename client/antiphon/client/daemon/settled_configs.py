@@ -14,6 +14,7 @@ from antiphon.client.daemon.open_run import OpenRun
 from antiphon.client.reason import Reason
 from antiphon.core.errors import RunFolderError
 from antiphon.core.home import write_private
+from antiphon.core.json_text import json_text
 from antiphon.core.refusals import Refusal
 
 _MOST_KEPT = 4096
@@ -50,7 +51,7 @@ class SettledConfigs:
             if _name(run) in known:
                 return ()
             newest = list({**known, _name(run): run.settled}.items())[-_MOST_KEPT:]
-            write_private(self._file, json.dumps(dict(newest)).encode())
+            write_private(self._file, json_text(dict(newest)).encode())
         except (OSError, ValueError, RecursionError, RunFolderError) as error:
             return (Reason(Refusal.DISK, f"cannot write down a run in {self._file}: {error}"),)
         return ()

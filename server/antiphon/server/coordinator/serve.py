@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -33,12 +33,12 @@ from antiphon.core.json_text import json_text
 from antiphon.core.logs import configure_logs
 from antiphon.core.run_folder import RunFolder
 from antiphon.server.actions import Finish
-from antiphon.server.agreement import claim_of
 from antiphon.server.coordinator.admission import Admission, Refused
 from antiphon.server.coordinator.allocator import return_memory_at_once
 from antiphon.server.coordinator.chatter import Chatter
 from antiphon.server.coordinator.downloads import Downloads
 from antiphon.server.coordinator.engine import Engine
+from antiphon.server.coordinator.known_space import known_space
 from antiphon.server.coordinator.leases import Leases
 from antiphon.server.coordinator.metrics import CoordinatorMetrics, coordinator_pages
 from antiphon.server.coordinator.service import CoordinatorService
@@ -58,7 +58,7 @@ from antiphon.server.federation import Federation
 from antiphon.server.planning import clients_needed
 from antiphon.server.run_end import end_run
 from antiphon.server.space import Space
-from antiphon.server.space_file import read_space, write_space
+from antiphon.server.space_file import write_space
 from antiphon.v1 import coordinator_pb2_grpc, enrolment_pb2
 
 log = structlog.get_logger()
@@ -89,13 +89,14 @@ class Coordinator:
         settings: CoordinatorSettings,
         *,
         space: Space | None = None,
+        from_round: int | None = None,
         read_settings: Callable[[], CoordinatorSettings] | None = None,
         on_listening: Callable[[Listening], None] = lambda where: None,
         clock: SteadyClock | None = None,
     ) -> None:
-        """space: what the run trains, where the operator has fixed it; read_settings: reads them again at
-        SIGHUP; on_listening: hears when clients can come;
-        clock: of deadlines and of the journal; none: the machine's.
+        """space: what the run trains, where the operator has fixed it; from_round: as the federation takes
+        it; read_settings: reads them again at SIGHUP; on_listening: hears when clients can come; clock: of
+        deadlines and of the journal; none: the machine's.
         """
         self._config, self._folder, self._journal, self._fleet = config, folder, journal, fleet
         self._settings, self._read_settings = settings, read_settings
@@ -119,7 +120,7 @@ class Coordinator:
         )
         for entry in journal.read(kinds=[ClientDeclined, ClientJoined]):
             self.admission.declines.hear(entry.event)
-        self._space = space
+        self._space, self._from_round = space, from_round
         self._service: CoordinatorService | None = None
         self._metrics = CoordinatorMetrics()
         self._running: asyncio.Task[Finish] | None = None
@@ -200,11 +201,7 @@ class Coordinator:
         )
         coordinator_pb2_grpc.add_CoordinatorServicer_to_server(service, server)
         enrolment_port = await self._enrol(stack, registrar, certificate)
-        metrics_port = None
-        if settings.metrics is not None:
-            pages = _pages(settings.metrics, self._metrics, self.status)
-            stack.callback(pages.close)
-            metrics_port = pages.port
+        metrics_port = self._show(stack)
         stack.push_async_callback(self._end_engine)
         if (space := self._known_space()) is not None:  # before the first call can ask for it
             self.admission.engine = await self._open(space)
@@ -235,30 +232,31 @@ class Coordinator:
         stack.push_async_callback(enrolment.stop, 1.0)
         return port
 
+    def _show(self, stack: AsyncExitStack) -> int | None:
+        """Serve metrics and status, where the settings say so; return the port."""
+        if self._settings.metrics is None:
+            return None
+        pages = _pages(self._settings.metrics, self._metrics, self.status)
+        stack.callback(pages.close)
+        return pages.port
+
     def _known_space(self) -> Space | None:
         """Return what the run trains, if that is known before anybody joins. Raises UserError."""
-        given, file = self._space, self._folder.space_file
-        if file.exists():
-            begun = read_space(file, self._config)
-            if given is not None and claim_of(given) != claim_of(begun):
-                raise UserError(
-                    f"the run in {self._folder.path} was begun with other shapes or another base model "
-                    "than --space says: leave --space out, or start a new run"
-                )
-            return begun
-        if given is None:
-            return None
+        known = known_space(self._space, self._folder, self._journal, self._config)
         try:
-            self.admission.check_size(given)
+            if known is not None and not self._folder.space_file.exists():
+                self.admission.check_size(known)
         except Refused as error:
             raise UserError(str(error)) from None
-        return replace(given, base_model=self._config.model.model_name_or_path)
+        return known
 
     async def _open(self, space: Space) -> Engine:
         """Begin the run, or take it up again."""
         federation = await asyncio.get_running_loop().run_in_executor(
             self._thread,
-            lambda: Federation(self._config, self._folder, self._journal, space, self._clock),
+            lambda: Federation(
+                self._config, self._folder, self._journal, space, self._clock, self._from_round
+            ),
         )
         # No await from here on: the caller may hang up, and a run must not begin twice.
         write_space(self._folder.space_file, space)
