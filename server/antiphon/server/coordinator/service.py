@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -26,6 +27,7 @@ from antiphon.core.refusals import read_codes, said_of
 from antiphon.core.wire import pack_blob, unpack_blob, update_blob
 from antiphon.server.actions import Finish, Reply
 from antiphon.server.coordinator.admission import Admission, Held, Refused
+from antiphon.server.coordinator.allowance import A_MINUTE, Allowance
 from antiphon.server.coordinator.chatter import Chatter
 from antiphon.server.coordinator.desk import Cancelled, Measuring, Training
 from antiphon.server.coordinator.downloads import Downloads, read_ahead
@@ -45,6 +47,7 @@ _DROPPED_BYTES, _DROPPED_S = 4 * CHUNK_BYTES, 1.0
 _IDLE_RETRY_MS = 2_000
 _KNOCK_AGAIN_MS = 1_000
 _MAX_REFUSALS = 20
+_EVENTS_OF_A_CERTIFICATE = 20
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -80,6 +83,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServicer):
     ) -> None:
         """upload_slots: uploads at the same time; more wait for their turn."""
         self._downloads = downloads
+        self._allowance = Allowance(time.monotonic)
         self._chatter = chatter
         self._config, self._admission, self._spool = config, admission, spool
         self._identify, self._renewal, self._traffic = identify, renewal, traffic
@@ -103,6 +107,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServicer):
     async def Join(self, request: pb.JoinRequest, context: Context) -> pb.JoinResponse:
         """Take a client in, if it fits the run; hold it until the run is open."""
         client = self._identify(context)
+        await self._charge(client, context, 2)
         try:
             async with told(context):
                 engine = await self._admission.join(client, request)
@@ -274,6 +279,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServicer):
         """Hear that a task cannot be done."""
         client = self._identify(context)
         engine = await self._member(client, request.run_id, context)
+        await self._charge(client, context)
         reason = said_of([request.code], _said(request.reason))
         async with told(context):
             with suppress(Ended):
@@ -283,6 +289,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServicer):
     async def Leave(self, request: pb.LeaveRequest, context: Context) -> pb.LeaveResponse:
         """Hear that a client takes no part."""
         client = self._identify(context)
+        await self._charge(client, context, 2)  # it may come back without a word
         engine = self._admission.engine
         words, coded = _said(request.reason), any(request.codes)
         if engine is not None and engine.is_member(client) and request.run_id:
@@ -297,8 +304,10 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServicer):
 
     async def Renew(self, request: pb.RenewRequest, context: Context) -> enrolment_pb2.Certificate:
         """Issue a new certificate."""
+        client = self._identify(context)
+        await self._charge(client, context, _EVENTS_OF_A_CERTIFICATE)
         try:
-            return await self._renewal(self._identify(context), request.certificate_request)
+            return await self._renewal(client, request.certificate_request)
         except UpdateError as error:
             await abort(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
 
@@ -312,15 +321,21 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServicer):
         engine.leases.touch(client)
         return engine
 
+    async def _charge(self, client: str, context: Context, events: int = 1) -> None:
+        """Take events from a client's minute, or end its call: every line stays in the journal for ever."""
+        wait_s = self._allowance.wait_s(client, events)
+        if wait_s > 0:
+            why = f"{client} has filled {A_MINUTE:g} lines of the journal within a minute"
+            await busy(context, f"{why}, as many as one may", int(wait_s * 1000) + 1)
+
     def _moved(self, engine: Engine, client: str, way: str, purpose: str, size: int) -> None:
         self._traffic.moved(way, size)
-        moved = [(way, purpose, size)]
+        moved = Counter({(way, purpose): size})
         if purpose == "update":  # once a round is often enough
             up, down = self._chatter.take(client)
-            moved += [("up", "control", up), ("down", "control", down)]
-        for each, what, count in moved:
-            if count:
-                engine.moved(client, each, what, count)
+            moved += Counter({("up", "control"): up, ("down", "control"): down})
+        for (each, what), count in self._allowance.moved(client, moved).items():
+            engine.moved(client, each, what, count)
 
 
 class _Arrived:
