@@ -24,6 +24,7 @@ from antiphon.client.daemon.outbox import look_into
 from antiphon.client.daemon.policy import permits
 from antiphon.client.daemon.preparing import prepare_request
 from antiphon.client.daemon.settings import ClientSettings, load_settings
+from antiphon.client.daemon.site_models import unnamed
 from antiphon.client.reason import Reason
 from antiphon.client.trainer_protocol import Prepare
 from antiphon.core.errors import UserError
@@ -64,6 +65,7 @@ def explained(
     costs: Mapping[str, int] = dry["costs"] or {}
     rows: Mapping[str, Any] = dry["rows"] or {}
     rounds = run.config.get("rounds")
+    run = replace(run, examples=rows.get("train"))
     reasons = against(client, run, settings, now, costs.get("bytes_up", 0))
     return {
         "run": run.run_id,
@@ -99,6 +101,7 @@ def against(
     return (
         *permits(settings.policy, terms, now),
         *Consent(client, lambda: settings.policy).missing(run),
+        *unnamed(settings.models, run.model),
         *missing(settings.data, run.config.get("data")),
     )
 

@@ -39,6 +39,9 @@ from antiphon.core.errors import AntiphonError, DownloadError, RunFolderError
 OnStep = Callable[[Stepped], None]
 """Told of each step; raises RequestCancelled where the request is not wanted any more."""
 
+_FOLDERS = ("ANTIPHON_CACHE", "HF_HOME", "HF_HUB_CACHE", "TRANSFORMERS_CACHE", "XDG_CACHE_HOME")
+"""Variables that may hold a path relative to the folder in which the daemon was started."""
+
 Task = tuple[Request, Event]
 """A request, and whether it has been cancelled."""
 
@@ -172,12 +175,21 @@ def claim_streams() -> tuple[BinaryIO, BinaryIO]:
     return lines, out
 
 
+def leave_for(folder: str) -> None:
+    """Work in an empty folder: a model's name that came from a run is never found there as a path."""
+    for name in _FOLDERS:
+        if os.environ.get(name):
+            os.environ[name] = os.path.abspath(os.path.expanduser(os.environ[name]))
+    os.chdir(folder)
+
+
 def main() -> None:
     """Serve until stdin ends."""
     lines, out = claim_streams()
     # Remembered weights can be gigabytes; a folder of our own can be removed on the way out.
     scratch = tempfile.mkdtemp(prefix="antiphon-worker-")
     tempfile.tempdir = scratch
+    leave_for(scratch)
 
     def leave() -> None:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -29,6 +29,7 @@ from antiphon.client.daemon.policy import permits
 from antiphon.client.daemon.preparing import prepare_request
 from antiphon.client.daemon.settings import ClientSettings
 from antiphon.client.daemon.settled_configs import SettledConfigs
+from antiphon.client.daemon.site_models import unnamed
 from antiphon.client.daemon.tasks import InHand, TaskFailed, Workbench, in_hand
 from antiphon.client.daemon.tell import told_capabilities, told_examples
 from antiphon.client.daemon.trainer import Trainer, TrainerFailed
@@ -111,8 +112,10 @@ class Session:
         return finished
 
     async def _part_in(self, run: OpenRun) -> Finished:
-        unread = missing(self._settings().data, run.config.get("data"))
-        self._check_policy(run, (*self._configs.differs(run), *unread))
+        settings = self._settings()
+        unread = missing(settings.data, run.config.get("data"))
+        unknown = unnamed(settings.models, run.model)
+        self._check_policy(run, (*self._configs.differs(run), *unknown, *unread))
         self._note(run, "preparing")
         with suppress(StartOver):
             await self._delivery.hand_in_all(run.run_id, joined=False)

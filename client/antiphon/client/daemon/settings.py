@@ -53,6 +53,11 @@ class ClientSettings(Section):
         min_length=1,
         description="Command of the program that trains.",
     )
+    models: dict[str, str] = Field(
+        default_factory=dict,
+        description="Base models on this machine: a run's name for it → a folder or GGUF file (relative to "
+        "client.yaml).",
+    )
     tell: Tell = Field(
         default_factory=Tell, description="What the coordinator learns beside the updates."
     )
@@ -73,7 +78,7 @@ class ClientSettings(Section):
 def load_settings(path: Path) -> ClientSettings:
     """Read a client's settings. Raises ConfigError."""
     raw = read_yaml(path, "a client's settings (at least `data: {dataset: …}`)")
-    return validated(ClientSettings, _beside(raw, path.parent), str(path))
+    return validated(ClientSettings, _all_beside(raw, path.parent), str(path))
 
 
 def reloaded(
@@ -83,16 +88,24 @@ def reloaded(
     return section.reloaded(running, wanted, RELOADABLE)
 
 
-def _beside(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Take a data set that lies beside the settings by its whole path: a daemon is started anywhere."""
-    data = raw.get("data")
-    if not isinstance(data, dict) or not isinstance(data.get("dataset"), str):
-        return raw
-    here = folder / data["dataset"]
+def _all_beside(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Take what lies beside the settings by its whole path: a daemon is started anywhere."""
+    data, models = raw.get("data"), raw.get("models")
+    if isinstance(data, dict) and isinstance(data.get("dataset"), str):
+        raw = {**raw, "data": {**data, "dataset": _beside(data["dataset"], folder)}}
+    if isinstance(models, dict):
+        raw = {**raw, "models": {name: _beside(path, folder) for name, path in models.items()}}
+    return raw
+
+
+def _beside(name: Any, folder: Path) -> Any:
+    """Return the whole path of what is there under a name; a name of nothing stays as it is."""
+    if not isinstance(name, str):
+        return name
+    here = folder / Path(name).expanduser()
     try:
         there = here.exists()
-    except (
-        OSError
-    ):  # no file can have such a name: it is no path, or a mistake that the trainer names
+    except OSError:
+        # No file can have such a name: it is no path, or a mistake that the trainer names.
         there = False
-    return {**raw, "data": {**data, "dataset": str(here.resolve())}} if there else raw
+    return str(here.resolve()) if there else name

@@ -100,6 +100,7 @@ class Workbench:
         """now: the local time."""
         self._link, self._trainer, self._outbox = link, trainer, outbox
         self._delivery, self._metrics, self._now = delivery, metrics, now
+        folder = folder.absolute()  # the trainer works in a folder of its own
         self._models, self._out, self._kept = folder / "models", folder / "out", folder / "kept"
         shutil.rmtree(self._out, ignore_errors=True)  # of a process that was killed
         for model in self._models.glob("*"):
