@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from antiphon.core.types import LoraUpdate, Scalars, Update
 from antiphon.strategies.aggregation.factors import factors
@@ -9,9 +10,10 @@ from antiphon.strategies.aggregation.product import product
 from antiphon.strategies.lora import lora
 from antiphon.strategies.protection.cap import cap
 from antiphon.strategies.protection.clip import clip
-from antiphon.strategies.protection.protection import Share, protected
+from antiphon.strategies.protection.protection import Share, Usual, protected, remembered
 from antiphon.strategies.seeds import seeds
 from antiphon.strategies.server_opt.optimizers import sgd
+from antiphon.strategies.state import under
 
 A, B = "m.lora_A.weight", "m.lora_B.weight"
 SEEDS = 64
@@ -49,6 +51,14 @@ def method_lora(protections, aggregation=None):
     return lora(aggregation=rule, optimizer=sgd(), lora_alpha=8.0, r=4, protections=protections)
 
 
+def method_of(way):
+    """A method with the default protections."""
+    bounds = [clip(), cap()]
+    if way == "lora":
+        return method_lora(bounds)
+    return seeds(num_seeds=SEEDS, optimizer=sgd(), protections=bounds)
+
+
 def moved_by_lora(protections, updates, aggregation=None):
     """How far the product has moved, as one vector."""
     method = method_lora(protections, aggregation)
@@ -58,7 +68,7 @@ def moved_by_lora(protections, updates, aggregation=None):
 
 
 def unnamed(state):
-    return {name.removeprefix("params/"): value for name, value in state.items()}
+    return under("params", state)
 
 
 def moved_by_seeds(protections, updates):
@@ -130,7 +140,9 @@ def test_a_long_update_counts_in_the_same_direction():
     """Clipping keeps a direction: a site that is honest and far out still has a say."""
     alone = [Share("a", 1.0, 1.0), Share("b", 1.0, 1.0), Share("c", 1.0, 4.0)]
 
-    assert protected([clip(multiple=2.0)], alone)[2] == Share("c", 1.0, 4.0, factor=0.5)
+    assert protected([clip(multiple=2.0)], alone, Usual()).shares[2] == Share(
+        "c", 1.0, 4.0, factor=0.5
+    )
 
 
 def test_clients_that_send_nothing_do_not_stop_the_others():
@@ -142,14 +154,14 @@ def test_clients_that_send_nothing_do_not_stop_the_others():
         Share("d", 1.0, 3.0),
     ]
 
-    assert protected([clip()], shares) == shares
+    assert list(protected([clip()], shares, Usual()).shares) == shares
 
 
 def test_half_of_a_cohort_does_not_set_the_bound():
     """Two of four that claim much move the median nowhere: it is the lower one."""
     shares = [Share(name, weight) for name, weight in zip("abcd", (10, 10, 1e9, 1e9), strict=True)]
 
-    assert [each.weight for each in protected([cap()], shares)] == [10, 10, 20, 20]
+    assert [each.weight for each in protected([cap()], shares, Usual()).shares] == [10, 10, 20, 20]
 
 
 def test_a_turn_of_factors_does_not_slip_through_a_mean_of_factors():
@@ -163,3 +175,33 @@ def test_a_turn_of_factors_does_not_slip_through_a_mean_of_factors():
     bounded = moved_by_lora([clip(), cap()], updates, factors())
 
     assert agreement(bounded, honest) > 0.8
+
+
+@pytest.mark.parametrize("way", ["lora", "seeds"])
+def test_a_small_round_is_held_against_the_last_large_one(way):
+    """A liar that waits until only two updates arrive is bounded all the same."""
+    payload = {"lora": delta, "seeds": scalars}[way]
+    method = method_of(way)
+    after = method.fold(method.init(START if way == "lora" else {}), cohort(payload), 0.01).state
+    pair = [Update("c0", 2, 100, 1, payload(0)), Update("mallory", 2, 10**9, 1, payload(9, -100.0))]
+
+    folded = method.fold(after, pair, 0.01)
+
+    assert folded.held_back == ("mallory",)
+
+
+def test_what_was_usual_survives_being_written(tmp_path):
+    """A resumed run bounds its small rounds as the undisturbed one would."""
+    method = method_of("lora")
+    after = method.fold(method.init(START), cohort(delta), 0.0).state
+    save_file(dict(after), tmp_path / "state")
+
+    assert remembered(load_file(tmp_path / "state")) == remembered(after) != Usual()
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_first_pair_is_left_alone(count):
+    """Of two nobody can say which one is unusual, before a larger round has been."""
+    shares = [Share("a", 1.0, 1.0), Share("b", 1e9, 1e9)][:count]
+
+    assert list(protected([clip(), cap()], shares, Usual()).shares) == shares

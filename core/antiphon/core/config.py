@@ -76,7 +76,7 @@ class RunConfig(Section):
     )
     protection: tuple[Choice, ...] = Field(
         (Choice(kind="clip"), Choice(kind="cap")),
-        description="What bounds one client's say in a round of three clients or more, in this order; "
+        description="What bounds one client's say in a run of three clients or more, in this order; "
         "[]: nothing.",
     )
     server_opt: Choice = Field(

@@ -3,7 +3,8 @@
 A delta that began τ rounds ago counts s(τ) times, as one of the factors that are global now
 (strategies/staleness.py).
 
-State: `params/<name>`, the global factors (float32), and `opt/<…>`, the server optimizer's.
+State: `params/<name>`, the global factors (float32), `opt/<…>`, the server optimizer's, and what the
+protections remember.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ from antiphon.strategies.aggregation.contribution import Aggregation, Contributi
 from antiphon.strategies.aggregation.restrict import restrict
 from antiphon.strategies.method import Folded, ServerMethod, in_order
 from antiphon.strategies.protection.protection import (
-    FEWEST,
+    Protected,
     Protection,
     Share,
-    held_back,
+    memory,
     protected,
+    remembered,
 )
 from antiphon.strategies.server_opt.optimizers import ServerOptimizer
 from antiphon.strategies.server_opt.transform import Tensors
@@ -98,33 +100,38 @@ def _download(settings: _Lora, state: State, r: int) -> dict[str, FloatArray]:
 def _fold(settings: _Lora, state: State, updates: Iterable[Update], learning_rate: float) -> Folded:
     start = _params(state)
     sent = _contributions(settings, state, start, in_order(updates))
-    contributions, limited = _protected(settings, start, sent)
+    contributions, limited = _protected(settings, state, start, sent)
     aggregated = settings.aggregation.aggregate(start, settings.scale(settings.r), contributions)
     delta = {name: aggregated.params[name] - start[name] for name in start}
     opt, params = settings.optimizer.apply(under("opt", state), start, delta)
     report = {"update_norm": _distance(start, params)}
     if not math.isnan(aggregated.error):
         report["aggregation_error"] = aggregated.error
-    return Folded(prefixed("params", params) | prefixed("opt", opt), report, held_back=limited)
+    after: State = {
+        **prefixed("params", params),
+        **prefixed("opt", opt),
+        **memory(limited.usual),
+    }
+    return Folded(after, report, held_back=limited.held_back)
 
 
 def _protected(
-    settings: _Lora, start: Params, contributions: Sequence[Contribution]
-) -> tuple[list[Contribution], tuple[str, ...]]:
-    """Return the contributions as far as they count, and whose count less."""
+    settings: _Lora, state: State, start: Params, contributions: Sequence[Contribution]
+) -> tuple[list[Contribution], Protected]:
+    """Return the contributions as far as they count."""
     reach: Sequence[float] = [0.0] * len(contributions)
-    if len(contributions) >= FEWEST and any(each.reads_reach for each in settings.protections):
+    if any(each.reads_reach for each in settings.protections):
         reach = (settings.aggregation.reach or change_norms)(start, contributions)
     shares = [
         Share(each.client, each.weight, how_far)
         for each, how_far in zip(contributions, reach, strict=True)
     ]
-    limited = protected(settings.protections, shares)
+    limited = protected(settings.protections, shares, remembered(state))
     counted = [
         replace(each, weight=share.weight, factor=share.factor)
-        for each, share in zip(contributions, limited, strict=True)
+        for each, share in zip(contributions, limited.shares, strict=True)
     ]
-    return counted, held_back(shares, limited)
+    return counted, limited
 
 
 def _contributions(

@@ -6,7 +6,7 @@ adds Σ pᵢcᵢ with pᵢ the shares of examples; one that began τ rounds ago 
 (strategies/staleness.py). Linear server optimizers act on C as they would on w.
 
 State: `coefficients` float64 (K,), `opt/<…>`, for sampling `pro` `history_sum` and `history_count`
-float64 (K,), and what the guard keeps (strategies/guard.py).
+float64 (K,), and what guard and protections keep (strategies/guard.py).
 """
 
 from __future__ import annotations
@@ -31,7 +31,14 @@ from antiphon.strategies.guard import (
     undo,
 )
 from antiphon.strategies.method import Folded, ServerMethod, in_order
-from antiphon.strategies.protection.protection import Protection, Share, held_back, protected
+from antiphon.strategies.protection.protection import (
+    Protected,
+    Protection,
+    Share,
+    memory,
+    protected,
+    remembered,
+)
 from antiphon.strategies.server_opt.optimizers import ServerOptimizer
 from antiphon.strategies.staleness import discount
 from antiphon.strategies.state import prefixed, under
@@ -132,24 +139,24 @@ def _fold(
     if settings.guard and loss is not None and settings.guard.exploded(state, loss):
         before = undo(state)
         return Folded(before, _report(state, before), undone=True)
-    shares, limited = _shares(settings, ordered, learning_rate)
-    after = _moved(settings, state, ordered, shares, learning_rate)
+    limited = _protected(settings, state, ordered, learning_rate)
+    after = _moved(settings, state, ordered, limited.shares, learning_rate)
+    after = {**after, **memory(limited.usual)}
     if settings.guard:
         after = remember(state, after, loss)
-    return Folded(after, _report(state, after), held_back=limited)
+    return Folded(after, _report(state, after), held_back=limited.held_back)
 
 
-def _shares(
-    settings: _Seeds, ordered: Sequence[Update], learning_rate: float
-) -> tuple[list[Share], tuple[str, ...]]:
-    """Return what each client's update counts, and whose count less than they asked for."""
+def _protected(
+    settings: _Seeds, state: State, ordered: Sequence[Update], learning_rate: float
+) -> Protected:
+    """Return what each client's update counts."""
     reach = [float(np.linalg.norm(_point(settings, each, learning_rate))) for each in ordered]
     asked = [
         Share(each.client, float(each.examples), how_far)
         for each, how_far in zip(ordered, reach, strict=True)
     ]
-    limited = protected(settings.protections, asked)
-    return limited, held_back(asked, limited)
+    return protected(settings.protections, asked, remembered(state))
 
 
 def _moved(

@@ -12,14 +12,14 @@ from typing import Annotated
 
 from pydantic import Field
 
-from antiphon.strategies.protection.protection import Protection, Share, usual
+from antiphon.strategies.protection.protection import Protection, Share, Usual
 
 
 def cap(*, multiple: Annotated[float, Field(ge=1, le=100)] = 2.0) -> Protection:
     """Let no client weigh more than `multiple` times the cohort's median weight."""
 
-    def limit(shares: Sequence[Share]) -> list[Share]:
-        bound = multiple * usual([each.weight for each in shares])
+    def limit(shares: Sequence[Share], usual: Usual) -> list[Share]:
+        bound = multiple * usual.weight
         return [replace(each, weight=min(each.weight, bound)) for each in shares]
 
     return Protection(limit)

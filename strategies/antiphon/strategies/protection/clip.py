@@ -14,16 +14,14 @@ from typing import Annotated
 
 from pydantic import Field
 
-from antiphon.strategies.protection.protection import Protection, Share, usual
+from antiphon.strategies.protection.protection import Protection, Share, Usual
 
 
 def clip(*, multiple: Annotated[float, Field(ge=1, le=100)] = 1.5) -> Protection:
     """Let no update move the model farther than `multiple` times the cohort's median one."""
 
-    def limit(shares: Sequence[Share]) -> list[Share]:
-        # Who sends nothing says nothing of how far an update usually goes.
-        moving = [far for each in shares if (far := each.reach * each.factor) != 0]
-        bound = multiple * usual(moving) if moving else 0.0
+    def limit(shares: Sequence[Share], usual: Usual) -> list[Share]:
+        bound = multiple * usual.reach
         return [_within(each, bound) for each in shares]
 
     return Protection(limit, reads_reach=True)

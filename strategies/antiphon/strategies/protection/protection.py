@@ -1,17 +1,24 @@
 """What bounds one client's say in a round, before anything is aggregated.
 
 A protection sees the cohort's shares (names, weights, lengths), never a tensor, so that one rule serves
-deltas of factors and scalars of seeds alike. It may lower a share and never raise one.
+deltas of factors and scalars of seeds alike. It may lower a share and never raise one. What is usual comes
+from the cohort itself; a cohort too small to say is held against the last one that was not.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from antiphon.core.types import State
+from antiphon.strategies.state import prefixed, under
 
 FEWEST = 3
-"""In a smaller cohort there is no majority that could say what is usual: nothing is bounded."""
+"""In a smaller cohort there is no majority that could say what is usual."""
+_REMEMBERED = "protection"
 
 
 @dataclass(frozen=True)
@@ -27,37 +34,72 @@ class Share:
 
 
 @dataclass(frozen=True)
+class Usual:
+    """A cohort's lower medians of weight and reach; infinite where nobody could say."""
+
+    weight: float = math.inf
+    reach: float = math.inf
+
+
+@dataclass(frozen=True)
 class Protection:
-    """limit(shares) → the shares of the same clients, none of them larger; reads_reach: whether it needs
-    to know how far each update moves the model, which costs a pass over the updates.
+    """limit(shares, usual) → the shares of the same clients, none of them larger; reads_reach: whether it
+    needs to know how far each update moves the model, which costs a pass over the updates.
     """
 
-    limit: Callable[[Sequence[Share]], Sequence[Share]]
+    limit: Callable[[Sequence[Share], Usual], Sequence[Share]]
     reads_reach: bool = False
 
 
-def protected(protections: Sequence[Protection], shares: Sequence[Share]) -> list[Share]:
-    """Apply the protections from left to right. Below FEWEST shares, return them as they are."""
-    limited = list(shares)
-    if len(limited) < FEWEST:
-        return limited
+@dataclass(frozen=True)
+class Protected:
+    """Shares as far as they count. held_back: clients whose share was lowered; usual: what they were held
+    against.
+    """
+
+    shares: tuple[Share, ...]
+    held_back: tuple[str, ...]
+    usual: Usual
+
+
+def protected(
+    protections: Sequence[Protection], shares: Sequence[Share], before: Usual
+) -> Protected:
+    """Apply the protections from left to right. before: the usual of an earlier cohort."""
+    if not protections:
+        return Protected(tuple(shares), (), Usual())
+    usual = usual_of(shares) if len(shares) >= FEWEST else before
+    limited = tuple(shares)
     for each in protections:
-        limited = list(each.limit(limited))
-    return limited
-
-
-def held_back(before: Sequence[Share], after: Sequence[Share]) -> tuple[str, ...]:
-    """Return the clients whose share was lowered, in the order given."""
-    pairs = zip(before, after, strict=True)
-    return tuple(
+        limited = tuple(each.limit(limited, usual))
+    pairs = zip(shares, limited, strict=True)
+    lowered = (
         was.client for was, is_ in pairs if is_.weight < was.weight or is_.factor < was.factor
     )
+    return Protected(limited, tuple(lowered), usual)
 
 
-def usual(values: Sequence[float]) -> float:
-    """Return the lower median: of an even number of values, a half that lies high moves it nowhere.
+def usual_of(shares: Sequence[Share]) -> Usual:
+    """Return a cohort's lower medians: a half that claims much moves them nowhere.
 
-    A value that is not finite counts as the largest.
+    Who sends nothing says nothing of how far an update usually goes.
     """
+    moving = [each.reach for each in shares if each.reach != 0]
+    return Usual(_lower_median([each.weight for each in shares]), _lower_median(moving))
+
+
+def remembered(state: State) -> Usual:
+    """Return what a method's state says was usual; infinite before the first cohort that could say."""
+    return Usual(**{name: float(value.item()) for name, value in under(_REMEMBERED, state).items()})
+
+
+def memory(usual: Usual) -> State:
+    """Return what a method keeps in its state for the next round."""
+    known = {name: value for name, value in asdict(usual).items() if math.isfinite(value)}
+    return prefixed(_REMEMBERED, {name: np.array([value]) for name, value in known.items()})
+
+
+def _lower_median(values: Sequence[float]) -> float:
+    # What is no number counts as the largest.
     ordered = sorted(value if math.isfinite(value) else math.inf for value in values)
-    return ordered[(len(ordered) - 1) // 2]
+    return ordered[(len(ordered) - 1) // 2] if ordered else math.inf
