@@ -35,7 +35,7 @@ def home(tmp_path: Path) -> Path:
     """The home folder of a coordinator with a fleet."""
     folder = fleet_folder(tmp_path / "home")
     create_authority(folder, "ward", None, time.time())
-    Ledger(ledger_file(folder)).close()
+    Ledger(ledger_file(folder), new=True).close()
     return tmp_path / "home"
 
 

@@ -18,7 +18,7 @@ NOW = 1_800_000_000.0
 @pytest.fixture
 def home(tmp_path):
     """A fleet: `early` whose certificate ends soon, `late` whose does not, `gone` that was revoked."""
-    ledger = Ledger(ledger_file(fleet_folder(tmp_path)))
+    ledger = Ledger(ledger_file(fleet_folder(tmp_path)), new=True)
     for number, (name, until) in enumerate(
         {"early": NOW + SOON_S / 2, "late": NOW + 86_400, "gone": NOW - 1}.items()
     ):

@@ -129,7 +129,7 @@ def fleet() -> tuple[Authority, Registrar]:
     """Return a fleet whose clock stands still."""
     folder = scratch() / "fleet"
     authority = create_authority(folder, "ward", None, NOW)
-    ledger = Ledger(ledger_file(folder))
+    ledger = Ledger(ledger_file(folder), new=True)
     return authority, Registrar(
         authority, ledger, lambda: NOW, secrets.token_bytes, coordinator_port=8470
     )

@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from antiphon.core.home import fleet_folder, home_folder
-from antiphon.server.enrolment.authority import create_authority, passphrase_of
+from antiphon.core.identity import IdentityError
+from antiphon.server.enrolment.authority import create_authority, passphrase_of, read_root
 from antiphon.server.enrolment.ledger import Ledger, ledger_file
 
 
@@ -20,7 +21,7 @@ def init_authority(fleet: str, home: Path | None, console: Console) -> None:
     folder = fleet_folder(home_folder(home, os.environ))
     passphrase = passphrase_of(os.environ)
     authority = create_authority(folder, fleet, passphrase, time.time())
-    Ledger(ledger_file(folder)).close()
+    Ledger(ledger_file(folder), new=True).close()
     console.print(
         f"the fleet {fleet} lives in {escape(str(folder))}: keep a copy of this folder in a safe place",
         soft_wrap=True,
@@ -32,3 +33,21 @@ def init_authority(fleet: str, home: Path | None, console: Console) -> None:
             soft_wrap=True,
         )
     sys.stdout.write(f"{authority.pin}\n")
+
+
+def new_ledger(home: Path | None, console: Console) -> None:
+    """Begin an empty ledger for a fleet that has lost its own. Raises IdentityError where one is there."""
+    folder = fleet_folder(home_folder(home, os.environ))
+    read_root(folder)  # a folder that is no fleet's must not become one
+    file = ledger_file(folder)
+    if file.exists() and file.stat().st_size > 0:
+        raise IdentityError(
+            f"{file} is there: a new ledger would forget every client, token and revocation. If it cannot "
+            "be read, restore it from a copy, or move it away first"
+        )
+    Ledger(file, new=True).close()
+    console.print(
+        f"{escape(str(file))} is empty: no certificate of before is accepted any more. Make a token for "
+        "each client, which joins with --force",
+        soft_wrap=True,
+    )

@@ -193,6 +193,16 @@ def ca_init(
     init_authority(fleet, home, _err)
 
 
+@ca_app.command("new-ledger")
+def ca_new_ledger(home: Home = None) -> None:
+    """Begin an empty ledger where the fleet's own is lost: every client must join anew."""
+    from antiphon.cli.ca import new_ledger
+    from antiphon.core.home import keep_private
+
+    keep_private()
+    new_ledger(home, _err)
+
+
 @token_app.command("create")
 def token_create(
     name: Annotated[str, typer.Option("--name", help="Name of the client that may join.")],

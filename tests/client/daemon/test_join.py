@@ -36,7 +36,7 @@ class Hub:
     def __init__(self, folder: Path, fleet: str = "ward", ttl_s: float = TTL_S) -> None:
         self.clock, self.ahead_s = VirtualClock(time.time()), 0.0
         self.authority = create_authority(folder, fleet, None, self.clock.now())
-        self.ledger = Ledger(ledger_file(folder))
+        self.ledger = Ledger(ledger_file(folder), new=True)
         self.registrar = Registrar(
             self.authority,
             self.ledger,

@@ -108,7 +108,7 @@ def fleet(tmp_path: Path) -> Any:
     """A fleet whose certificates are thrown away with the test."""
     folder = tmp_path / "home" / "fleet"
     authority = create_authority(folder, "testers", None, time.time())
-    fleet = Fleet(folder, authority, Ledger(folder / "fleet.sqlite"))
+    fleet = Fleet(folder, authority, Ledger(folder / "fleet.sqlite", new=True))
     yield fleet
     fleet.close()
 

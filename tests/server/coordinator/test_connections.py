@@ -46,7 +46,7 @@ def pem(key: ec.EllipticCurvePrivateKey, certificate) -> tuple[bytes, bytes]:
 def of_another_fleet(fleet: Fleet) -> tuple[bytes, bytes]:
     folder = fleet.folder.parent / "other"
     authority = create_authority(folder, "testers", None, time.time())
-    other = Fleet(folder, authority, Ledger(folder / "fleet.sqlite"))
+    other = Fleet(folder, authority, Ledger(folder / "fleet.sqlite", new=True))
     try:
         return certify(other, "north")
     finally:

@@ -70,7 +70,7 @@ def make_fleet(tmp_path: Path) -> Iterator[Callable[[str], Fleet]]:
     def make(name: str) -> Fleet:
         folder, clock = tmp_path / name, VirtualClock(time.time())
         authority = create_authority(folder, name, None, clock.now())
-        ledger = Ledger(ledger_file(folder))
+        ledger = Ledger(ledger_file(folder), new=True)
         registrar = Registrar(
             authority, ledger, clock.now, secrets.token_bytes, coordinator_port=8470
         )

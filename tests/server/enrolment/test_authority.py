@@ -90,6 +90,49 @@ def test_no_fleet(tmp_path):
         open_authority(tmp_path, None)
 
 
+@pytest.mark.parametrize("lost", ["root.key", "root.pem"])
+def test_a_lost_root_is_said(tmp_path, lost):
+    """It is not taken for a fleet that was never made, and the message says what to do."""
+    create_authority(tmp_path, "ward", None, 1.8e9)
+    (tmp_path / lost).unlink()
+
+    with pytest.raises(
+        IdentityError, match=rf"root is lost: .*{lost} is missing, but .*roots\.pem"
+    ):
+        open_authority(tmp_path, None)
+
+
+@pytest.mark.parametrize("left", ["root.key", "root.pem", "roots.pem", "fleet.sqlite"])
+def test_no_new_root_beside_anything_of_an_old_one(tmp_path, left):
+    """Clients rely on the old one: it is restored, or its folder moved away."""
+    (tmp_path / left).touch()
+
+    with pytest.raises(IdentityError, match=f"files already.*{left}"):
+        create_authority(tmp_path, "ward", None, 1.8e9)
+
+    assert [each.name for each in tmp_path.iterdir()] == [left]
+
+
+def test_a_damaged_root_is_said(tmp_path):
+    """Where else it can be found, too."""
+    create_authority(tmp_path, "ward", None, 1.8e9)
+    (tmp_path / "root.pem").write_bytes(b"torn")
+
+    with pytest.raises(IdentityError, match=r"cannot read .*root\.pem.*or from roots\.pem"):
+        open_authority(tmp_path, None)
+
+
+def test_a_lost_bundle_is_said(tmp_path):
+    """It is what clients are told to trust."""
+    authority = create_authority(tmp_path, "ward", None, 1.8e9)
+    (tmp_path / "roots.pem").unlink()
+
+    with pytest.raises(
+        IdentityError, match=r"roots\.pem.*Restore it from a copy, or from root\.pem"
+    ):
+        _ = authority.roots
+
+
 def test_key_of_another_root(tmp_path):
     """Files of two fleets that were mixed up are noticed."""
     create_authority(tmp_path / "a", "a", None, 1.8e9)

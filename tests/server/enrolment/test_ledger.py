@@ -35,7 +35,7 @@ def path(tmp_path):
 @pytest.fixture
 def ledger(path):
     """An empty ledger."""
-    ledger = Ledger(path)
+    ledger = Ledger(path, new=True)
     yield ledger
     ledger.close()
 
@@ -65,7 +65,7 @@ def joined(ledger, name) -> str:
 def test_one_use_among_many(path, ledger):
     """Of 32 redemptions at the same time of a token of one use, one is accepted."""
     given = added(ledger)
-    ledgers = [Ledger(path) for _ in range(8)]
+    ledgers = [Ledger(path, new=True) for _ in range(8)]
 
     def attempt(number: int) -> bool:
         try:
@@ -258,7 +258,7 @@ def test_bad_tokens(ledger, bad):
 def test_watching(path, ledger):
     """Any change moves the version, and only what concerns refusals moves theirs."""
     joined(ledger, "edge")
-    other = Ledger(path)
+    other = Ledger(path, new=True)
     data, refusals = ledger.data_version(), ledger.refusals_version()
 
     other.saw({"edge": (NOW + 1, {})})
@@ -307,5 +307,18 @@ def test_damaged(tmp_path):
     """A file that is no SQLite file is said to be damaged."""
     (tmp_path / "fleet.sqlite").write_bytes(b"not a database, though long enough" * 40)
 
-    with pytest.raises(IdentityError, match="restore a copy"):
+    with pytest.raises(IdentityError, match="Restore it from a copy"):
         Ledger(tmp_path / "fleet.sqlite")
+
+
+@pytest.mark.parametrize("content", [None, b""])
+def test_a_lost_ledger_is_not_made_anew(tmp_path, content):
+    """Neither where it is missing nor where it is empty: it would forget who is in the fleet, silently."""
+    file = tmp_path / "fleet.sqlite"
+    if content is not None:
+        file.write_bytes(content)
+
+    with pytest.raises(IdentityError, match=r"is lost.*Restore it from a copy.*ca new-ledger"):
+        Ledger(file)
+
+    assert [each.name for each in tmp_path.iterdir()] == ([] if content is None else [file.name])

@@ -50,6 +50,7 @@ _ROOT_LIFE = timedelta(days=3650)
 _CLOCK_SKEW = timedelta(minutes=5)
 _LEAF_USAGE = {"digital_signature": True}
 _ROOT_USAGE = {"key_cert_sign": True, "crl_sign": True}
+_OF_A_FLEET = ("root.key", "root.pem", "roots.pem", "fleet.sqlite", "coordinator.lock")
 _USAGES = (
     "digital_signature",
     "content_commitment",
@@ -132,20 +133,20 @@ def create_authority(folder: Path, fleet: str, passphrase: str | None, now: floa
     """Make a fleet's root and write it to `folder`.
 
     passphrase: encrypts the key's file; none: the file's mode (0600) is all that protects it. Raises
-    IdentityError for a name that cannot be used, or where the folder has a root already.
+    IdentityError for a name that cannot be used, or where the folder holds anything of a fleet's already.
     """
     checked_name(fleet, "the fleet")
-    if _key_file(folder).exists() or bundle_file(folder).exists():
+    if there := traces(folder):
         raise IdentityError(
-            f"{folder} holds a fleet's root already, and clients rely on it: choose another --home, or "
-            "move that folder away (every client must join anew then)"
+            f"{folder} holds a fleet's files already ({', '.join(there)}), and clients may rely on them: "
+            "choose another --home, restore what is missing from a copy, or move that folder away (every "
+            "client must join anew then)"
         )
     key = ec.generate_private_key(ec.SECP256R1())
     root = _signed_root(fleet, key, _moment(now))
     pem = root.public_bytes(Encoding.PEM)
     write_private(_root_file(folder), pem)
     write_private(bundle_file(folder), pem)
-    # Last: a folder without the key is not yet a fleet's, and the same command makes it one.
     encrypted = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, _encryption(passphrase))
     write_private(_key_file(folder), encrypted)
     return Authority(root, key, folder)
@@ -155,7 +156,7 @@ def open_authority(folder: Path, passphrase: str | None) -> Authority:
     """Read a fleet's root. Raises IdentityError where there is none or the passphrase is wrong."""
     file = _key_file(folder)
     if not file.is_file():
-        raise IdentityError(_no_fleet(folder))
+        raise IdentityError(_missing(file))
     try:
         key = load_pem_private_key(file.read_bytes(), _secret(passphrase))
     except (ValueError, TypeError):
@@ -173,8 +174,13 @@ def read_root(folder: Path) -> x509.Certificate:
     """Return the root that signs; needs no passphrase. Raises IdentityError where there is none."""
     try:
         return x509.load_pem_x509_certificate(_root_file(folder).read_bytes())
-    except (OSError, ValueError):
-        raise IdentityError(_no_fleet(folder)) from None
+    except FileNotFoundError:
+        raise IdentityError(_missing(_root_file(folder))) from None
+    except (OSError, ValueError) as error:
+        raise IdentityError(
+            f"cannot read {_root_file(folder)}: {error}. Restore it from a copy, or from roots.pem beside "
+            "it, which holds it too"
+        ) from None
 
 
 def read_roots(folder: Path) -> tuple[x509.Certificate, ...]:
@@ -183,7 +189,8 @@ def read_roots(folder: Path) -> tuple[x509.Certificate, ...]:
         return tuple(x509.load_pem_x509_certificates(bundle_file(folder).read_bytes()))
     except (OSError, ValueError) as error:
         raise IdentityError(
-            f"cannot read {bundle_file(folder)}: {error}. Restore it from a copy"
+            f"cannot read {bundle_file(folder)}: {error}. Restore it from a copy, or from root.pem beside "
+            "it where the fleet has had one root only"
         ) from None
 
 
@@ -213,8 +220,21 @@ def _root_file(folder: Path) -> Path:
     return folder / "root.pem"
 
 
-def _no_fleet(folder: Path) -> str:
-    return f"no fleet in {folder}: make one with `antiphon ca init --fleet NAME`"
+def traces(folder: Path) -> list[str]:
+    """Return the names of the files that show that there is a fleet, or was one; none: there was none."""
+    return [name for name in _OF_A_FLEET if (folder / name).exists()]
+
+
+def _missing(file: Path) -> str:
+    there = traces(file.parent)
+    if not there:
+        return f"no fleet in {file.parent}: make one with `antiphon ca init --fleet NAME`"
+    where = " or from roots.pem, which holds it too" if file.suffix == ".pem" else ""
+    return (
+        f"the fleet's root is lost: {file} is missing, but {', '.join(there)} beside it show that there "
+        f"was one. Restore it from a copy{where}. Without one, move {file.parent} away, begin a new fleet "
+        "with `antiphon ca init`, and let every client join it with --force"
+    )
 
 
 def _secret(passphrase: str | None) -> bytes | None:

@@ -74,13 +74,13 @@ class Member:
 class Ledger:
     """An open ledger; may be used from several threads. Close it in the end."""
 
-    def __init__(self, path: Path) -> None:
-        """Open the ledger; one is made where there is none.
+    def __init__(self, path: Path, *, new: bool = False) -> None:
+        """Open the ledger. new: an empty one is made where there is none.
 
-        Raises IdentityError where the file is no ledger, or of a newer version.
+        Raises IdentityError where the file is lost (and not to be made), no ledger, or of a newer version.
         """
         self._lock = threading.Lock()
-        self._connection = opened(path)
+        self._connection = opened(path, new=new)
         # Tells of changes by others only: what never writes hears of every change, also of this process.
         self._watch = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
 

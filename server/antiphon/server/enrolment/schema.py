@@ -34,12 +34,15 @@ _SCHEMA = (
 )
 
 
-def opened(path: Path) -> sqlite3.Connection:
-    """Open a ledger for one process; several may do so at once. An empty one is made where there is none.
+def opened(path: Path, *, new: bool) -> sqlite3.Connection:
+    """Open a ledger for one process; several may do so at once.
 
-    Raises IdentityError where the file is no ledger, or of a newer version.
+    new: an empty one is made where there is none. Raises IdentityError where the file is no ledger or of a
+    newer version, or where it is not there and is not to be made.
     """
     private_folder(path.parent)
+    if not new and (not path.exists() or path.stat().st_size == 0):
+        raise IdentityError(_lost(path))
     os.close(
         os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     )  # SQLite gives its side files the same mode
@@ -51,12 +54,21 @@ def opened(path: Path) -> sqlite3.Connection:
     except sqlite3.DatabaseError as error:
         connection.close()
         raise IdentityError(
-            f"cannot use {path} as the fleet's ledger ({error}): restore a copy"
+            f"cannot use {path} as the fleet's ledger ({error}): it is damaged. Restore it from a copy; "
+            "without one, move it away and begin an empty one with `antiphon ca new-ledger`"
         ) from error
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _lost(path: Path) -> str:
+    what = "empty" if path.exists() else "missing"
+    return (
+        f"the fleet's ledger is lost: {path} is {what}. Restore it from a copy. Without one, `antiphon ca "
+        "new-ledger` begins an empty one: it knows no client, and every one must join anew"
+    )
 
 
 def _prepare(path: Path, connection: sqlite3.Connection) -> None:
