@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.client.daemon.scripted import CONFIG
 
 from antiphon.client.daemon.consent import read_decisions
 from antiphon.client.daemon.known_runs import KnownRun, KnownRuns
@@ -78,12 +79,7 @@ def test_without_a_command_it_is_the_daemon(tmp_path: Path) -> None:
 @pytest.fixture
 def offered(tmp_path: Path) -> KnownRun:
     """A run that the site has been offered."""
-    config = {
-        "method": "lora",
-        "model": {"model_name_or_path": "tiny"},
-        "training": {"max_steps": 4},
-    }
-    run = open_run(HelloResponse(run_id="ward", config=json.dumps(config).encode(), min_cohort=3))
+    run = open_run(HelloResponse(run_id="ward", config=json.dumps(CONFIG).encode(), min_cohort=3))
     KnownRuns(client_folder(tmp_path)).note(run, 1e9, "declined", ("policy.approval",))
     return KnownRuns(client_folder(tmp_path)).named("ward")
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from tests.client.daemon.scripted import CONFIG
 
 from antiphon.cli.site_status import daemon_pid, said, standing
 from antiphon.client.daemon.consent import Decision, decide
@@ -31,7 +32,11 @@ NOON = datetime(2026, 3, 2, 12, 0)
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
     """A site that refused a run, has an update in its outbox, and told things yesterday and today."""
-    config = {"method": "lora", "model": {"model_name_or_path": "m"}, "training": {"max_steps": 4}}
+    config = {
+        "method": "lora",
+        "model": {"model_name_or_path": "m"},
+        "training": CONFIG["training"],
+    }
     run = open_run(HelloResponse(run_id="ward", config=json.dumps(config).encode()))
     KnownRuns(tmp_path).note(run, NOON.timestamp(), "declined", ("policy.refused",))
     decide(tmp_path, "ward", Decision("refused", run.digest, 1e9))

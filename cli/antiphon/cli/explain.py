@@ -24,6 +24,7 @@ from antiphon.client.daemon.outbox import look_into
 from antiphon.client.daemon.policy import permits
 from antiphon.client.daemon.preparing import prepare_request
 from antiphon.client.daemon.settings import ClientSettings, load_settings
+from antiphon.client.daemon.settled_configs import SettledConfigs
 from antiphon.client.daemon.site_models import unnamed
 from antiphon.client.reason import Reason
 from antiphon.client.trainer_protocol import Prepare
@@ -100,6 +101,7 @@ def against(
     terms = replace(run.terms(uploaded_today=today), upload_bytes=bytes_up)
     return (
         *permits(settings.policy, terms, now),
+        *SettledConfigs(client).differs(run),
         *Consent(client, lambda: settings.policy).missing(run),
         *unnamed(settings.models, run.model),
         *missing(settings.data, run.config.get("data")),

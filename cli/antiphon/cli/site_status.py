@@ -138,7 +138,7 @@ def _sent(client: Path, now: datetime) -> dict[str, Any]:
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
     messages: Counter[str] = Counter()
     size: Counter[str] = Counter()
-    for each in left(lines(sent_folder(client))):
+    for each in left(lines(sent_folder(client), midnight)):
         if each.at >= midnight:
             messages[each.what.purpose] += 1 if each.calls is None else each.calls
             size[each.what.purpose] += each.bytes

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import structlog
 
 from antiphon.client.sent.book import WINDOW_S, Book
 from antiphon.client.sent.entries import NO_ANSWER, Answer, Sending
@@ -198,3 +199,23 @@ def test_what_is_counted_is_written_at_the_end(tmp_path: Path) -> None:
     book.close()
 
     assert [each.calls for each in left(lines(tmp_path / "sent"))] == [1]
+
+
+def test_only_what_is_new_is_read(folder: Path) -> None:
+    """Who asks for this day does not read the files of the years before."""
+    changed(file_of(folder, 1), 0)
+    os.utime(file_of(folder, 1), (1.0, 1.0))
+
+    found = list(lines(folder, since=2.0))
+
+    assert [line.n for line in found] == [*range(found[0].n, 10)]
+    assert found[0].n > 1
+
+
+def test_the_log_is_a_witness(folder: Path) -> None:
+    """A process says at its start and end where the ledger ends, as --anchor takes it."""
+    with structlog.testing.capture_logs() as logs:
+        Book(folder, lambda: 1e9).close()
+
+    number, _, sha256 = logs[-1]["anchor"].partition(":")
+    assert verify(folder, (int(number), sha256)).count == 9

@@ -90,6 +90,7 @@ class Daemon:
                 metrics,
                 Backoff(self._rng),
             )
+            renewal.book.say_where()
             stack.callback(renewal.book.close)
             outbox = Outbox(self._folder / "outbox")
             stack.callback(outbox.close)

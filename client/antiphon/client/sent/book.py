@@ -75,8 +75,18 @@ class Book:
             noted.window.answered += verdict != NO_ANSWER
 
     def close(self) -> None:
-        """Note how many calls were counted."""
+        """Note how many calls were counted, and say in the log where the ledger ends."""
         self._close_windows(lambda each: True)
+        self.say_where()
+
+    def say_where(self) -> None:
+        """Log the number and hash of the last line: a log that is kept elsewhere is a witness."""
+        try:
+            head = self._ledger.head()
+        except LedgerError as error:
+            log.error("the ledger of what leaves cannot be read", reason=str(error))
+        else:
+            log.info("the ledger of what leaves", anchor=f"{head.count}:{head.sha256}")
 
     def _close_windows(self, over: Callable[[_Window], bool]) -> None:
         for key, window in list(self._windows.items()):

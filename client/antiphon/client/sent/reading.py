@@ -35,14 +35,19 @@ class Verified:
     newer: int
 
 
-def lines(folder: Path) -> Iterator[Line]:
+def lines(folder: Path, since: float | None = None) -> Iterator[Line]:
     """Yield every line of a ledger, oldest first.
 
-    Raises LedgerError, with the number of the line and its place, for the first that was changed, or does
-    not follow on the one before. A last line that is not whole is left out: it is being written.
+    since: leave out files that were not written to since then (seconds since the Unix epoch); what is
+    read must be a chain, but may begin anywhere. A last line that is not whole is left out: it is being
+    written. Raises LedgerError, with the number of the line and its place, for the first that was changed,
+    or does not follow on the one before.
     """
     number, before = 0, BEGINNING
-    for path, place, content, last in _raw(folder):
+    first = 1 if since is None else _first_since(folder, since)
+    if first > 1:
+        number, before = _where_it_begins(file_of(folder, first))
+    for path, place, content, last in _raw(folder, first):
         if last and not content.endswith(b"\n"):
             return
         try:
@@ -107,9 +112,27 @@ def _head_of(folder: Path) -> Head:
         ) from None
 
 
-def _raw(folder: Path) -> Iterator[tuple[Path, int, bytes, bool]]:
-    """Yield each line with its file, its number in there, and whether nothing comes after it."""
+def _first_since(folder: Path, since: float) -> int:
+    """Return the number of the first file that was written to since then, or of the last one."""
     number = 1
+    while file_of(folder, number + 1).exists() and file_of(folder, number).stat().st_mtime < since:
+        number += 1
+    return number
+
+
+def _where_it_begins(path: Path) -> tuple[int, str]:
+    """Return number and hash of the line before a file's first."""
+    with path.open("rb") as file:
+        try:
+            line = read_line(file.readline())
+        except ValueError:
+            raise _broken(1, f"{path}, line 1", changed=True) from None
+    return line.n - 1, line.before
+
+
+def _raw(folder: Path, first: int) -> Iterator[tuple[Path, int, bytes, bool]]:
+    """Yield each line with its file, its number in there, and whether nothing comes after it."""
+    number = first
     while (path := file_of(folder, number)).exists():
         found = path.read_bytes().splitlines(keepends=True)
         number += 1
