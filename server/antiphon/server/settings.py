@@ -8,22 +8,31 @@ from typing import Any
 from antiphon.core.types import Plain
 
 _OF_METHOD = {
-    "lora": ("lora", "training", "aggregation", "compression"),
-    "seeds": ("lora", "seeds"),
-    "mixed": ("lora", "training", "seeds", "aggregation", "compression"),
+    "lora": ("lora", "training", "aggregation", "protection", "compression"),
+    "seeds": ("lora", "seeds", "aggregation", "protection"),
+    "mixed": ("lora", "training", "seeds", "aggregation", "protection", "compression"),
 }
 _OF_ALL = ("seed", "rounds", "model", "method")
 _AFTER = ("server_opt", "cohort", "policy")
+_OF_CLIENTS = (
+    "lora.client_ranks.",
+    "aggregation.trusted",
+)  # who takes part is nobody else's business
 
 
 def training_settings(config: Mapping[str, Any]) -> dict[str, Plain]:
     """Return the seed and the hyperparameters of a resolved config, flat: `training.learning_rate`.
 
-    A section that the run's method does not read is left out, and so is a value that is none.
+    A section that the run's method does not read is left out, and so are a value that is none and the names
+    of clients.
     """
     sections = (*_OF_ALL, *_OF_METHOD.get(str(config.get("method")), ()), *_AFTER)
     found = (pair for key in sections if key in config for pair in _flat(key, config[key]))
-    return {name: value for name, value in found if value is not None}
+    return {
+        name: value
+        for name, value in found
+        if value is not None and not name.startswith(_OF_CLIENTS)
+    }
 
 
 def _flat(name: str, value: Any) -> Iterator[tuple[str, Plain]]:
@@ -31,6 +40,14 @@ def _flat(name: str, value: Any) -> Iterator[tuple[str, Plain]]:
         for key, each in value.items():
             yield from _flat(f"{name}.{key}", each)
     elif isinstance(value, list):
-        yield name, ", ".join(map(str, value)) or None
+        yield name, ", ".join(map(_said, value)) or None
     else:
         yield name, value
+
+
+def _said(value: Any) -> str:
+    """Return an item of a list; a strategy with arguments as it is called: `clip(multiple=3)`."""
+    if not isinstance(value, Mapping):
+        return str(value)
+    arguments = ", ".join(f"{key}={each}" for key, each in value.items() if key != "kind")
+    return f"{value.get('kind')}({arguments})" if arguments else str(value.get("kind"))
