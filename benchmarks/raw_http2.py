@@ -14,6 +14,7 @@ from pathlib import Path
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _HEADERS, _SETTINGS, _WINDOW_UPDATE, _CONTINUATION = 0, 1, 4, 8, 9
+_FROM = ("127.0.0.9", 0)
 _END_STREAM, _END_HEADERS = 1, 4
 
 
@@ -33,8 +34,8 @@ class RawHttp2:
                 file.flush()
                 context.load_cert_chain(Path(file.name))
         host, _, port = address.rpartition(":")
-        plain = socket.create_connection((host, int(port)))
-        # A small window of TCP: what is not read stays where it was sent from.
+        # From an address of its own, as a stranger's would be.
+        plain = socket.create_connection((host, int(port)), 10.0, _FROM)
         self._socket = context.wrap_socket(plain)
         told = b"".join(struct.pack(">HI", number, value) for number, value in settings.items())
         self._socket.sendall(_PREFACE + _frame(_SETTINGS, 0, 0, told))

@@ -137,6 +137,35 @@ def test_a_call_that_began_during_the_look_is_remembered(server):
     assert server.cut(1, received=3_000_000) == []
 
 
+def test_an_address_that_floods_again_and_again_is_shut_out(server):
+    """After four connections that were cut for what they sent, for a minute; a neighbour is not."""
+    server.cut(1, 2, 3, received=1_000_000)
+    three = server.lines.shut_out()
+    server.cut(4, received=1_000_000)
+    server.cut(5, received=1_000_000, address="192.0.2.2")
+
+    assert (three, server.lines.shut_out()) == ((), ("192.0.2.1",))
+    server.clock.advance_to(160.0)
+    assert server.lines.shut_out() == ()
+
+
+def test_a_connection_is_counted_once(server):
+    """One that is still there when it is looked for again counts as one cut."""
+    for _ in range(10):
+        server.cut(1, received=1_000_000)
+
+    assert server.lines.shut_out() == ()
+
+
+def test_a_client_shuts_no_address_out(server):
+    """Who is known by name is barred by name: others may have the same address."""
+    for port in range(1, 6):
+        server.called(port)
+        server.cut(port, received=5_000_000)
+
+    assert server.lines.shut_out() == ()
+
+
 def test_what_is_gone_is_forgotten(server):
     """Nothing is kept of connections that have ended."""
     server.called(1)

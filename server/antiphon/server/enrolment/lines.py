@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import structlog
 
 from antiphon.server.enrolment.failure_limit import network_of
-from antiphon.server.enrolment.sockets import Connection, Peer, Sockets, cut, peer_of
+from antiphon.server.enrolment.shut_out import shut_out
+from antiphon.server.enrolment.sockets import Connection, Peer, Sockets, cut, listeners, peer_of
 
 EACH_CALLER = 2
 """Connections of one client; ours have one, and that of a line that has just gone."""
@@ -30,6 +31,11 @@ FREE_BYTES, FREE_BYTES_OF_A_CALLER = 64 << 10, 768 << 10
 """What a connection may send besides: handshake, settings, pings, the beginning of a call not yet seen."""
 BARRED_S = 60.0
 """Time for which a client is let in no more whose connection was cut for what it sent, seconds."""
+
+MOST_CUTS = 4
+"""Connections of one address that are cut for what they sent, before it is shut out for a while."""
+SHUT_OUT_S = 60.0
+"""For how long: no connection of it is taken, seconds; also the time in which its cuts are counted."""
 
 _BYTES_A_CALL, _BYTES_A_S = 8 << 10, 4 << 10
 _OVERHEAD = 1.25
@@ -61,6 +67,7 @@ class _Line:
     taken: int = 0
     room: int = 0
     open: int = 0
+    cut: bool = False
 
     def allowed(self, now: float) -> float:
         """Return the bytes that it may have sent by now."""
@@ -86,6 +93,9 @@ class Lines:
         self._now, self._each_caller, self._each_address = now, each_caller, each_address
         self._lines: dict[Peer, _Line] = {}
         self._barred: dict[str, float] = {}  # until when
+        self._cuts: dict[str, list[float]] = {}  # by network: when
+        self._out: tuple[str, ...] = ()
+        self._port = 0
         self._sockets: Sockets | None = None
         self._lock, self._looking = threading.Lock(), threading.Lock()
 
@@ -124,12 +134,21 @@ class Lines:
         """Return for how long a client is not let in, seconds; 0: it is."""
         return max(0.0, self._barred.get(caller, 0.0) - self._now())
 
+    def shut_out(self) -> tuple[str, ...]:
+        """Return the networks whose connections are not to be taken now, the one cut last behind."""
+        oldest = self._now() - SHUT_OUT_S
+        recent = {
+            name: [when for when in cuts if when > oldest] for name, cuts in self._cuts.items()
+        }
+        self._cuts = {name: cuts for name, cuts in recent.items() if cuts}
+        return tuple(name for name, cuts in self._cuts.items() if len(cuts) >= MOST_CUTS)
+
     @contextmanager
     def watched(self, port: int) -> Iterator[None]:
         """Cut off what breaks the budgets of the server at `port`, until the block ends."""
         # In a thread of its own: gRPC parses a flood's headers in whichever thread comes by, which may be
         # the event loop's for seconds.
-        self._sockets, done = Sockets(port), threading.Event()
+        self._port, self._sockets, done = port, Sockets(port), threading.Event()
         thread = threading.Thread(target=self._watch, args=(done,), name="lines", daemon=True)
         thread.start()
         try:
@@ -160,8 +179,17 @@ class Lines:
         seen = self._seen()
         with self._lock:
             excess = self.excess(seen, as_of)
+            out = self.shut_out()
         for connection, reason in excess:
             self._cut(connection, reason)
+        if out != self._out:
+            self._out = out
+            self._shut_out(out)
+
+    def _shut_out(self, networks: tuple[str, ...]) -> None:
+        log.warning("connections from these are not taken", networks=list(networks))
+        for listener in listeners(self._port):
+            shut_out(listener, networks)
 
     def _seen(self) -> list[Connection]:
         with self._looking:
@@ -204,6 +232,10 @@ class Lines:
         if connection.received > (allowed := line.allowed(now)):
             if line.caller:
                 self._barred[line.caller] = now + BARRED_S
+            elif not line.cut:
+                line.cut = True
+                network = network_of(connection.peer[0])
+                self._cuts[network] = [*self._cuts.pop(network, ()), now]
             return f"{connection.received} bytes, expected {allowed:.0f} at most of its calls"
         if not line.caller and not line.open and now - line.used > SILENT_S:
             return f"no call within {SILENT_S:g} s"

@@ -67,6 +67,15 @@ class Sockets:
         return None
 
 
+def listeners(port: int) -> Iterator[socket.socket]:
+    """Give handles on what listens on a port in this process, each until the next; none off Linux."""
+    for descriptor, _ in _descriptors():
+        with _borrowed(descriptor) as line, suppress(OSError):
+            listens = line is not None and line.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+            if line is not None and listens and line.getsockname()[1] == port:
+                yield line
+
+
 def cut(connection: Connection) -> bool:
     """End a connection; False: it had ended already."""
     with _borrowed(connection.descriptor) as line:
