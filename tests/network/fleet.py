@@ -27,6 +27,7 @@ from antiphon.core.identity import pin_of
 from antiphon.core.run_folder import RunFolder
 from antiphon.server.enrolment.authority import create_authority, read_root
 from antiphon.server.enrolment.fleet import open_fleet
+from antiphon.server.enrolment.ledger import Ledger, ledger_file
 from antiphon.server.enrolment.tokens import new_token, written
 
 ROOT = Path(__file__).parents[2]
@@ -49,6 +50,7 @@ class ProcessFleet:
         self.ports = dict(zip(("listen", "enrolment", "metrics"), free_ports(3), strict=True))
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         create_authority(self.home / "fleet", "fleet", None, time.time())
+        Ledger(ledger_file(self.home / "fleet"), new=True).close()
 
     @property
     def run_folder(self) -> RunFolder:
