@@ -321,7 +321,13 @@ class Site:
             target: Any = outbox if case.place == "outbox" else link
             target.error = case.error
         trainer = _Trainer(case)
-        delivery = Delivery(link, outbox, metrics, lambda: "2026-03-02")  # type: ignore[arg-type]
+        delivery = Delivery(
+            link,
+            outbox,  # type: ignore[arg-type]
+            metrics,
+            lambda: "2026-03-02",
+            lambda: settings.policy,
+        )
         bench = Workbench(
             link,
             trainer,

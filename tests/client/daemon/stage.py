@@ -50,6 +50,7 @@ class Stage:
     )
     now: datetime = NOON
     patience_s: float = 10.0
+    free_bytes: int = 10**12
     command: list[str] = field(default_factory=lambda: TRAINER)
     environment: dict[str, str] = field(default_factory=dict)
     link: Link = field(init=False)
@@ -106,7 +107,12 @@ class Stage:
         environment |= self.environment
         self.trainer = Trainer(self.command, log=structlog.get_logger(), environment=environment)
         delivery = Delivery(
-            self.link, outbox, self.metrics, lambda: f"{self.now:%Y-%m-%d}", self.patience_s
+            self.link,
+            outbox,
+            self.metrics,
+            lambda: f"{self.now:%Y-%m-%d}",
+            lambda: self.settings.policy,
+            self.patience_s,
         )
         bench = Workbench(
             self.link,
@@ -116,6 +122,7 @@ class Stage:
             self.metrics,
             self.folder / "work",
             lambda: self.now,
+            lambda folder: self.free_bytes,
         )
         self.session = Session(
             "edge",

@@ -259,6 +259,28 @@ def test_upload_that_is_there_is_not_sent_again(tmp_path: Path) -> None:
     assert over_link(body).seen("Upload") == []
 
 
+def test_each_attempt_of_an_upload_is_asked_for(tmp_path: Path) -> None:
+    """Before a byte of it leaves, with what is missing; a refusal ends the upload."""
+    blob, path = a_blob(tmp_path, 100_000)
+    asked: list[int] = []
+
+    def allow(missing: int) -> None:
+        asked.append(missing)
+        if len(asked) == 3:
+            raise PermissionError
+
+    async def body(script: Script, link: Link, proxy: Proxy) -> None:
+        script.failures["Upload"].extend([Failure(CODE.UNAVAILABLE)] * 5)
+        script.uploads[blob.sha256] = bytearray(path.read_bytes()[:30_000])
+        with pytest.raises(PermissionError):
+            await link.upload(RUN, blob, path, allow=allow)
+
+    script = over_link(body)
+
+    assert asked == [70_000] * 3
+    assert len(script.seen("Upload")) == 2
+
+
 def test_uplink_is_measured(tmp_path: Path) -> None:
     """After an upload the link knows its rate."""
     blob, path = a_blob(tmp_path, 400_000)

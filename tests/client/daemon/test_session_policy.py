@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from datetime import datetime
 
+import grpc
 import pytest
+from tests.client.daemon.scripted import Failure
 from tests.client.daemon.stage import (
     Stage,
     over,
@@ -13,6 +15,7 @@ from tests.client.daemon.stage import (
     train_task,
 )
 
+from antiphon.client.daemon.calls import NotAllowed
 from antiphon.client.daemon.data_view import LocalData
 from antiphon.client.daemon.open_run import Declined
 
@@ -87,6 +90,30 @@ def test_bytes_of_the_day_are_counted(stage: Stage) -> None:
 
     assert stage.outbox().sent_on("2026-03-02") == 100_000
     assert stage.script.seen("ReportFailure")[0].code == "policy.upload_day"
+
+
+@pytest.mark.parametrize("blob_bytes", [100_000, 0])
+def test_an_update_that_may_not_leave_any_more_is_withheld(stage: Stage, blob_bytes: int) -> None:
+    """One from before a restart, of a day whose limit is reached: it is asked for anew, and dropped."""
+    stage.test(blob_bytes=blob_bytes)
+    stage.script.failures["SubmitUpdate"].append(Failure(grpc.StatusCode.UNAUTHENTICATED))
+    stage.script.give(train_task(stage.script))
+
+    async def cut_off(stage: Stage) -> None:
+        with pytest.raises(NotAllowed):
+            await stage.session.run()
+        outbox = stage.outbox()
+        outbox.note_sent("2026-03-02", 1_000_000 - outbox.sent_on("2026-03-02"))
+        outbox.close()
+
+    stage.play(cut_off)
+    stage.policy(max_upload_mb_per_day=1.0)
+    stage.script.news = asyncio.Event()
+    stage.script.give(over())
+    stage.play(run_to_the_end)
+
+    assert (stage.script.seen("Upload"), stage.script.updates) == ([], [])
+    assert stage.outbox().entries() == []
 
 
 def test_hours_end_the_membership(stage: Stage) -> None:

@@ -122,7 +122,13 @@ class Daemon:
         self, client: str, link: Link, trainer: Trainer, outbox: Outbox, metrics: Metrics
     ) -> Session:
         work_dir = Path(self._settings.work_dir or self._folder / "work").expanduser()
-        delivery = Delivery(link, outbox, metrics, lambda: self._now().date().isoformat())
+        delivery = Delivery(
+            link,
+            outbox,
+            metrics,
+            lambda: self._now().date().isoformat(),
+            lambda: self._settings.policy,
+        )
         bench = Workbench(
             link, trainer, outbox, delivery, metrics, private_folder(work_dir), self._now
         )

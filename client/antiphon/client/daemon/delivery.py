@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import structlog
 
@@ -13,7 +13,10 @@ from antiphon.client.daemon.calls import Gone, HandInAgain, Refused, StartOver
 from antiphon.client.daemon.link import Link
 from antiphon.client.daemon.metrics import Metrics
 from antiphon.client.daemon.outbox import Entry, Outbox
+from antiphon.client.daemon.policy import Policy, upload_refused
+from antiphon.client.reason import Reason
 from antiphon.core import fault_points
+from antiphon.core.errors import AntiphonError
 from antiphon.v1 import coordinator_pb2 as pb
 
 log = structlog.get_logger()
@@ -26,6 +29,15 @@ _LONGEST_PAUSE_S = 30.0
 _MOST_AGAIN = 3  # a member whose update sends it back to Hello as often gives the update up
 
 
+class Withheld(AntiphonError):
+    """The owner's policy lets an update leave no more; it is dropped. code: for the coordinator."""
+
+    def __init__(self, reason: Reason) -> None:
+        """reason: the first one that holds."""
+        super().__init__(reason.text)
+        self.code = reason.code
+
+
 class Delivery:
     """Hands in what the outbox holds; the same bytes each time."""
 
@@ -35,13 +47,15 @@ class Delivery:
         outbox: Outbox,
         metrics: Metrics,
         today: Callable[[], str],
+        policy: Callable[[], Policy],
         patience_s: float = 120.0,
     ) -> None:
-        """today: the local date, YYYY-MM-DD; patience_s: how long an update's answer is waited for before
-        the client goes on with its other work; it stays in the outbox then.
+        """today: the local date, YYYY-MM-DD; policy: that of now; patience_s: how long an answer to an update
+        is waited for before the client goes on with its other work; it stays in the outbox then.
         """
         self._patience_s = patience_s
         self._link, self._outbox, self._metrics, self._today = link, outbox, metrics, today
+        self._policy = policy
         self._again: Counter[Entry] = Counter()
         self.submitting = False
         self._count()
@@ -51,16 +65,18 @@ class Delivery:
         self._count()
 
     async def hand_in_all(self, run_id: str, *, joined: bool = True) -> None:
-        """Hand in every update of a run that waits, the oldest first. Raises as `hand_in`."""
+        """Hand in every update of a run that waits, the oldest first. Raises StartOver and NotAllowed."""
         for entry in self._outbox.entries():
             if entry.run_id == run_id:
-                await self.hand_in(entry, joined=joined)
+                with suppress(Withheld):  # it is logged
+                    await self.hand_in(entry, joined=joined)
 
     async def hand_in(self, entry: Entry, *, joined: bool = True) -> str:
         """Hand in an update, with its blob where that is wanted; return the verdict's name.
 
         It leaves the outbox with the final answer; without one in time, it stays there (UNANSWERED).
-        Raises StartOver and NotAllowed, and keeps it then. joined: this client is a member; while it is
+        Raises StartOver and NotAllowed, and keeps it then; Withheld where the policy forbids it by now, and
+        drops it. joined: this client is a member; while it is
         not, UNKNOWN is no final answer.
         """
         try:
@@ -72,6 +88,10 @@ class Delivery:
             if self._again[entry] < _MOST_AGAIN:
                 raise
             verdict, reason = "REJECTED", str(error)
+        except Withheld as withheld:
+            log.warning("an update is withheld", round=entry.round, reason=str(withheld))
+            self._drop(entry)
+            raise
         except TimeoutError:
             log.warning("no answer to an update yet: it is kept", round=entry.round)
             return UNANSWERED
@@ -80,13 +100,19 @@ class Delivery:
         say = log.info if verdict in ("ACCEPTED", "DUPLICATE") else log.warning
         say("update handed in", round=entry.round, verdict=verdict, reason=reason)
         fault_points.reached("update submitted")
+        self._drop(entry)
+        return verdict
+
+    def _drop(self, entry: Entry) -> None:
         self._outbox.remove(entry.run_id, entry.round)
         self._count()
-        return verdict
 
     async def _answered(self, entry: Entry) -> tuple[str, str]:
         asked = 0
         while True:
+            if entry.blob is None:  # the update is all in the message
+                self._allow(entry, len(entry.message))
+                self._outbox.note_sent(self._today(), len(entry.message))
             with self._in_submission():
                 async with asyncio.timeout(self._patience_s):
                     response = await self._link.submit_update(entry.message)
@@ -106,17 +132,27 @@ class Delivery:
         assert entry.blob is not None
         sent = 0
 
+        def allow(missing: int) -> None:
+            self._allow(entry, missing, sent)
+
         def count(size: int) -> None:
             nonlocal sent
             sent += size
 
         try:
             await self._link.upload(
-                entry.run_id, entry.blob, self._outbox.path_of(entry.blob), count
+                entry.run_id, entry.blob, self._outbox.path_of(entry.blob), count, allow
             )
         finally:
             if sent:
                 self._outbox.note_sent(self._today(), sent)
+
+    def _allow(self, entry: Entry, sending: int, sent: int = 0) -> None:
+        """Ask the policy before an attempt. sending: bytes that it takes; sent: by those before it."""
+        size = entry.blob.bytes if entry.blob else len(entry.message)
+        today = self._outbox.sent_on(self._today()) + sent
+        for reason in upload_refused(self._policy(), size, sending, today):
+            raise Withheld(reason)
 
     @contextmanager
     def _in_submission(self) -> Iterator[None]:

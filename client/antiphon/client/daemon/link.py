@@ -134,11 +134,17 @@ class Link:
         self.down_bytes_per_s = _rate(self.down_bytes_per_s, blob.bytes, start)
 
     async def upload(
-        self, run_id: str, blob: Blob, path: Path, sent: Callable[[int], None] = _nothing
+        self,
+        run_id: str,
+        blob: Blob,
+        path: Path,
+        sent: Callable[[int], None] = _nothing,
+        allow: Callable[[int], None] = _nothing,
     ) -> None:
         """Send a blob from its file; the coordinator has it on its disk when this returns.
 
-        sent: told of each part's bytes. Raises HandInAgain where the coordinator does not expect it.
+        sent: told of each part's bytes; allow: asked before each attempt, with the bytes that are missing:
+        what it raises ends the upload. Raises HandInAgain where the coordinator does not expect it.
         """
         count = self._metrics.bytes.labels("up").inc
 
@@ -147,7 +153,7 @@ class Link:
             sent(size)
 
         start = asyncio.get_running_loop().time()
-        upload = Upload(run_id, blob, path, moved, self._part)
+        upload = Upload(run_id, blob, path, moved, self._part, allow)
         await self._caller.until_answered(upload.attempt, upload.came_further)
         self._part = upload.next_part()
         self.up_bytes_per_s = _rate(self.up_bytes_per_s, blob.bytes, start)

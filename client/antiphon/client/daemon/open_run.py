@@ -33,7 +33,8 @@ class Declined(AntiphonError):
 @dataclass(frozen=True)
 class OpenRun:
     """A run and its terms. config: its plain values; model: of its base; works: what it asks of a client
-    and round, for each of its methods; examples: that this site trains on, none: not known yet.
+    and round, for each of its methods; examples: that this site trains on; most_download:
+    bytes that a model of the run can have; none: not known yet.
 
     digest: hex SHA-256 of the config as it arrived, and of min_cohort: what an owner approves; settled: of
     what may not change under one name.
@@ -50,6 +51,7 @@ class OpenRun:
     works: tuple[Work, ...]
     settled: str
     examples: int | None = None
+    most_download: int | None = None
 
     @property
     def methods(self) -> tuple[str, ...]:

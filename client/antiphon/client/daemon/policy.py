@@ -212,7 +212,14 @@ def is_open(policy: Policy, now: datetime) -> bool:
 
 
 def _upload_refused(policy: Policy, terms: Terms) -> Iterator[Reason]:
-    size, today = terms.upload_bytes, terms.uploaded_today + terms.upload_bytes
+    yield from upload_refused(policy, terms.upload_bytes, terms.upload_bytes, terms.uploaded_today)
+
+
+def upload_refused(
+    policy: Policy, size: int, sending: int, uploaded_today: int
+) -> Iterator[Reason]:
+    """Yield why an update of `size` bytes may not leave, of which `sending` are still to be sent."""
+    today = uploaded_today + sending
     most, daily = policy.max_upload_mb_per_round, policy.max_upload_mb_per_day
     if most is not None and size > most * _MB:
         yield Reason(

@@ -27,6 +27,7 @@ from antiphon.client.daemon.open_run import Declined, OpenRun, open_run
 from antiphon.client.daemon.outbox import Outbox
 from antiphon.client.daemon.policy import permits
 from antiphon.client.daemon.preparing import prepare_request
+from antiphon.client.daemon.room import most_download_bytes
 from antiphon.client.daemon.settings import ClientSettings
 from antiphon.client.daemon.settled_configs import SettledConfigs
 from antiphon.client.daemon.site_models import unnamed
@@ -120,7 +121,7 @@ class Session:
         with suppress(StartOver):
             await self._delivery.hand_in_all(run.run_id, joined=False)
         prepared = await self._prepare(run)
-        run = replace(run, examples=prepared.examples)
+        run = _as_prepared(run, prepared)
         self._check_policy(run, self._configs.keep(run))  # the preparation took a while
         await self._join(run, prepared)
         self._note(run, "joined")
@@ -277,8 +278,8 @@ class Session:
 
     async def _do(self, task: InHand) -> bool:
         """Do a task beside the call that keeps the lease; False where it was not wanted any more."""
-        tell = self._settings().tell
-        work = self._bench.evaluate(task, tell) if task.evaluating else self._train(task)
+        settings = self._settings()
+        work = self._bench.evaluate(task, settings) if task.evaluating else self._train(task)
         job, keeper = asyncio.create_task(work), asyncio.create_task(self._until_unwanted(task))
         try:
             await asyncio.wait((job, keeper), return_when=asyncio.FIRST_COMPLETED)
@@ -298,8 +299,7 @@ class Session:
         return False
 
     async def _train(self, task: InHand) -> None:
-        settings = self._settings()
-        if await self._bench.train(task, settings.policy, settings.tell):
+        if await self._bench.train(task, self._settings()):
             self._answered = (task.message, asyncio.get_running_loop().time())
 
     async def _until_unwanted(self, task: InHand) -> str:
@@ -322,3 +322,14 @@ class Session:
         with suppress(TimeoutError):
             async with asyncio.timeout(_ALREADY_ANSWERED_S):
                 await self._until_unwanted(task)
+
+
+def _as_prepared(run: OpenRun, prepared: Prepared) -> OpenRun:
+    """Return a run with what the trainer knows of it. Raises Declined for a report that cannot be read."""
+    try:
+        space = pb.SpaceReport.FromString(prepared.space)
+    except DecodeError as error:
+        why = f"the trainer's report cannot be read: {error}"
+        raise Declined(Reason(Refusal.TRAINER_FAILED, why)) from None
+    most = most_download_bytes(space, run.config)
+    return replace(run, examples=prepared.examples, most_download=most)

@@ -15,7 +15,7 @@ from antiphon.core import section
 from antiphon.core.address import OptionalAddress
 from antiphon.core.section import Section, read_yaml, validated
 
-RELOADABLE = frozenset({"keep_warm_s", "log_level", "policy"})
+RELOADABLE = frozenset({"free_disk_floor_mb", "keep_warm_s", "log_level", "policy"})
 """What a running daemon takes over when it is sent SIGHUP; the rest needs a restart."""
 
 
@@ -37,6 +37,9 @@ class ClientSettings(Section):
     )
     work_dir: str | None = Field(
         None, description="Folder for models and updates on their way; none: beside the identity."
+    )
+    free_disk_floor_mb: NonNegativeFloat = Field(
+        500.0, description="Free disk that a download must leave, 10⁶ bytes; else it is not begun."
     )
     metrics: OptionalAddress = Field(
         None, description="HOST:PORT of /metrics and /healthz (plain HTTP); none: off."

@@ -15,12 +15,14 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from antiphon.client.daemon.calls import Gone, Refused
-from antiphon.client.daemon.delivery import UNANSWERED, Delivery
+from antiphon.client.daemon.delivery import UNANSWERED, Delivery, Withheld
 from antiphon.client.daemon.link import Link
 from antiphon.client.daemon.metrics import Metrics
 from antiphon.client.daemon.open_run import OpenRun
 from antiphon.client.daemon.outbox import Entry, Outbox
 from antiphon.client.daemon.policy import Policy, Terms, permits
+from antiphon.client.daemon.room import FreeBytes, NoRoom, check_room, free_bytes
+from antiphon.client.daemon.settings import ClientSettings
 from antiphon.client.daemon.tell import NOT_TOLD, Tell, told_examples, told_update
 from antiphon.client.daemon.trainer import Trainer, TrainerFailed
 from antiphon.client.daemon.transfers import named_blob
@@ -96,8 +98,10 @@ class Workbench:
         metrics: Metrics,
         folder: Path,
         now: Callable[[], datetime],
+        free: FreeBytes = free_bytes,
     ) -> None:
-        """now: the local time."""
+        """now: the local time; free: bytes of a folder's disk."""
+        self._free = free
         self._link, self._trainer, self._outbox = link, trainer, outbox
         self._delivery, self._metrics, self._now = delivery, metrics, now
         folder = folder.absolute()  # the trainer works in a folder of its own
@@ -107,17 +111,19 @@ class Workbench:
             if not model.suffix:  # the machine may have lost power: its hash is compared before use
                 model.replace(model.with_name(f"{model.name}.part"))
 
-    async def train(self, task: InHand, policy: Policy, tell: Tell) -> bool:
+    async def train(self, task: InHand, settings: ClientSettings) -> bool:
         """Carry out an assignment and hand in the update; return whether it has its answer.
 
         Raises TaskFailed, StartOver, NotAllowed.
         """
+        policy = settings.policy
         assignment = update_pb2.Assignment.FromString(task.message)
         blob = _checked(assignment, task.run)
         work = replace(task.run.work_of(assignment.method), steps=assignment.steps)
         self._permitted(task.run, policy, work, _expected_bytes(assignment))
-        trained = await self._trained(task, blob, _expected_bytes(assignment))
-        entry, content = _entry(task, trained, tell)
+        model = await self._model(task.run, blob, settings.free_disk_floor_mb)
+        trained = await self._trained(task, model, _expected_bytes(assignment))
+        entry, content = _entry(task, trained, settings.tell)
         size = entry.blob.bytes if entry.blob else len(entry.message)
         # Fewer steps than asked for, where the time was short, make each example count for more.
         taken = replace(work, steps=trained.steps)
@@ -132,18 +138,22 @@ class Workbench:
         except RunFolderError as error:
             raise TaskFailed(str(error), Refusal.DISK) from None
         self._delivery.keep()
-        return await self._delivery.hand_in(entry) != UNANSWERED
+        try:
+            return await self._delivery.hand_in(entry) != UNANSWERED
+        except Withheld as withheld:
+            raise TaskFailed(str(withheld), withheld.code) from None
 
-    async def evaluate(self, task: InHand, tell: Tell) -> None:
+    async def evaluate(self, task: InHand, settings: ClientSettings) -> None:
         """Measure a model and hand in the figures, or say at once that there are none.
 
         Raises TaskFailed, StartOver, NotAllowed.
         """
+        tell = settings.tell
         if not tell.scores:
             await self._link.submit_evaluation(task.run.run_id, task.round, NOT_TOLD, {})
             return
         blob = named_blob(task.model)
-        model = await self._model(task.run.run_id, blob)
+        model = await self._model(task.run, blob, settings.free_disk_floor_mb)
         try:
             done = await self._trainer.evaluate(Evaluate(str(model), blob.encoding))
             await self._link.submit_evaluation(
@@ -155,9 +165,8 @@ class Workbench:
             raise TaskFailed(str(error)) from None
         log.info("evaluated", round=task.round, examples=done.examples)
 
-    async def _trained(self, task: InHand, blob: Blob, upload_bytes: int) -> Trained:
+    async def _trained(self, task: InHand, model: Path, upload_bytes: int) -> Trained:
         run_id = task.run.run_id
-        model = await self._model(run_id, blob)
         shutil.rmtree(self._out, ignore_errors=True)
         self._out.mkdir(parents=True)
         assignment = self._out / "assignment"
@@ -192,15 +201,27 @@ class Workbench:
                 shutil.rmtree(other, ignore_errors=True)
         return folder
 
-    async def _model(self, run_id: str, blob: Blob) -> Path:
-        """Return the file of a model, fetched unless it is the one of the last task."""
+    async def _model(self, run: OpenRun, blob: Blob, floor_mb: float) -> Path:
+        """Return the file of a model, fetched unless it is the one of the last task.
+
+        floor_mb: what must be left of the disk. Raises TaskFailed before a byte of one that is too large.
+        """
+        if run.most_download is not None and blob.bytes > run.most_download:
+            raise TaskFailed(
+                f"a model of {blob.bytes} bytes, expected {run.most_download} at most: that is what the "
+                "run trains in this site's base model",
+                Refusal.MODEL_DOWNLOAD,
+            )
         path = self._models / blob.sha256
         for other in self._models.glob("*"):
             if other.name not in (path.name, f"{path.name}.part"):
                 other.unlink()
         if not path.exists():
             try:
-                await self._link.download(run_id, blob, path)
+                check_room(path, blob.bytes, floor_mb, self._free)
+                await self._link.download(run.run_id, blob, path)
+            except NoRoom as error:
+                raise TaskFailed(str(error), Refusal.DISK) from None
             except (Gone, Refused) as error:
                 raise TaskFailed(
                     f"cannot fetch the model: {error}", Refusal.MODEL_DOWNLOAD

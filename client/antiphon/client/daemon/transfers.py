@@ -153,11 +153,18 @@ class Upload:
     """One blob on its way to the coordinator. An attempt goes on where the coordinator says."""
 
     def __init__(
-        self, run_id: str, blob: Blob, path: Path, sent: Callable[[int], None], part: int
+        self,
+        run_id: str,
+        blob: Blob,
+        path: Path,
+        sent: Callable[[int], None],
+        part: int,
+        allow: Callable[[int], None],
     ) -> None:
         """path: of its content; sent: told of each part's bytes, those that are lost later too; part:
-        bytes of a message.
+        bytes of a message; allow: asked before each attempt, with the bytes that it will send.
         """
+        self._allow = allow
         self._run_id, self._path, self._sent = run_id, path, sent
         self._size = blob.bytes
         self._blob = update_pb2.Blob(
@@ -172,6 +179,7 @@ class Upload:
         status = await stub.UploadStatus(request, timeout=UNARY_S, wait_for_ready=True)
         self._arrived = status.offset
         if status.offset < self._size:
+            self._allow(self._size - status.offset)
             status = await self._send(stub, status.offset)
         if status.offset < self._size:
             raise Interrupted("the upload is not complete yet", grpc.StatusCode.UNAVAILABLE)
