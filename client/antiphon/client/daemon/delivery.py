@@ -50,8 +50,9 @@ class Delivery:
         policy: Callable[[], Policy],
         patience_s: float = 120.0,
     ) -> None:
-        """today: the local date, YYYY-MM-DD; policy: that of now; patience_s: how long an answer to an update
-        is waited for before the client goes on with its other work; it stays in the outbox then.
+        """today: the local date, YYYY-MM-DD; policy: that of now; patience_s: how long an answer
+        to an update is waited for before the client goes on with its other work; it stays in the outbox
+        then.
         """
         self._patience_s = patience_s
         self._link, self._outbox, self._metrics, self._today = link, outbox, metrics, today
