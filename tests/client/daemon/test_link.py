@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 
 import grpc
 import pytest
+import structlog
 from tests.client.daemon.certificates import Authority
 from tests.client.daemon.scripted import RUN, Failure, Script, serving
 from tests.network.proxy import Proxy, Weather
@@ -133,6 +134,32 @@ def test_hint_of_the_coordinator_is_kept() -> None:
         asking.cancel()
 
     assert len(over_link(body).seen("Hello")) == 1
+
+
+@pytest.mark.parametrize(
+    ("failure", "said"),
+    [
+        (Failure(CODE.RESOURCE_EXHAUSTED, hint_ms=1), ["the coordinator asks to wait; trying on"]),
+        (
+            Failure(CODE.UNAVAILABLE),
+            ["coordinator does not answer; trying on", "coordinator answers again"],
+        ),
+    ],
+)
+def test_a_coordinator_that_asks_to_wait_is_not_said_to_be_silent(
+    failure: Failure, said: list[str]
+) -> None:
+    """Whoever waits for a run to open reads why, and not that nobody is there."""
+
+    async def body(script: Script, link: Link, proxy: Proxy) -> None:
+        script.failures["Hello"].append(failure)
+        await link.hello()
+
+    with structlog.testing.capture_logs() as entries:
+        over_link(body)
+
+    assert [each["event"] for each in entries] == said
+    assert entries[0]["reason"] == "as the test asked"
 
 
 def test_call_waits_for_a_line_that_is_down() -> None:

@@ -124,6 +124,29 @@ def test_bytes_sent_are_kept_by_day(tmp_path: Path) -> None:
     assert (again.sent_on("2026-03-02"), again.sent_on("2026-03-03")) == (120, 0)
 
 
+def test_a_clock_that_was_set_back_gives_no_day_again(tmp_path: Path) -> None:
+    """What left on a later day counts on this one, once; the days that follow begin with nothing."""
+    outbox = Outbox(tmp_path / "outbox")
+    outbox.note_sent("2026-03-02", 100)
+    outbox.note_sent("2031-01-01", 20)
+
+    back = outbox.sent_on("2026-03-02")
+    outbox.note_sent("2026-03-02", 3)
+
+    assert (back, outbox.sent_on("2026-03-02"), outbox.sent_on("2026-03-03")) == (120, 123, 0)
+
+
+def test_a_clock_that_was_set_far_back_counts_too(tmp_path: Path) -> None:
+    """Older days than those that are kept are not forgotten at once."""
+    outbox = Outbox(tmp_path / "outbox")
+    for day in range(1, 29):
+        outbox.note_sent(f"2026-03-{day:02d}", 1)
+
+    outbox.note_sent("2020-01-01", 50)
+
+    assert outbox.sent_on("2020-01-01") >= 50
+
+
 def test_only_the_owner_can_read(tmp_path: Path) -> None:
     """The folder is 0700 and the index 0600."""
     Outbox(tmp_path / "outbox")

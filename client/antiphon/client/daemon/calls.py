@@ -187,10 +187,14 @@ class Caller:
         now = asyncio.get_running_loop().time()
         if now - self._said < _SAY_SO_EVERY_S:
             return
-        self._said, self._complained = now, True
+        self._said = now
         if isinstance(interrupted, NotRecorded):
             log.error("nothing is sent", reason=str(interrupted))
             return
+        if interrupted.hint_s is not None:  # it answers: a run that is not open yet, say
+            log.info("the coordinator asks to wait; trying on", reason=str(interrupted))
+            return
+        self._complained = True
         log.warning(
             "coordinator does not answer; trying on",
             status=interrupted.code.name,

@@ -117,20 +117,33 @@ class Outbox:
 
     def note_sent(self, day: str, size: int) -> None:
         """Add bytes to what has left the machine on a day (YYYY-MM-DD)."""
-        self._done(
-            "INSERT INTO sent VALUES (?, ?) ON CONFLICT (day) DO UPDATE SET bytes = bytes + excluded.bytes",
-            (day, size),
-        )
+        self._take_back(day)
+        self._add_sent(day, size)
         self._done(
             "DELETE FROM sent WHERE day NOT IN (SELECT day FROM sent ORDER BY day DESC LIMIT ?)",
             (_DAYS_KEPT,),
         )
 
     def sent_on(self, day: str) -> int:
-        """Return the bytes that have left the machine on a day (YYYY-MM-DD)."""
+        """Return the bytes that have left the machine on a day (YYYY-MM-DD).
+
+        Those of later days are among them from now on: the clock was set back, and no day is given twice.
+        """
+        self._take_back(day)
         rows = self._done("SELECT bytes FROM sent WHERE day = ?", (day,))
-        sizes = [row[0] for row in rows if type(row[0]) is int]
-        return sum(sizes)
+        return _sum(rows)
+
+    def _take_back(self, day: str) -> None:
+        """Count what left on later days on this one."""
+        if later := self._done("SELECT bytes FROM sent WHERE day > ?", (day,)):
+            self._add_sent(day, _sum(later))
+            self._done("DELETE FROM sent WHERE day > ?", (day,))
+
+    def _add_sent(self, day: str, size: int) -> None:
+        self._done(
+            "INSERT INTO sent VALUES (?, ?) ON CONFLICT (day) DO UPDATE SET bytes = bytes + excluded.bytes",
+            (day, size),
+        )
 
     def _make_room(self, run_id: str) -> None:
         """Drop the oldest updates of other runs while there is too much."""
@@ -173,6 +186,10 @@ class Outbox:
                 "updates in it are lost) and start again"
             )
         return Entry(run_id, number, message, Blob(sha256, size, encoding) if sha256 else None)
+
+
+def _sum(rows: list[tuple[Any, ...]]) -> int:
+    return sum(row[0] for row in rows if type(row[0]) is int)
 
 
 def _size(entry: Entry) -> int:
