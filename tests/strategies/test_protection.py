@@ -205,3 +205,12 @@ def test_a_first_pair_is_left_alone(count):
     shares = [Share("a", 1.0, 1.0), Share("b", 1e9, 1e9)][:count]
 
     assert list(protected([clip(), cap()], shares, Usual()).shares) == shares
+
+
+def test_what_the_operator_knows_of_its_sites_bounds_a_pair():
+    """Two clients have no median to be held against, but an absolute bound."""
+    shares = [Share("a", 300.0), Share("b", 1e9)]
+
+    limited = protected([cap(most=500)], shares, Usual())
+
+    assert [each.weight for each in limited.shares] == [300.0, 500.0]

@@ -6,6 +6,7 @@ of its say; one that claims a thousand million examples gains nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated
@@ -15,11 +16,18 @@ from pydantic import Field
 from antiphon.strategies.protection.protection import Protection, Share, Usual
 
 
-def cap(*, multiple: Annotated[float, Field(ge=1, le=100)] = 2.0) -> Protection:
-    """Let no client weigh more than `multiple` times the cohort's median weight."""
+def cap(
+    *,
+    multiple: Annotated[float, Field(ge=1, le=100)] = 2.0,
+    most: Annotated[int, Field(ge=1)] | None = None,
+) -> Protection:
+    """Let no client weigh more than `multiple` times the cohort's median weight, nor than `most` examples.
+
+    most: what the operator knows of the largest site; it holds for two clients too. none: no such bound.
+    """
 
     def limit(shares: Sequence[Share], usual: Usual) -> list[Share]:
-        bound = multiple * usual.weight
+        bound = min(multiple * usual.weight, most or math.inf)
         return [replace(each, weight=min(each.weight, bound)) for each in shares]
 
     return Protection(limit)
