@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from antiphon.server.enrolment.doorbell import Doorbell
 from antiphon.server.enrolment.failure_limit import network_of
 from antiphon.server.enrolment.shut_out import shut_out
 from antiphon.server.enrolment.sockets import Connection, Peer, Sockets, cut, listeners, peer_of
@@ -39,7 +40,8 @@ SHUT_OUT_S = 60.0
 
 _BYTES_A_CALL, _BYTES_A_S = 8 << 10, 4 << 10
 _OVERHEAD = 1.25
-_LOOK_EVERY_S, _SHARE = 0.02, 0.02
+_LOOK_EVERY_S, _SHARE = 0.1, 0.02
+_LOOK_CLOSELY_EVERY_S, _AWAKE_S = 0.02, 1.0  # while somebody has just connected
 
 log = structlog.get_logger()
 
@@ -148,14 +150,16 @@ class Lines:
         """Cut off what breaks the budgets of the server at `port`, until the block ends."""
         # In a thread of its own: gRPC parses a flood's headers in whichever thread comes by, which may be
         # the event loop's for seconds.
-        self._port, self._sockets, done = port, Sockets(port), threading.Event()
-        thread = threading.Thread(target=self._watch, args=(done,), name="lines", daemon=True)
+        self._port, self._sockets = port, Sockets(port)
+        bell = Doorbell([each.descriptor for each in listeners(port)])
+        thread = threading.Thread(target=self._watch, args=(bell,), name="lines", daemon=True)
         thread.start()
         try:
             yield
         finally:
-            done.set()
+            bell.end()
             thread.join()
+            bell.close()
 
     async def hang_up(self, peer: str, reason: str) -> None:
         """Cut off the connection that gRPC calls `peer`, with all its calls."""
@@ -164,15 +168,19 @@ class Lines:
             if each.peer == where:
                 self._cut(each, reason)
 
-    def _watch(self, done: threading.Event) -> None:
-        wait_s = _LOOK_EVERY_S
-        while not done.wait(wait_s):
+    def _watch(self, bell: Doorbell) -> None:
+        wait_s, awake_until = _LOOK_EVERY_S, 0.0
+        while (rang := bell.wait(wait_s, asleep=time.monotonic() > awake_until)) is not None:
             start = time.monotonic()
+            if rang:
+                awake_until = start + _AWAKE_S
             try:
                 self._look()
             except Exception as error:  # the watch must outlive a full table of files
                 log.error("connections not seen", reason=str(error)[:200])
-            wait_s = max(_LOOK_EVERY_S, (time.monotonic() - start) / _SHARE)
+            end = time.monotonic()
+            pause_s = _LOOK_CLOSELY_EVERY_S if end < awake_until else _LOOK_EVERY_S
+            wait_s = max(pause_s, (end - start) / _SHARE)
 
     def _look(self) -> None:
         as_of = self._now()
@@ -189,7 +197,8 @@ class Lines:
     def _shut_out(self, networks: tuple[str, ...]) -> None:
         log.warning("connections from these are not taken", networks=list(networks))
         for listener in listeners(self._port):
-            shut_out(listener, networks)
+            with listener.handle() as handle:
+                shut_out(handle, networks)
 
     def _seen(self) -> list[Connection]:
         with self._looking:

@@ -67,13 +67,27 @@ class Sockets:
         return None
 
 
-def listeners(port: int) -> Iterator[socket.socket]:
-    """Give handles on what listens on a port in this process, each until the next; none off Linux."""
+@dataclass(frozen=True)
+class Listener:
+    """A listening socket."""
+
+    descriptor: int
+
+    def handle(self) -> socket.socket:
+        """Return a handle of our own on it, to be closed. Raises OSError where it has gone."""
+        return socket.socket(fileno=os.dup(self.descriptor))
+
+
+def listeners(port: int) -> list[Listener]:
+    """Return what listens on a port in this process; empty off Linux."""
+    found = []
     for descriptor, _ in _descriptors():
         with _borrowed(descriptor) as line, suppress(OSError):
-            listens = line is not None and line.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-            if line is not None and listens and line.getsockname()[1] == port:
-                yield line
+            if line is None or line.getsockname()[1] != port:
+                continue
+            if line.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                found.append(Listener(descriptor))
+    return found
 
 
 def cut(connection: Connection) -> bool:
