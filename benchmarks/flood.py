@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from antiphon.v1 import coordinator_pb2 as pb
-from benchmarks.raw_http2 import RawHttp2, whole_number
+from benchmarks.raw_http2 import HEADERS, RST_STREAM, RawHttp2, whole_number
 
 _STREAMS = 8
 _COORDINATOR, _ENROLMENT = "/antiphon.v1.Coordinator", "/antiphon.v1.Enrolment"
 _WINDOW = {4: (1 << 31) - 1}  # SETTINGS_INITIAL_WINDOW_SIZE: as much of a stream as there is
-_HEADERS, _RST_STREAM = 1, 3
 
 
 class Flood:
@@ -106,7 +105,7 @@ def _again(connection: RawHttp2, path: str) -> None:
     with suppress(OSError, EOFError):
         while True:
             kind, flags, _ = connection.frame()
-            if kind == _RST_STREAM or (kind == _HEADERS and flags & 1):
+            if kind == RST_STREAM or (kind == HEADERS and flags & 1):
                 _say("ended")
                 time.sleep(1)
                 connection.headers(following, path)

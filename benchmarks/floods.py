@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,14 @@ from tests.network.fleet import ROOT, ProcessFleet
 
 from antiphon.core.channel import CLIENT_OPTIONS, coordinator_name
 from antiphon.core.golden import GOLDEN
+from antiphon.core.journal import Journal
 from antiphon.core.wire import unpack_assignment
 from antiphon.server.enrolment.fleet import open_fleet
 from antiphon.v1 import coordinator_pb2 as pb
 from antiphon.v1 import coordinator_pb2_grpc, enrolment_pb2, enrolment_pb2_grpc
 from benchmarks.network_round import config, shapes
 from benchmarks.parked_clients import identity
+from benchmarks.raw_http2 import HEADERS, RST_STREAM, RawHttp2
 
 _PARAMETERS = 5_000_000
 _PATIENCE_S = 30.0
@@ -225,6 +227,46 @@ def flooded(kind: str, seconds: float, *, attackers: int = 1, enrolment: bool = 
         )
 
 
+def spammed(seconds: float) -> str:
+    """Let a client join and leave for a time; return how many lines of the journal it fills in a minute."""
+    with scene(1) as here:
+        request = pb.LeaveRequest(run_id=here.attacker.run_id)
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            for call in (here.attacker.join, lambda: here.attacker.stub.Leave(request)):
+                with suppress(grpc.RpcError):
+                    call()
+        with Journal.reading(here.fleet.run_folder.journal_file) as journal:
+            lines = sum(getattr(each.event, "client", "") == "flood-0" for each in journal.read())
+    return f"lines of the journal within {seconds:g} s by joining and leaving: {lines}"
+
+
+def lingering(seconds: float) -> str:
+    """Revoke a client with 8 half-open calls; return how many of them are open after a time."""
+    with scene(1) as here:
+        shown = json.loads(here.identities.read_text())[0]
+        line = RawHttp2(f"127.0.0.1:{here.fleet.ports['listen']}", shown, {})
+        for number in range(8):
+            line.headers(2 * number + 1, "/antiphon.v1.Coordinator/NextTask")
+        ended: set[int] = set()
+
+        def read() -> None:
+            with suppress(OSError, EOFError):
+                while True:
+                    kind, flags, stream = line.frame()
+                    if kind == RST_STREAM or (kind == HEADERS and flags & 1):
+                        ended.add(stream)
+            ended.update(range(1, 16, 2))
+
+        threading.Thread(target=read, daemon=True).start()
+        time.sleep(1)
+        fleet = open_fleet(here.fleet.home)
+        fleet.ledger.revoke("flood-0", time.time())
+        fleet.close()
+        time.sleep(seconds)
+        return f"half-open calls of 8 left {seconds:g} s after their client was revoked: {8 - len(ended)}"
+
+
 FLOODS: dict[str, dict[str, Any]] = {
     "half_open_enrolment": {"enrolment": True},
     "half_open_uploads": {},
@@ -246,6 +288,8 @@ def main() -> None:
     for kind in given.kinds or FLOODS:
         name = kind.removesuffix("_of_many")
         print(flooded(name, given.seconds, **FLOODS[kind]), flush=True)
+    if not given.kinds:
+        print(f"\n* {spammed(given.seconds)}\n* {lingering(5.0)}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_DATA, _HEADERS, _SETTINGS, _WINDOW_UPDATE, _CONTINUATION = 0, 1, 4, 8, 9
+HEADERS, RST_STREAM = 1, 3
+"""Types of frames, as `frame` returns them."""
+_DATA, _SETTINGS, _WINDOW_UPDATE, _CONTINUATION = 0, 4, 8, 9
 _FROM = ("127.0.0.9", 0)
 _END_STREAM, _END_HEADERS = 1, 4
 
@@ -51,7 +53,7 @@ class RawHttp2:
             "content-type": "application/grpc",
         }
         block = b"".join(field(name, value) for name, value in fields.items())
-        self._socket.sendall(_frame(_HEADERS, _END_HEADERS if whole else 0, stream, block))
+        self._socket.sendall(_frame(HEADERS, _END_HEADERS if whole else 0, stream, block))
 
     def more_headers(self, stream: int, block: bytes) -> None:
         """Go on with a block of headers, without an end."""
