@@ -97,6 +97,7 @@ async def send_bombs(fleet: ProcessFleet, count: int) -> set[grpc.StatusCode]:
         address, grpc.ssl_channel_credentials(root, *shown), options=options
     ) as channel:
         stub = coordinator_pb2_grpc.CoordinatorStub(channel)
+        await stub.Hello(pb.HelloRequest())  # a stranger's connection is cut for as many bytes
         for _ in range(count):
             request = pb.SubmitUpdateRequest(update=bytes(256 << 20))
             try:
