@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 import structlog
@@ -219,3 +220,25 @@ def test_the_log_is_a_witness(folder: Path) -> None:
 
     number, _, sha256 = logs[-1]["anchor"].partition(":")
     assert verify(folder, (int(number), sha256)).count == 9
+
+
+def test_a_kill_at_any_moment_leaves_it_whole(tmp_path: Path) -> None:
+    """What was written before a kill is there, and the next process goes on with the chain."""
+    code = (
+        "import sys; from pathlib import Path; from antiphon.client.sent.ledger import Ledger;"
+        "from antiphon.client.sent.entries import Sending;"
+        "ledger = Ledger(Path(sys.argv[1]), lambda: 1e9, file_bytes=2000);"
+        "what = Sending('hub:1', 'update', 'SubmitUpdate', 'run', 1, 3, 'ab' * 32)"
+        "\nwhile True: print(ledger.add(what), flush=True)"
+    )
+    environment = {**os.environ, "PYTHONPATH": ":".join(sys.path)}
+
+    for lives in (3, 7, 5):
+        with subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path / "sent")], env=environment, stdout=PIPE
+        ) as process:
+            assert process.stdout is not None
+            said = [int(process.stdout.readline()) for _ in range(lives)]
+            process.kill()
+
+        assert verify(tmp_path / "sent").count >= said[-1]
