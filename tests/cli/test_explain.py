@@ -133,8 +133,10 @@ def test_rows_that_do_not_fit_are_said_here(
 
 def test_it_ends_with_the_command(tmp_path: Path, run: KnownRun, settings: dict[str, Any]) -> None:
     """The line to paste names the config that was shown, and quotes the run's name."""
-    *_, last = said(explain(tmp_path, run, settings))
+    lines = list(said(explain(tmp_path, run, settings)))
 
+    last = lines[-1]
+    assert [each for each in lines if each and not each.isprintable()] == []
     assert f"antiphon client approve 'ward; ls' --config {run.digest[:12]}" in last
 
 

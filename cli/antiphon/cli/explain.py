@@ -155,11 +155,8 @@ def said(told: Mapping[str, Any]) -> Iterator[str]:
     yield "What the coordinator would learn:"
     for when, what in told["learns"]:
         yield f"  {when}: {what}"
-    yield (
-        "\nWhy this site would take no part:"
-        if told["declines"]
-        else "\nNothing speaks against it."
-    )
+    yield ""
+    yield "Why this site would take no part:" if told["declines"] else "Nothing speaks against it."
     for each in told["declines"]:
         yield f"  {each['code']}: {each['reason']}"
     yield ""

@@ -10,7 +10,6 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from antiphon.cli.terminal import harmless
 from antiphon.client.sent.book import sent_folder
@@ -32,7 +31,8 @@ def show_sent(client: Path, run: str | None, console: Console, *, as_json: bool)
     if as_json:
         sys.stdout.write(json_text({"sent": [plain(each) for each in found]}) + "\n")
         return
-    console.print(table(found))
+    for line in rows(found):
+        console.print(harmless(line), highlight=False, soft_wrap=True)
     calls = sum(each.calls or 0 for each in found)
     size = sum(each.bytes for each in found)
     console.print(f"{calls} messages, {size} bytes", highlight=False)
@@ -77,26 +77,25 @@ def plain(thing: Left) -> dict[str, Any]:
     }
 
 
-def table(found: list[Left]) -> Table:
-    """Return a table of what has left."""
-    shown = Table(box=None, pad_edge=False)
-    for name in ("time", "run", "round", "purpose"):
-        shown.add_column(name, no_wrap=name == "time")
-    shown.add_column("bytes", justify="right")
-    for name in ("verdict", "SHA-256"):
-        shown.add_column(name)
-    for each in found:
-        calls = "" if each.calls == 1 else f" ({'?' if each.calls is None else each.calls} calls)"
-        shown.add_row(
-            f"{datetime.fromtimestamp(each.at):%Y-%m-%d %H:%M:%S}",
-            harmless(each.what.run),
-            "" if each.what.round is None else str(each.what.round),
-            each.what.purpose + calls,
-            str(each.bytes),
-            each.verdict,
-            (each.what.sha256 or "")[:12],
-        )
-    return shown
+def rows(found: list[Left]) -> list[str]:
+    """Return a line for each thing that has left, under a head, in columns as wide as they must be."""
+    head = ("time", "run", "round", "purpose", "bytes", "verdict", "SHA-256")
+    cells = [head, *map(_cells, found)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in cells]
+
+
+def _cells(each: Left) -> tuple[str, str, str, str, str, str, str]:
+    calls = "" if each.calls in (1, None) else f" ({each.calls} calls)"
+    return (
+        f"{datetime.fromtimestamp(each.at):%Y-%m-%d %H:%M:%S}",
+        each.what.run,
+        "" if each.what.round is None else str(each.what.round),
+        each.what.purpose + calls,
+        str(each.bytes),
+        each.verdict,
+        (each.what.sha256 or "")[:12],
+    )
 
 
 def _anchor(text: str | None) -> tuple[int, str] | None:

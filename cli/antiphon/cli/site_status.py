@@ -22,7 +22,7 @@ from antiphon.client.daemon.known_runs import KnownRuns
 from antiphon.client.daemon.outbox import look_into
 from antiphon.client.daemon.settings import load_settings
 from antiphon.client.sent.book import sent_folder
-from antiphon.client.sent.reading import left, lines
+from antiphon.client.sent.reading import NOT_COUNTED, left, lines
 from antiphon.core.errors import ConfigError, UserError
 from antiphon.core.identity import IdentityError
 from antiphon.core.json_text import json_text
@@ -140,8 +140,9 @@ def _sent(client: Path, now: datetime) -> dict[str, Any]:
     size: Counter[str] = Counter()
     for each in left(lines(sent_folder(client), midnight)):
         if each.at >= midnight:
-            messages[each.what.purpose] += 1 if each.calls is None else each.calls
-            size[each.what.purpose] += each.bytes
+            name = each.what.purpose + (f" ({NOT_COUNTED})" if each.calls is None else "")
+            messages[name] += 1 if each.calls is None else each.calls
+            size[name] += each.bytes
     return {
         "sent_today": {
             name: {"messages": count, "bytes": size[name]} for name, count in messages.items()

@@ -9,6 +9,9 @@ from pathlib import Path
 from antiphon.client.sent.entries import BEGINNING, NO_ANSWER, Answer, Line, Sending, read_line
 from antiphon.client.sent.ledger import Head, LedgerError, file_of, head_file, read_head
 
+NOT_COUNTED = "not counted yet"
+"""Of calls that are counted together: they go on, or the process was killed before it wrote how many."""
+
 
 @dataclass(frozen=True)
 class Left:
@@ -92,8 +95,9 @@ def left(found: Iterable[Line]) -> list[Left]:
     for line in found:
         what = line.what
         if isinstance(what, Sending):
-            calls = None if what.until is not None else 1
-            things[line.n] = Left(line.n, line.at, what, calls, what.bytes or 0, NO_ANSWER)
+            counted = what.until is not None
+            calls, verdict = (None, NOT_COUNTED) if counted else (1, NO_ANSWER)
+            things[line.n] = Left(line.n, line.at, what, calls, what.bytes or 0, verdict)
         elif isinstance(what, Answer) and what.of in things:
             thing = things[what.of]
             things[what.of] = replace(
