@@ -328,6 +328,7 @@ def test_export_refuses_a_damaged_state(tiny_file, tmp_path):
 
     assert (newest.returncode, before.returncode) == (2, 0)
     assert "the state after round 2 is damaged" in newest.stderr
+    assert "an earlier round with --round" in newest.stderr
 
 
 WITHOUT_TORCH = """

@@ -25,7 +25,7 @@ from antiphon.core.run_folder import RunFolder
 from antiphon.server.methods import server_method
 from antiphon.server.space import Space, write_adapter
 from antiphon.server.space_file import read_space
-from antiphon.server.state_files import states_of
+from antiphon.server.state_files import DamagedState, states_of
 
 
 def export_run(
@@ -63,7 +63,12 @@ def _write(
         raise RunFolderError(
             f"{folder.path} has no model after round {number}; its newest is {states.newest()}"
         )
-    download = method.download(states.read(number), config.lora.r)
+    try:
+        download = method.download(states.read(number), config.lora.r)
+    except DamagedState as error:
+        raise DamagedState(
+            f"{error}. Restore it from a copy, or export an earlier round with --round"
+        ) from None
     with _tokenizer(folder, space) as tokenizer:
         write_adapter(out, config, space, download, tokenizer)
 
