@@ -24,7 +24,7 @@ from antiphon.server.enrolment.sockets import Connection, Peer, Sockets, cut, li
 
 EACH_CALLER = 2
 """Connections of one client; ours have one, and that of a line that has just gone."""
-EACH_ADDRESS = 256
+EACH_ADDRESS = 1_024
 """Connections of one address that no client has called on yet."""
 SILENT_S = 15.0
 """Time that a connection is given to make a call that is let in, seconds."""
