@@ -16,7 +16,7 @@ from antiphon.core.events import RoundFolded, RoundPlanned, UpdateReceived
 from antiphon.core.files import sha256_of
 from antiphon.core.journal import Entry, Journal
 from antiphon.core.run_folder import RunFolder
-from antiphon.server.actions import Fold
+from antiphon.server.actions import Fold, Reply
 from antiphon.server.round import step
 from antiphon.server.run_state import RunState
 
@@ -115,15 +115,26 @@ def _lost(entries: Sequence[Entry], told: Iterable[Answer]) -> Iterator[str]:
 
 
 def _refused(entries: Sequence[Entry], told: Iterable[Answer]) -> Iterator[str]:
-    """What counts is not called refused, however often it is handed in."""
+    """What counts is not called refused, however often it is handed in; what was late does not count."""
+    late = _late(entries)
     written = {
         (entry.event.client, entry.event.round): entry.at_s
         for entry in reversed(entries)
-        if isinstance(entry.event, UpdateReceived)
+        if isinstance(entry.event, UpdateReceived) and entry.seq not in late
     }
     for each in told:
         if written.get((each.client, each.round), each.at_s) < each.at_s:
             yield f"refused: {each.client} was told {each.verdict} of an update that counts: {each.round}"
+
+
+def _late(entries: Sequence[Entry]) -> set[int]:
+    """Return the entries of updates whose round was over, by the round machine."""
+    state, late = RunState(), set[int]()
+    for entry in entries:
+        state, actions = step(state, entry.event, entry.at_s)
+        if any(isinstance(each, Reply) and each.verdict == "late" for each in actions):
+            late.add(entry.seq)
+    return late
 
 
 def _twice(entries: Sequence[Entry]) -> Iterator[str]:

@@ -8,7 +8,14 @@ import pytest
 from tests.network.history import Answer, violations
 from tests.network.nemesis import CLIENTS, COORDINATOR, OF_A_DAEMON, STEPS, Death, Nemesis, judged
 
-from antiphon.core.events import RunStarted, UpdateReceived
+from antiphon.core.events import (
+    ClientJoined,
+    RoundEvaluated,
+    RoundPlanned,
+    RunStarted,
+    Ticked,
+    UpdateReceived,
+)
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder
 
@@ -111,3 +118,15 @@ def test_what_counts_is_not_to_be_refused(folder):
     found = violations(folder, [Answer("ada", 1, "LATE", 200.0)])
 
     assert [problem.partition(":")[0] for problem in found] == ["refused"]
+
+
+def test_what_came_too_late_may_be_called_late(folder):
+    """It is in the journal, and in no round."""
+    with Journal.writing(folder.journal_file) as journal:
+        journal.append_many([ClientJoined(each, 10) for each in CLIENTS], 100.0)
+        journal.append_many([RoundEvaluated(0), RoundPlanned(1, CLIENTS, 1, 10.0)], 100.0)
+        journal.append_many([Ticked(), UPDATE], 150.0)
+
+    found = violations(folder, [Answer("ada", 1, "LATE", 200.0)])
+
+    assert [each for each in found if each.startswith("refused")] == []
