@@ -42,7 +42,8 @@ def test_the_command_line_takes_it(where, words):
         return
     command = root()
 
-    while hasattr(command, "commands"):
+    # A group that has a command of its own takes options where the name of one would stand.
+    while hasattr(command, "commands") and words and not words[0].startswith("-"):
         command, words = command.commands[words[0]], words[1:]
     context = command.make_context("antiphon", list(words))
 
