@@ -208,6 +208,15 @@ class Federation:
         parameters = self.space.parameters * asked.r // self.config.lora.r
         return int(built(asked.codec).bits(parameters) * parameters / 8)
 
+    def expected_upload_bytes(self, client: str, number: int) -> int:
+        """Return about how many bytes a client's update of round `number` has; at most, where that is not
+        known. It may be asked beside the federation's own thread: it reads what was planned, once.
+        """
+        plan = self._plans.get(number)
+        if plan is None or client not in plan.plan:
+            return 4 * self.space.parameters
+        return self._upload_bytes(assignment_of(self.config, plan, client))
+
     def is_assigned(self, client: str, number: int) -> bool:
         """Whether this client is waited for, with what it was given in round `number`."""
         slot = slot_of(self.machine, client)

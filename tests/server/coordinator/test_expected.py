@@ -24,10 +24,20 @@ def test_most_is_a_tenth_over_what_is_expected(new_federation):
         federation.submit(RoundEvaluated(0, {"loss": 2.0}))
         federation.submit(federation.plan(1, ("north",)))
 
-        most = most_upload_bytes(federation, "north")
+        most = most_upload_bytes(federation, "north", 1)
         expected = federation.assignment("north").upload_bytes
 
     assert most == int(1.1 * expected) + 2 * 512 + (64 << 10)
+
+
+def test_a_round_that_is_planned_at_this_moment_bounds_as_the_largest_task(new_federation):
+    """The event loop may ask while the journal's thread is between two steps: it never raises."""
+    with new_federation("rounds=1") as federation:
+        federation.start(1)
+
+        most = most_upload_bytes(federation, "north", 1)
+
+    assert most >= 4 * federation.space.parameters
 
 
 def test_an_upload_larger_than_its_task_is_refused(serve):

@@ -10,8 +10,8 @@ OVER = 1.1
 _NAME_BYTES, _ENVELOPE_BYTES = 512, 64 << 10
 
 
-def most_upload_bytes(federation: Federation, client: str) -> int:
-    """Return the largest blob that a client may announce for its task: names and headers are free."""
-    space, expected = federation.space, federation.assignment(client).upload_bytes
+def most_upload_bytes(federation: Federation, client: str, number: int) -> int:
+    """Return the largest blob that a client may announce for round `number`: names and headers are free."""
+    space, expected = federation.space, federation.expected_upload_bytes(client, number)
     names = len(space.factors) + len(space.weights)
     return int(OVER * expected) + _NAME_BYTES * names + _ENVELOPE_BYTES

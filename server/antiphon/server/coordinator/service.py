@@ -24,7 +24,7 @@ from antiphon.core.config import RunConfig
 from antiphon.core.errors import UpdateError
 from antiphon.core.events import ClientDeclined
 from antiphon.core.refusals import read_codes, said_of
-from antiphon.core.wire import pack_blob, unpack_blob, update_blob
+from antiphon.core.wire import pack_blob, round_of, unpack_blob, update_blob
 from antiphon.server.actions import Finish, Reply
 from antiphon.server.coordinator.admission import Admission, Held, Refused
 from antiphon.server.coordinator.allowance import A_MINUTE, Allowance
@@ -255,7 +255,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServicer):
             return False  # the engine refuses it, and the journal says why
         if blob is None or not wanted:
             return False
-        most = most_upload_bytes(engine.federation, client)
+        most = most_upload_bytes(engine.federation, client, round_of(message))
         return await self._spool.announce(client, blob, most) < blob.bytes
 
     async def SubmitEvaluation(
