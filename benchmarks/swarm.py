@@ -35,6 +35,8 @@ from antiphon.v1 import update_pb2
 
 AT_ONCE = 50
 """Clients of one process that connect at the same time."""
+SHAPES = {"m.lora_A.weight": (16, 6), "m.lora_B.weight": (8, 16)}
+"""What the run trains."""
 
 
 class Client:
@@ -81,8 +83,8 @@ class Client:
 
 def _request(hello: pb.HelloResponse) -> pb.JoinRequest:
     factors = [
-        pb.MatrixShape(name="m.lora_A.weight", rows=16, columns=6),
-        pb.MatrixShape(name="m.lora_B.weight", rows=8, columns=16),
+        pb.MatrixShape(name=name, rows=rows, columns=columns)
+        for name, (rows, columns) in SHAPES.items()
     ]
     return pb.JoinRequest(
         run_id=hello.run_id,

@@ -63,13 +63,15 @@ class ProcessFleet:
         resume: bool = False,
         command: Sequence[str] = ANTIPHON,
         settings: Mapping[str, Any] | None = None,
+        space: Path | None = None,
     ) -> subprocess.Popen[bytes]:
-        """Start the coordinator."""
+        """Start the coordinator. space: what the run trains, as its operator says."""
         values = {name: f"127.0.0.1:{port}" for name, port in self.ports.items()}
         file = self.folder / "settings.yaml"
         file.write_text(yaml.safe_dump({**values, "drain_s": 2.0, **(settings or {})}))
         arguments = ["serve", str(self.run_file), "--settings", str(file), "--home", str(self.home)]
         flag = ["--resume"] if resume else []
+        flag += ["--space", str(space)] if space else []
         return self._start("coordinator", [*command, *arguments, *flag])
 
     def wait_until_served(self, timeout_s: float = 30.0) -> None:
