@@ -20,6 +20,7 @@ from pydantic import (
 
 from antiphon.core import registry, section
 from antiphon.core.json_text import json_text
+from antiphon.core.errors import ConfigError
 from antiphon.core.run_sections import (
     CohortConfig,
     CompressionConfig,
@@ -220,7 +221,13 @@ def validate(raw: Mapping[str, Any], source: str = "config") -> RunConfig:
     """Turn plain values into a RunConfig, or raise ConfigError listing everything that is wrong."""
     config = validated(RunConfig, raw, source)
     for kind, choice in _choices(config):
-        registry.build(kind, choice.kind, choice.arguments)
+        built = registry.build(kind, choice.kind, choice.arguments)
+        if config.method == "seeds" and kind == "aggregation" and built.coordinates:
+            raise ConfigError(
+                f"{source}: aggregation {choice.kind} looks at each number alone, but clients of method "
+                "seeds try seeds of their own, so that most numbers of each are zero: use product, "
+                "multi_krum, geometric_median or centered_clip"
+            )
     return config
 
 

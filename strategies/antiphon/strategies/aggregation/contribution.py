@@ -62,12 +62,14 @@ class Aggregation:
 
     combine(points) is the same rule for coefficients of seeds; reach: how far contributions move the model,
     for those who bound it (none: by the change of their products). Both raise UpdateError where the
-    contributions cannot be combined by this rule.
+    contributions cannot be combined by this rule. coordinates: whether it looks at each number alone, so
+    that all clients must have moved the same ones.
     """
 
     aggregate: Callable[[Params, float, Sequence[Contribution]], Aggregated]
     combine: Callable[[Points], Float64Array] = weighted
     reach: Reach | None = None
+    coordinates: bool = False
 
 
 def shares(contributions: Sequence[Contribution]) -> list[tuple[float, Contribution]]:

@@ -1,7 +1,8 @@
 """Rules that look at one number of all clients at a time (Yin et al., ICML 2018).
 
 They act on the deltas of the factors, whose coordinates mean the same for all clients of a round: all have
-started from the same factors. Weights do not count: each client is one voice.
+started from the same factors. Of seed-scalars they do not: each client tries seeds of its own, most numbers
+of each are zero, and the middle of the cohort is zero too. Weights do not count: each client is one voice.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ Rule = Callable[[npt.NDArray[np.float64]], Float64Array]
 
 def coordinatewise(rule: Rule) -> Aggregation:
     """Make the aggregation of a rule."""
-    return Aggregation(partial(_aggregate, rule), partial(_combine, rule), factor_norms)
+    return Aggregation(
+        partial(_aggregate, rule), partial(_combine, rule), factor_norms, coordinates=True
+    )
 
 
 def _aggregate(
