@@ -19,8 +19,8 @@ from pydantic import (
 )
 
 from antiphon.core import registry, section
-from antiphon.core.json_text import json_text
 from antiphon.core.errors import ConfigError
+from antiphon.core.json_text import json_text
 from antiphon.core.run_sections import (
     CohortConfig,
     CompressionConfig,
