@@ -8,7 +8,7 @@ import pytest
 from antiphon.client.sender import Sender
 from antiphon.core.clock import VirtualClock
 from antiphon.core.config import config_hash, resolved
-from antiphon.core.events import ClientJoined, RoundEvaluated, UpdateReceived, UpdateRejected
+from antiphon.core.events import RoundEvaluated, UpdateReceived, UpdateRejected
 from antiphon.core.files import write_bytes
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import create
@@ -39,18 +39,6 @@ def make(tiny_config, tmp_path):
     yield make
     for journal in opened:
         journal.close()
-
-
-@pytest.fixture
-def federation(make):
-    """A federation whose first round is open."""
-    federation = make()
-    federation.start(min_clients=2)
-    for client in CLIENTS:
-        federation.submit(ClientJoined(client, 10))
-    federation.submit(RoundEvaluated(0, {"loss": 2.0}))
-    federation.submit(federation.plan(1, CLIENTS))
-    return federation
 
 
 def deliver(federation, client, codec=None, damage=lambda content: content):
