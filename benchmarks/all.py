@@ -28,6 +28,7 @@ SCRIPTS = (
     "mixed",
     "asynchrony",
     "dashboard",
+    "replay",
     "flower_round",
     "flower_simulation",
     "bytes_to_quality",

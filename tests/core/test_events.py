@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from antiphon.core.errors import RunFolderError
+from antiphon.core.event_json import decode, encode, kind_of
 from antiphon.core.events import (
     BytesMoved,
     ClientDeclined,
@@ -35,9 +36,6 @@ from antiphon.core.events import (
     Ticked,
     UpdateReceived,
     UpdateRejected,
-    decode,
-    encode,
-    kind_of,
 )
 
 names = st.text(max_size=8)
@@ -144,6 +142,17 @@ def test_unknown_kind_is_refused() -> None:
     """A kind of a newer version is refused, with the advice to upgrade."""
     with pytest.raises(RunFolderError, match=r"'moon_landed'.*upgrade Antiphon"):
         decode("moon_landed", "{}")
+
+
+def test_whole_numbers_become_floats_where_floats_are_due() -> None:
+    """A journal that holds 1 for a loss gives 1.0, in a field and among metrics."""
+    loss = decode("evaluated", '{"round":1,"client":"a","examples":1,"loss":1}')
+    folded = decode("round_folded", '{"round":1,"digest":"d","report":{"norm":1,"error":0.5}}')
+
+    assert isinstance(loss, Evaluated)
+    assert type(loss.loss) is float
+    assert isinstance(folded, RoundFolded)
+    assert {type(each) for each in folded.report.values()} == {float}
 
 
 def test_unknown_field_is_refused() -> None:

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from antiphon.core import events
-from antiphon.core.events import Event, encode
+from antiphon.core.event_json import encode
+from antiphon.core.events import Event
 from antiphon.core.journal import Journal
 
 START_S = 1_790_000_000.0

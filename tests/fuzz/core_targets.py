@@ -11,7 +11,7 @@ import numpy as np
 import yaml
 from tests.fuzz.target import Target, joined, parted, scratch, written
 
-from antiphon.core import config, events, registry
+from antiphon.core import config, event_json, events, registry
 from antiphon.core.blob import Blob
 from antiphon.core.coefficients import SeedCoefficients
 from antiphon.core.errors import ConfigError, RunFolderError, UpdateError
@@ -110,7 +110,7 @@ def _update(content: bytes) -> Update:
         update.steps,
         dict(update.metrics),
     )
-    events.decode(*events.encode(received))
+    event_json.decode(*event_json.encode(received))
     return update
 
 
@@ -196,19 +196,19 @@ def _mark_of(kind: str) -> bytes:
 
 def _event(content: bytes) -> None:
     kind, _, body = content.decode("utf-8", "surrogateescape").partition(" ")
-    event = events.decode(kind, body)
-    events.encode(event)
+    event = event_json.decode(kind, body)
+    event_json.encode(event)
 
 
 def _event_seeds() -> list[bytes]:
-    return [" ".join(events.encode(each)).encode() for each in EVENTS]
+    return [" ".join(event_json.encode(each)).encode() for each in EVENTS]
 
 
 def _journal(content: bytes) -> None:
     path = written("journal.sqlite", content)
     with Journal.reading(path) as journal:
         for entry in journal.read():
-            events.encode(entry.event)
+            event_json.encode(entry.event)
 
 
 def _journal_seeds() -> list[bytes]:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from tests.fuzz.core_targets import JSON_WORDS
 from tests.fuzz.target import Target, message, scratch, written
 
-from antiphon.core import config, events, golden
+from antiphon.core import config, event_json, events, golden
 from antiphon.core.errors import RunFolderError
 from antiphon.core.identity import renewal_statement
 from antiphon.server.agreement import Disagreement, check_same_space, reported_space
@@ -84,7 +84,7 @@ def _join(content: bytes) -> None:
         space = reported_space(request.space, door.config)
         check_same_space(space, space)
         described = events.ClientDescribed("north", facts_of(request))
-        events.decode(*events.encode(described))
+        event_json.decode(*event_json.encode(described))
         check_same_space(Space(_SHAPES, {}, "tiny", 26, "ab" * 32), space)
 
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from antiphon.core.event_json import decode, encode
 from antiphon.core.events import (
     ClientFailed,
     ClientJoined,
@@ -27,8 +28,6 @@ from antiphon.core.events import (
     Ticked,
     UpdateReceived,
     UpdateRejected,
-    decode,
-    encode,
 )
 from antiphon.server.actions import (
     Action,
@@ -42,7 +41,16 @@ from antiphon.server.actions import (
 )
 from antiphon.server.bench import is_benched
 from antiphon.server.round import next_deadline, pending_actions, replay, step
-from antiphon.server.run_state import RunState, busy, eligible, having, idle, present, slots
+from antiphon.server.run_state import (
+    RunState,
+    busy,
+    counted,
+    eligible,
+    having,
+    idle,
+    present,
+    slots,
+)
 from antiphon.server.waiting import why_waiting
 
 CLIENTS = ("anna", "bela", "carl", "dora", "emil")
@@ -237,6 +245,10 @@ class Run(RuleBasedStateMachine):
         fewest = max(1, self.state.run.fewest) - len(busy(self.state))
         assert not early or len(here) <= fewest
         assert len(here) >= min(fewest, len(idle(self.state)))
+
+    @invariant()
+    def the_cohort_is_counted(self) -> None:
+        assert self.state.counts == counted(self.state.cohort)
 
     @invariant()
     def collecting_waits_for_somebody(self) -> None:

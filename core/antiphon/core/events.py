@@ -1,27 +1,16 @@
 """What happens in a run, as values: all that a journal holds, and a dashboard or a report reads.
 
 There are two families. *Inputs* drive the round machine (server/round.py); replaying them gives its
-state. *Observations* are measurements beside it; the machine passes over them.
-
-`encode` gives a kind (the class name in snake case) and a JSON object of the fields. `decode` is
-strict: an unknown kind, an unknown field or a value of another type is refused, for another version
-wrote it. JSON has no non-finite numbers: NaN and the infinities become {"$float": "nan" | "inf" |
-"-inf"} and come back as they were. None (JSON null) always means: not measured.
+state. *Observations* are measurements beside it; the machine passes over them. How an event is written
+is in core/event_json.py. None always means: not measured.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import math
-import re
-import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from numbers import Integral, Real
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Literal
 
-from antiphon.core.errors import RunFolderError
 from antiphon.core.types import Plain
 
 
@@ -312,119 +301,3 @@ Observation = (
     Evaluated | BytesMoved | PhaseTimed | RunDescribed | ClientDescribed | ClientDeclined | RunEnded
 )
 Event = Input | Observation
-
-
-def kind_of(event: type[Event]) -> str:
-    """Return the name under which a class of events stands in the journal: `run_started`."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", event.__name__).lower()
-
-
-def encode(event: Event) -> tuple[str, str]:
-    """Return an event's kind and its fields as one JSON object (ASCII)."""
-    fields = {each.name: getattr(event, each.name) for each in dataclasses.fields(event)}
-    body = json.dumps(_to_json(fields), allow_nan=False, separators=(",", ":"))
-    return kind_of(type(event)), body
-
-
-def decode(kind: str, body: str) -> Event:
-    """Return the event that `encode` wrote.
-
-    Raises RunFolderError for a kind, a field or a value that this version does not know.
-    """
-    made = _KINDS.get(kind)
-    if made is None:
-        raise RunFolderError(
-            f"the journal holds an event {kind!r}, which this version of Antiphon does not know; "
-            "it was written by a newer one: upgrade Antiphon to read it"
-        )
-    values = _parsed(kind, body)
-    _check_names(kind, made, values)
-    hints = _HINTS[kind]
-    return made(**{name: _typed(kind, name, value, hints[name]) for name, value in values.items()})
-
-
-_KINDS: dict[str, type[Event]] = {kind_of(each): each for each in get_args(Event)}
-_HINTS: dict[str, dict[str, Any]] = {kind: get_type_hints(made) for kind, made in _KINDS.items()}
-_WAY_OUT = "restore the journal from a copy, or start the run anew"
-_NON_FINITE = ("nan", "inf", "-inf")
-
-
-def _to_json(value: Any) -> Any:
-    match value:
-        case None | bool() | str():
-            return value
-        case Mapping():
-            return {str(name): _to_json(each) for name, each in value.items()}
-        case tuple() | list():
-            return [_to_json(each) for each in value]
-        case Integral():  # numpy's numbers are registered with these, and json refuses them
-            return int(value)
-        case Real():
-            number = float(value)
-            return number if math.isfinite(number) else {"$float": repr(number)}
-    raise TypeError(f"an event cannot hold {type(value).__name__}: {value!r}")
-
-
-def _from_json(values: dict[str, Any]) -> Any:
-    number = values.get("$float")
-    return float(number) if len(values) == 1 and number in _NON_FINITE else values
-
-
-def _parsed(kind: str, body: str) -> dict[str, Any]:
-    try:
-        values = json.loads(body, object_hook=_from_json)
-    except (ValueError, RecursionError) as error:
-        raise RunFolderError(
-            f"the journal is damaged: {kind} is not valid JSON ({error}); {_WAY_OUT}"
-        ) from None
-    if not isinstance(values, dict):
-        raise RunFolderError(
-            f"the journal is damaged: {kind} is no JSON object, got {body[:80]!r}; {_WAY_OUT}"
-        )
-    return values
-
-
-def _check_names(kind: str, made: type[Event], values: dict[str, Any]) -> None:
-    known = dataclasses.fields(made)
-    unknown = sorted(set(values) - {each.name for each in known})
-    if unknown:
-        raise RunFolderError(
-            f"the journal's {kind} has fields that this version of Antiphon does not know: "
-            f"{', '.join(unknown)}; it was written by a newer one: upgrade Antiphon to read it"
-        )
-    required = [
-        each.name
-        for each in known
-        if each.default is each.default_factory is dataclasses.MISSING and each.name not in values
-    ]
-    if required:
-        raise RunFolderError(
-            f"the journal is damaged: {kind} lacks {', '.join(required)}; {_WAY_OUT}"
-        )
-
-
-def _typed(kind: str, name: str, value: Any, hint: Any) -> Any:
-    try:
-        return _as(hint, value)
-    except (TypeError, OverflowError):  # OverflowError: an integer that no float holds
-        expected = hint.__name__ if isinstance(hint, type) else hint
-        raise RunFolderError(
-            f"the journal is damaged: {kind}.{name} should be {expected}, got {value!r}; {_WAY_OUT}"
-        ) from None
-
-
-def _as(hint: Any, value: Any) -> Any:
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        return value if type(value) in arguments else _as(float, value)
-    if origin is Literal and value in arguments:
-        return value
-    if origin is tuple and isinstance(value, list):
-        return tuple(_as(arguments[0], each) for each in value)
-    if origin is Mapping and isinstance(value, dict):
-        return {key: _as(arguments[1], each) for key, each in value.items()}
-    if hint is float and type(value) in (int, float):
-        return float(value)
-    if hint is type(value):
-        return value
-    raise TypeError(hint)

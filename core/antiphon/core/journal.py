@@ -11,7 +11,7 @@ import errno
 import fcntl
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,8 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from antiphon.core.errors import RunFolderError
-from antiphon.core.events import Event, decode, encode, kind_of
+from antiphon.core.event_json import decode, encode, kind_of
+from antiphon.core.events import Event
 from antiphon.core.files import full_disk_is_said, private_opener
 
 VERSION = 1
@@ -136,7 +137,7 @@ class Journal:
                     raise RunFolderError(
                         f"{self.path} is damaged: entry {seq} stands after {after}"
                     )
-                yield entry_of(self.path, (seq, at_s, kind, body), decode)
+                yield entry_of(self.path, (seq, at_s, kind, body))
                 after = seq
 
     def close(self) -> None:
@@ -163,13 +164,11 @@ class Journal:
             return self._connection.execute(query, values).fetchall()
 
 
-def entry_of(
-    path: Path, row: tuple[int, float, str, str], decoder: Callable[[str, str], Event]
-) -> Entry:
+def entry_of(path: Path, row: tuple[int, float, str, str]) -> Entry:
     """Return a row of a journal, decoded. Raises RunFolderError that names the journal and the row."""
     seq, at_s, kind, body = row
     try:
-        return Entry(seq, at_s, decoder(kind, body))
+        return Entry(seq, at_s, decode(kind, body))
     except RunFolderError as error:
         raise RunFolderError(f"{path}, entry {seq}: {error}") from None
 

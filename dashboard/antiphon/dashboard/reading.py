@@ -17,7 +17,6 @@ from typing import Any
 from antiphon.core.errors import RunFolderError
 from antiphon.core.journal import Entry, Journal, entry_of
 from antiphon.core.run_folder import RunFolder
-from antiphon.dashboard.quick_decode import decode_quickly
 
 Way = tuple[int, str, str]
 """Round, direction and purpose of bytes."""
@@ -114,7 +113,7 @@ def read_news(path: Path, after: Place = BEGINNING) -> News:
             " WHERE seq > ? AND seq <= ? AND kind <> 'bytes_moved' ORDER BY seq",
             (start.seq, end.seq),
         )
-        entries = tuple(entry_of(path, row, decode_quickly) for row in rows)
+        entries = tuple(entry_of(path, row) for row in rows)
         sums = _summed(journal, _SUMS, (start.seq, end.seq))
         moved = Counter({(number, way, what): size for number, way, what, size in sums})
         models = tuple(_summed(journal, _MODELS, (start.seq, end.seq)))
@@ -138,7 +137,7 @@ def read_span(path: Path, first: int, last: int) -> tuple[Entry, ...]:
             "SELECT seq, at_s, kind, body FROM event WHERE seq BETWEEN ? AND ? ORDER BY seq",
             (first, last),
         )
-        return tuple(entry_of(path, row, decode_quickly) for row in rows)
+        return tuple(entry_of(path, row) for row in rows)
 
 
 def bytes_by_client(path: Path) -> Counter[tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 from antiphon.core.events import (
     ClientFailed,
@@ -21,6 +22,7 @@ from antiphon.server.run_state import (
     Member,
     Receipt,
     RunState,
+    Slot,
     Status,
     next_plan,
     slot_of,
@@ -108,10 +110,12 @@ def _receive(state: RunState, event: UpdateReceived) -> Step:
     reply = Reply(event.client, event.round, verdict, reason)
     if verdict != "accepted":
         return state, (reply,)
-    receipt = Receipt(event.round, event.digest)
-    benches = {name: each for name, each in state.benches.items() if name != event.client}
-    received = replace(state, receipts={**state.receipts, event.client: receipt}, benches=benches)
-    return _with_slot(received, event.client, MAY_DELIVER, "accepted", ""), (reply,)
+    receipt, benches = Receipt(event.round, event.digest), state.benches
+    if event.client in benches:
+        benches = {name: each for name, each in benches.items() if name != event.client}
+    receipts = {**state.receipts, event.client: receipt}
+    moved = _moved(state, event.client, MAY_DELIVER, "accepted", "")
+    return replace(state, receipts=receipts, benches=benches, **moved), (reply,)
 
 
 def _refuse(state: RunState, event: UpdateRejected) -> Step:
@@ -131,16 +135,27 @@ def _is_of_its_slot(state: RunState, event: UpdateRejected | ClientFailed) -> bo
 def _with_slot(
     state: RunState, client: str, before: tuple[Status, ...], after: Status, reason: str
 ) -> RunState:
-    """Move a client's slot of the open round, else of the next one, if its status is one of `before`.
+    """Move a client's slot of the open round, else of the next one, if its status is one of `before`."""
+    moved = _moved(state, client, before, after, reason)
+    return replace(state, **moved) if moved else state
+
+
+def _moved(
+    state: RunState, client: str, before: tuple[Status, ...], after: Status, reason: str
+) -> dict[str, Any]:
+    """Return the fields of the state that are others once a slot has moved.
 
     Before its round is open, a slot from which nothing will come is given up: its client is idle.
     """
     slot = slot_of(state, client)
     if slot is None or slot.status not in before:
-        return state
-    moved = {**slots(state), client: replace(slot, status=after, reason=reason)}
+        return {}
+    moved = {**slots(state), client: Slot(after, slot.base, reason)}
     if state.phase == "collecting":
-        return replace(state, cohort=moved)
+        counts = {**state.counts}
+        counts[slot.status] -= 1
+        counts[after] += 1
+        return {"cohort": moved, "counts": counts}
     if after in ("failed", "rejected"):
         del moved[client]
-    return replace(state, carried=moved)
+    return {"carried": moved}

@@ -45,6 +45,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import get_args
 
 from antiphon.core.errors import ProtocolError
 from antiphon.core.events import (
@@ -53,6 +54,7 @@ from antiphon.core.events import (
     ClientLeft,
     ClientRevoked,
     Event,
+    Observation,
     RoundEvaluated,
     RoundFolded,
     RoundPlanned,
@@ -85,12 +87,14 @@ from antiphon.server.run_state import (
     Slot,
     Status,
     busy,
+    counted,
     eligible,
+    enough_present,
     having,
-    present,
     slots,
 )
 
+_OBSERVATIONS = frozenset(get_args(Observation))
 _UNFOLDED: tuple[Status, ...] = (*ON_THE_WAY, "accepted")
 
 
@@ -100,6 +104,8 @@ def step(state: RunState, event: Event, now: float) -> Step:
     Raises ProtocolError for an event of the engine's own that is out of place; an event that a
     client causes never raises. Observations change nothing.
     """
+    if type(event) in _OBSERVATIONS:  # most of a journal
+        return state, ()
     match event:
         case RunStarted():
             return _start(state, event, now)
@@ -171,7 +177,7 @@ def next_deadline(state: RunState) -> float | None:
 
     It is that of the round's deadline, or the end of the pause after a failed round.
     """
-    if state.phase == "waiting" and len(present(state)) >= state.run.min_clients:
+    if state.phase == "waiting" and enough_present(state):
         return state.not_before
     return state.deadline if state.phase == "collecting" else None
 
@@ -256,10 +262,12 @@ def _open(state: RunState, event: RoundPlanned, now: float) -> Step:
     valid = _still_valid(state, event.round, event.max_staleness, _UNFOLDED)
     begun, too_stale = _call_off(state, valid)
     new = {each: _first_slot(state.clients[each], event.round) for each in sorted(event.cohort)}
+    cohort = {**begun.carried, **new}
     opened = replace(
         begun,
         phase="collecting",
-        cohort={**begun.carried, **new},
+        cohort=cohort,
+        counts=counted(cohort),
         carried={},
         quorum=event.quorum,
         enough=event.enough,
@@ -314,15 +322,13 @@ def _call_off(state: RunState, but: Iterable[str]) -> Step:
 
 def _settle(state: RunState, now: float) -> Step:
     """Move on if what the state waited for is there."""
-    enough = len(present(state)) >= state.run.min_clients
-    if state.phase == "waiting" and enough and now >= state.not_before:
-        return _enter(replace(state, phase="planning" if state.round else "evaluating"))
-    if state.phase != "collecting":
+    if state.phase == "collecting":
+        if is_settled(state.counts, state.quorum, state.enough):
+            return _close(state, "the quorum is out of reach", now)
         return state, ()
-    count = Counter(slot.status for slot in state.cohort.values())
-    if is_settled(count, state.quorum, state.enough):
-        return _close(state, "the quorum is out of reach", now)
-    return state, ()
+    if state.phase != "waiting" or now < state.not_before or not enough_present(state):
+        return state, ()
+    return _enter(replace(state, phase="planning" if state.round else "evaluating"))
 
 
 def is_settled(count: Mapping[Status, int], quorum: int, enough: int = 0) -> bool:
@@ -341,7 +347,7 @@ def _close_if_due(state: RunState, now: float) -> Step:
 
 
 def _close(state: RunState, cause: str, now: float) -> Step:
-    accepted = len(having(state, "accepted"))
+    accepted = state.counts["accepted"]
     folds = accepted >= state.quorum
     # A buffer that is not folded keeps its updates: the next round goes on filling it.
     statuses = ON_THE_WAY if folds else _UNFOLDED
@@ -386,7 +392,9 @@ def _finish(state: RunState) -> Step:
 
 
 def _await(state: RunState, number: int, now: float) -> Step:
-    return _settle(replace(state, phase="waiting", round=number, cohort={}), now)
+    return _settle(
+        replace(state, phase="waiting", round=number, cohort={}, counts=counted({})), now
+    )
 
 
 def _enter(state: RunState) -> Step:

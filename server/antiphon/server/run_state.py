@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from antiphon.core.events import RunStarted
 from antiphon.server.bench import Bench, off_the_bench
@@ -21,6 +22,7 @@ ON_THE_WAY: tuple[Status, ...] = ("assigned", "left")
 MAY_DELIVER: tuple[Status, ...] = ("assigned", "failed", "left")
 """Statuses of a cohort member from which an update may still come."""
 
+_NOBODY: Mapping[Status, int] = dict.fromkeys(get_args(Status), 0)
 _NO_RUN = RunStarted("", "", rounds=1, min_clients=1, max_failed_rounds=1)  # of the phase `new`
 
 
@@ -73,11 +75,12 @@ class RunState:
 
     round: the one in work, or to be planned next (0: the untouched model); quorum, deadline and opened
     (absolute seconds), deadline_s, enough and max_staleness: of the newest round that was opened, as in
-    its plan; carried: between two asynchronous rounds, the members of the next one's cohort that have
-    begun before it; folded: by client, where the last of its updates began that is in the model; benches:
-    by client, who has failed since its last accepted update; not_before: absolute seconds, until which no
-    round is planned; reason: why the run is complete or stopped. A receipt holds the digest by which an
-    engine finds an accepted update's bytes. The mappings are never changed in place.
+    its plan; counts: how many of the cohort are in each status, so that no step has to count them;
+    carried: between two asynchronous rounds, the members of the next one's cohort that have begun before
+    it; folded: by client, where the last of its updates began that is in the model; benches: by client,
+    who has failed since its last accepted update; not_before: absolute seconds, until which no round is
+    planned; reason: why the run is complete or stopped. A receipt holds the digest by which an engine
+    finds an accepted update's bytes. The mappings are never changed in place.
     """
 
     phase: Phase = "new"
@@ -85,6 +88,7 @@ class RunState:
     clients: Mapping[str, Member] = field(default_factory=dict)
     round: int = 0
     cohort: Mapping[str, Slot] = field(default_factory=dict)
+    counts: Mapping[Status, int] = field(default_factory=lambda: _NOBODY)
     quorum: int = 0
     deadline: float = 0.0
     deadline_s: float = 0.0
@@ -104,6 +108,11 @@ class RunState:
 def present(state: RunState) -> tuple[str, ...]:
     """Return the clients that can be given work, sorted."""
     return tuple(sorted(name for name, member in state.clients.items() if member.present))
+
+
+def enough_present(state: RunState) -> bool:
+    """Whether as many clients are there as must be before a round is planned."""
+    return sum(member.present for member in state.clients.values()) >= state.run.min_clients
 
 
 def idle(state: RunState) -> tuple[str, ...]:
@@ -147,6 +156,11 @@ def next_plan(state: RunState) -> int:
 def next_fold(state: RunState) -> int:
     """Return the round that folds what is accepted now."""
     return state.round + (state.phase in ("folding", "evaluating"))
+
+
+def counted(cohort: Mapping[str, Slot]) -> Mapping[Status, int]:
+    """Return how many of a cohort are in each status, zeros too."""
+    return {**_NOBODY, **Counter(slot.status for slot in cohort.values())}
 
 
 def having(state: RunState, status: Status) -> tuple[str, ...]:

@@ -11,7 +11,8 @@ from tests.strategies.members import fleets
 from tests.strategies.members.installed import cases
 
 from antiphon.core import registry
-from antiphon.core.events import RoundPlanned, RunStopped, decode, encode
+from antiphon.core.event_json import decode, encode
+from antiphon.core.events import RoundPlanned, RunStopped
 from antiphon.core.types import CodecChoice
 from antiphon.server.planning import assignment_of, plan_round
 from antiphon.server.space import Space
