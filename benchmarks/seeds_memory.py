@@ -35,24 +35,25 @@ with torch.no_grad():
 CLIENT = """
 import numpy as np
 from antiphon.client.adapter import linear_modules
-from antiphon.client.methods.seeds import SeedsTraining
+from antiphon.client.spaces.span import SpanSpace
 from antiphon.client.zeroth_order.dense import DenseProbe
 from antiphon.client.zeroth_order.lowrank import LowRankProbe
-from antiphon.client.zeroth_order.training import SeedTraining, train
+from antiphon.client.trainers.spsa import SeedTraining, train
 from antiphon.core.run_sections import SeedsConfig
 from antiphon.core.coefficients import SeedCoefficients
+from antiphon.strategies.seed_space import Directions
 seeds = SeedsConfig(directions={directions})
 linears = linear_modules(model.network)
-method = SeedsTraining(model, linears, seeds, key=5)
+space = SpanSpace(linears, 4096, Directions(seeds.directions.kind, 1, key=5))
 index = np.arange(1000, dtype=np.uint32)
-method.load(SeedCoefficients(4096, index, np.full(1000, 1e-7, dtype=np.float32)))
+space.load(SeedCoefficients(4096, index, np.full(1000, 1e-7, dtype=np.float32)))
 plan = SeedTraining(4096, 1e-3, 1e-9, 1e3)
 kind = seeds.directions.kind
 dense = kind != "lowrank"
 probe = DenseProbe(linears, kind=kind, key=5) if dense else LowRankProbe(linears, rank=1, key=5)
 train(model, probe, [batch] * 12, plan, np.random.default_rng(0), lambda done, loss: None)
 probe.close()
-method.close()
+space.close()
 """
 
 

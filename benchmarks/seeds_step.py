@@ -17,10 +17,10 @@ from antiphon.client import directions
 from antiphon.client.adapter import linear_modules
 from antiphon.client.data.tokens import Batch
 from antiphon.client.language_model import LanguageModel, load, token_losses
+from antiphon.client.trainers.spsa import two_sided_losses
 from antiphon.client.zeroth_order.dense import DenseProbe
 from antiphon.client.zeroth_order.lowrank import LowRankProbe
 from antiphon.client.zeroth_order.probe import Probe
-from antiphon.client.zeroth_order.training import two_sided_losses
 from benchmarks.timing import in_turns, machine, said
 
 ROWS, TOKENS, TURNS = 8, 48, 3

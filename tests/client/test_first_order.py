@@ -5,7 +5,7 @@ import pytest
 
 from antiphon.client.adapter import Adapter
 from antiphon.client.data.tokens import collate
-from antiphon.client.first_order import GradientTraining, train
+from antiphon.client.trainers.adamw import GradientTraining, train
 from antiphon.strategies.initial_factors import initial_factors
 
 
@@ -23,7 +23,7 @@ def plan(steps, accumulation=1, rate=1e-2):
 
 def run(model, adapter, groups, training):
     batches = [collate(group, model.tokenizer.pad_token_id) for group in groups]
-    losses = train(model, adapter, batches, training, lambda done, loss: None)
+    losses = train(model, adapter.parameters(), batches, training, lambda done, loss: None)
     return sum(losses) / len(losses)
 
 

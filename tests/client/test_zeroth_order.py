@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from antiphon.client import directions
+from antiphon.client.trainers.spsa import projected_gradient
 from antiphon.client.zeroth_order.dense import DenseProbe
 from antiphon.client.zeroth_order.lowrank import LowRankProbe
 from antiphon.client.zeroth_order.rebuild import WeightsFile, add_directions
-from antiphon.client.zeroth_order.training import projected_gradient
 from antiphon.core import directions as reference
 
 KEY = 99

@@ -13,11 +13,10 @@ import torch
 
 from antiphon.client.data.clients import ClientData
 from antiphon.client.golden import TorchDraws
-from antiphon.client.methods.method import Download
 from antiphon.client.shapes import TrainedShapes
 from antiphon.client.worker import Worker
 from antiphon.core import golden
-from antiphon.core.coefficients import SeedCoefficients
+from antiphon.core.coefficients import Download, SeedCoefficients
 from antiphon.core.config import RunConfig
 from antiphon.core.types import Assignment
 from antiphon.strategies.initial_factors import initial_factors

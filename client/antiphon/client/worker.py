@@ -15,18 +15,24 @@ from antiphon.client.adapter import Adapter, target_linears
 from antiphon.client.budget import Budget, Meter
 from antiphon.client.data.clients import ClientData
 from antiphon.client.evaluation import Measured, Measurement, evaluate
+from antiphon.client.forms.delta import DeltaForm
+from antiphon.client.forms.scalars import ScalarsForm
 from antiphon.client.golden import TorchDraws
 from antiphon.client.language_model import load
-from antiphon.client.methods.lora import LoraTraining
-from antiphon.client.methods.method import ClientMethod, Download, OnStep
-from antiphon.client.methods.mixed import MixedTraining
-from antiphon.client.methods.seeds import SeedsTraining, SeedsWalk
+from antiphon.client.method import Method, Role
+from antiphon.client.spaces.lora import LoraSpace
+from antiphon.client.spaces.space import Space
+from antiphon.client.spaces.span import SpanSpace
+from antiphon.client.trainers.adamw import AdamWTrainer
+from antiphon.client.trainers.spsa import SpsaTrainer
+from antiphon.client.trainers.trainer import OnStep
 from antiphon.core import golden
+from antiphon.core.coefficients import Download
 from antiphon.core.config import RunConfig
-from antiphon.core.directions import run_key
 from antiphon.core.errors import ConfigError
 from antiphon.core.types import Assignment, Update
 from antiphon.strategies.initial_factors import initial_factors
+from antiphon.strategies.seed_space import Directions, directions_of
 
 
 class Worker:
@@ -47,13 +53,21 @@ class Worker:
         )
         self._method = self._make_method(config)
 
-    def _make_method(self, config: RunConfig) -> ClientMethod:
-        key = run_key(config.seed)
+    def _make_method(self, config: RunConfig) -> Method:
+        along = directions_of(config)
         if "seeds" in config.methods:
             golden.check(TorchDraws(self.model.device), f"torch on {self.model.device}")
+        roles = {
+            "lora": Role(AdamWTrainer(config.training), DeltaForm()),
+            "seeds": Role(SpsaTrainer(config.seeds, along), ScalarsForm()),
+        }
+        theirs = {name: roles[name] for name in config.methods}
+        return Method(self.model, self._make_space(config, along), theirs)
+
+    def _make_space(self, config: RunConfig, along: Directions) -> Space:
         if config.trains_weights:
             linears = target_linears(self.model, config.seeds.target_modules)
-            return SeedsTraining(self.model, linears, config.seeds, key)
+            return SpanSpace(linears, config.seeds.num_seeds, along)
         adapter = Adapter(
             self.model,
             r=config.lora.r,
@@ -61,18 +75,15 @@ class Worker:
             lora_dropout=config.lora.lora_dropout,
             target_modules=config.lora.target_modules,
         )
-        if config.method == "seeds":
-            shapes = {
-                name: (linear.out_features, linear.in_features)
-                for name, linear in adapter.linears.items()
-            }
-            initial = initial_factors(shapes, config.seed)
-            adapter.write(initial, config.lora.lora_alpha / config.lora.r)
-            return SeedsTraining(self.model, adapter.linears, config.seeds, key)
-        lora = LoraTraining(self.model, adapter, config.lora.lora_alpha, config.training)
-        if config.method == "mixed":
-            return MixedTraining(lora, SeedsWalk(self.model, adapter.linears, config.seeds, key))
-        return lora
+        if config.method != "seeds":
+            return LoraSpace(adapter, config.lora.lora_alpha)
+        shapes = {
+            name: (linear.out_features, linear.in_features)
+            for name, linear in adapter.linears.items()
+        }
+        initial = initial_factors(shapes, config.seed)
+        adapter.write(initial, config.lora.lora_alpha / config.lora.r)
+        return SpanSpace(adapter.linears, config.seeds.num_seeds, along)
 
     def train(
         self,

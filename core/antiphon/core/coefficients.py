@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from antiphon.core.types import FloatArray
+from antiphon.core.types import FloatArray, Params
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,3 +29,7 @@ class SeedCoefficients:
         coefficients = np.zeros(self.num_seeds, dtype=np.float32)
         coefficients[self.index] = self.value
         return coefficients
+
+
+Download = Params | SeedCoefficients
+"""The global model as a client receives it: the tensors of a space, or what stands for them."""

@@ -20,7 +20,7 @@ from pathlib import Path
 from antiphon.core import fault_points
 from antiphon.core.blob import Blob
 from antiphon.core.clock import Clock
-from antiphon.core.coefficients import SeedCoefficients
+from antiphon.core.coefficients import Download, SeedCoefficients
 from antiphon.core.config import RunConfig, config_hash
 from antiphon.core.content import Content
 from antiphon.core.errors import UpdateError
@@ -60,7 +60,7 @@ from antiphon.server.untold import usual_examples
 from antiphon.server.update_shelf import Unpack, UpdateShelf, built
 from antiphon.strategies.compression.codec import Shapes
 from antiphon.strategies.guard import learning_rate_scale, undo
-from antiphon.strategies.method import Download, Folded
+from antiphon.strategies.method import Folded
 
 MAX_FAILED_ROUNDS = 3
 _SCALAR_BYTES = 16  # at most, of an index and a scalar

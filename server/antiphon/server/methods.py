@@ -6,7 +6,6 @@ import math
 
 from antiphon.core import registry
 from antiphon.core.config import RunConfig
-from antiphon.core.directions import run_key
 from antiphon.core.types import DENSE
 from antiphon.strategies.aggregation.contribution import Aggregation
 from antiphon.strategies.compression.downlink import packed_downlink
@@ -14,7 +13,7 @@ from antiphon.strategies.guard import Guard
 from antiphon.strategies.lora import lora
 from antiphon.strategies.method import ServerMethod
 from antiphon.strategies.mixed import mixed
-from antiphon.strategies.seed_space import Directions
+from antiphon.strategies.seed_space import directions_of
 from antiphon.strategies.seeds import seeds
 
 
@@ -57,12 +56,6 @@ def server_method(config: RunConfig) -> ServerMethod:
         return method
     codec = registry.build("codec", compression.downlink.kind, compression.downlink.arguments)
     return packed_downlink(method, codec, config.seed, feedback=compression.error_feedback)
-
-
-def directions_of(config: RunConfig) -> Directions:
-    """Return the directions along which a run's seeds move."""
-    directions = config.seeds.directions
-    return Directions(directions.kind, directions.rank, run_key(config.seed))
 
 
 def _guard_factor(config: RunConfig) -> float:

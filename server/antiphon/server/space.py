@@ -6,15 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from antiphon.core.coefficients import SeedCoefficients
+from antiphon.core.coefficients import Download, SeedCoefficients
 from antiphon.core.config import RunConfig
-from antiphon.core.directions import run_key
 from antiphon.core.peft_folder import AdapterShape, write_peft_folder
 from antiphon.core.types import Params
 from antiphon.server.model_card import model_card
 from antiphon.strategies.initial_factors import initial_factors
-from antiphon.strategies.method import Download
-from antiphon.strategies.seed_space import Directions, as_lora, moved
+from antiphon.strategies.seed_space import as_lora, directions_of, moved
 
 Shape = tuple[int, int]
 
@@ -61,8 +59,7 @@ def write_adapter(
     scale = config.lora.lora_alpha / config.lora.r
     factors = download
     if isinstance(download, SeedCoefficients):
-        directions = config.seeds.directions
-        along = Directions(directions.kind, directions.rank, run_key(config.seed))
+        along = directions_of(config)
         if config.trains_weights:
             # The exact factors of a sum of directions count once: PEFT's alpha is their rank.
             scale, factors = 1.0, as_lora(space.weights, download, along)

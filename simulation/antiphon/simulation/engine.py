@@ -17,10 +17,10 @@ from dataclasses import replace
 
 from antiphon.client.data.clients import ClientData
 from antiphon.client.evaluation import Measured
-from antiphon.client.methods.method import Download
 from antiphon.client.worker import Worker
 from antiphon.core.blob import Blob
 from antiphon.core.clock import VirtualClock
+from antiphon.core.coefficients import Download
 from antiphon.core.errors import UpdateError
 from antiphon.core.events import (
     BytesMoved,

@@ -16,12 +16,12 @@ from antiphon.client.assets.cache import cache_dir
 from antiphon.client.capabilities import device_memory_bytes, device_name
 from antiphon.client.data.clients import ClientData, ClientExamples, encode_client
 from antiphon.client.data.local import load_local
-from antiphon.client.methods.method import Download
 from antiphon.client.model_digest import model_digest
 from antiphon.client.sender import Sender
 from antiphon.client.shapes import space_report, trained_shapes
 from antiphon.client.worker import Worker
 from antiphon.core.blob import Blob, blob_of
+from antiphon.core.coefficients import Download
 from antiphon.core.config import RunConfig, config_hash
 from antiphon.core.errors import ConfigError, UpdateError
 from antiphon.core.run_folder import file_name_of

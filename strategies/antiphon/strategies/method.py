@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from antiphon.core.coefficients import SeedCoefficients
+from antiphon.core.coefficients import Download
 from antiphon.core.types import Assignment, Params, State, Update
-
-Download = Params | SeedCoefficients
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ import numpy as np
 
 from antiphon.core import directions
 from antiphon.core.coefficients import SeedCoefficients
+from antiphon.core.config import RunConfig
+from antiphon.core.directions import run_key
 from antiphon.core.peft_folder import factor_name
 from antiphon.core.types import FloatArray, Params
 
@@ -28,6 +30,12 @@ class Directions:
     kind: str
     rank: int
     key: int
+
+
+def directions_of(config: RunConfig) -> Directions:
+    """Return the directions along which a run's seeds move."""
+    directions = config.seeds.directions
+    return Directions(directions.kind, directions.rank, run_key(config.seed))
 
 
 def moved(

@@ -1,4 +1,4 @@
-"""Local training by gradients: AdamW on the LoRA factors.
+"""Trainer `adamw`: local steps by gradients on a space's own numbers (Loshchilov & Hutter, ICLR 2019).
 
 The loss is the mean over the completion tokens of the whole accumulated batch, so accumulation gives the
 gradient of the large batch even where its parts hold unequal numbers of tokens. The optimizer is fresh
@@ -7,20 +7,72 @@ in every round: its moments belong to weights that the federation has moved sinc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 
 import torch
 
-from antiphon.client.adapter import Adapter
 from antiphon.client.budget import Meter
+from antiphon.client.data.clients import ClientData
 from antiphon.client.data.tokens import Batch
 from antiphon.client.language_model import IGNORED, LanguageModel, token_losses
+from antiphon.client.spaces.space import Space
+from antiphon.client.trainers.local_batches import local_batches
+from antiphon.client.trainers.trainer import OnStep, Trained
+from antiphon.core.run_sections import TrainingConfig
+from antiphon.core.types import Assignment
+from antiphon.strategies.learning_rate import rate
 
-OnStep = Callable[[int, float], None]
-"""Called after each step with (steps done, loss of the batch in nats per token)."""
+
+class AdamWTrainer:
+    """See `trainer.Trainer`. training: what the run's config says of it."""
+
+    def __init__(self, training: TrainingConfig) -> None:
+        """Hold the config's section."""
+        self._training = training
+
+    def train(
+        self,
+        model: LanguageModel,
+        space: Space,
+        assignment: Assignment,
+        data: ClientData,
+        on_step: OnStep,
+        meter: Meter,
+    ) -> Trained:
+        """Take the assignment's steps of the run's schedule."""
+        torch.manual_seed(assignment.seed + assignment.round)  # dropout draws from it
+        training = self._training
+        size, accumulation = (
+            training.per_device_train_batch_size,
+            training.gradient_accumulation_steps,
+        )
+        batches = local_batches(model, data, assignment, size, accumulation)
+        parameters = [linear.weight for linear in space.linears.values()]
+        plan = _plan(training, assignment)
+        return Trained(train(model, parameters, batches, plan, on_step, meter))
+
+
+def _plan(training: TrainingConfig, assignment: Assignment) -> GradientTraining:
+    return GradientTraining(
+        rates=tuple(
+            rate(
+                training.lr_scheduler_type,
+                training.learning_rate,
+                assignment.first_step + step,
+                assignment.total_steps,
+                training.warmup_steps,
+            )
+            for step in range(assignment.steps)
+        ),
+        accumulation=training.gradient_accumulation_steps,
+        weight_decay=training.weight_decay,
+        betas=(training.adam_beta1, training.adam_beta2),
+        adam_epsilon=training.adam_epsilon,
+        max_grad_norm=training.max_grad_norm,
+    )
 
 
 @dataclass(frozen=True)
@@ -37,18 +89,17 @@ class GradientTraining:
 
 def train(
     model: LanguageModel,
-    adapter: Adapter,
+    parameters: list[torch.Tensor],
     batches: Iterable[Batch],
     plan: GradientTraining,
     on_step: OnStep,
     meter: Meter | None = None,
 ) -> tuple[float, ...]:
-    """Train the factors in place, one optimizer step per rate; return the loss of each step.
+    """Train the parameters in place, one optimizer step per rate; return the loss of each step.
 
     meter: counts the steps, and ends them early where its budget is used up.
     """
     meter = meter or Meter()
-    parameters = adapter.parameters()
     optimizer = torch.optim.AdamW(
         parameters, betas=plan.betas, eps=plan.adam_epsilon, weight_decay=plan.weight_decay
     )

@@ -1,4 +1,4 @@
-"""Local training by seeds: FedKSeed's client (Qin et al., arXiv 2312.06353).
+"""Trainer `spsa`: zeroth-order steps along seeded directions, FedKSeed's client (arXiv 2312.06353).
 
 For each step: draw a candidate seed k (uniform, or by FedKSeed-Pro's probabilities), look at the loss on
 both sides, g = (L(w + εz_k) − L(w − εz_k)) / 2ε, move w ← w − lr·g·z_k, and remember (k, g). Those pairs
@@ -8,7 +8,7 @@ are the whole update.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,13 +16,57 @@ import numpy.typing as npt
 import torch
 
 from antiphon.client.budget import Meter
+from antiphon.client.data.clients import ClientData
 from antiphon.client.data.tokens import Batch
 from antiphon.client.language_model import LanguageModel, token_losses
+from antiphon.client.spaces.space import Space
+from antiphon.client.trainers.local_batches import local_batches
+from antiphon.client.trainers.trainer import OnStep, Trained
+from antiphon.client.zeroth_order.dense import DenseProbe
+from antiphon.client.zeroth_order.lowrank import LowRankProbe
 from antiphon.client.zeroth_order.probe import Probe
-from antiphon.core.types import Scalars
+from antiphon.core.run_sections import SeedsConfig
+from antiphon.core.types import Assignment, Scalars
+from antiphon.strategies.seed_space import Directions
 
-OnStep = Callable[[int, float], None]
-"""Called after each step with (steps done, loss of the batch in nats per token)."""
+
+class SpsaTrainer:
+    """See `trainer.Trainer`. seeds: what the run's config says of it; directions: of the run."""
+
+    def __init__(self, seeds: SeedsConfig, directions: Directions) -> None:
+        """Hold the config's section."""
+        self._seeds, self._directions = seeds, directions
+
+    def train(
+        self,
+        model: LanguageModel,
+        space: Space,
+        assignment: Assignment,
+        data: ClientData,
+        on_step: OnStep,
+        meter: Meter,
+    ) -> Trained:
+        """Take the assignment's steps at its learning rate."""
+        plan = SeedTraining(
+            num_seeds=self._seeds.num_seeds,
+            epsilon=self._seeds.epsilon,
+            learning_rate=assignment.learning_rate,
+            max_scalar=self._seeds.max_scalar,
+            probabilities=space.probabilities,
+        )
+        batches = local_batches(model, data, assignment, self._seeds.per_device_train_batch_size)
+        rng = np.random.Generator(np.random.Philox(key=[assignment.seed, assignment.round]))
+        probe = self._probe(space)
+        try:
+            return train(model, probe, batches, plan, rng, on_step, meter)
+        finally:
+            probe.close()
+
+    def _probe(self, space: Space) -> Probe:
+        along = self._directions
+        if along.kind == "lowrank":
+            return LowRankProbe(space.linears, rank=along.rank, key=along.key)
+        return DenseProbe(space.linears, kind=along.kind, key=along.key)
 
 
 @dataclass(frozen=True)
@@ -34,14 +78,6 @@ class SeedTraining:
     learning_rate: float
     max_scalar: float
     probabilities: npt.NDArray[np.float64] | None = None
-
-
-@dataclass(frozen=True)
-class Trained:
-    """The pairs, and the losses seen at the points where the steps were taken."""
-
-    scalars: Scalars
-    losses: tuple[float, ...]
 
 
 @torch.no_grad()
@@ -76,7 +112,7 @@ def train(
         meter.step_taken(batch.tokens)
         on_step(done, loss)
     scalars = Scalars(np.array(indices, dtype=np.uint32), np.array(values, dtype=np.float32))
-    return Trained(scalars, tuple(losses))
+    return Trained(tuple(losses), scalars)
 
 
 def two_sided_losses(

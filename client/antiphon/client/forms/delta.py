@@ -1,0 +1,15 @@
+"""Form `delta` at the client: the change of every trained number; a codec packs it on its way."""
+
+from __future__ import annotations
+
+from antiphon.client.spaces.space import Space
+from antiphon.client.trainers.trainer import Trained
+from antiphon.core.types import LoraUpdate, Payload
+
+
+class DeltaForm:
+    """See `form.Form`."""
+
+    def payload(self, space: Space, trained: Trained) -> Payload:
+        """Return trained − start."""
+        return LoraUpdate(space.delta())

@@ -1,0 +1,17 @@
+"""The client's half of a form: what of a trained delta travels."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from antiphon.client.spaces.space import Space
+from antiphon.client.trainers.trainer import Trained
+from antiphon.core.types import Payload
+
+
+class Form(Protocol):
+    """Makes a payload of what a client has trained."""
+
+    def payload(self, space: Space, trained: Trained) -> Payload:
+        """Return what is sent. Raises UpdateError where the trainer or the space does not know it."""
+        ...

@@ -1,0 +1,18 @@
+"""Form `scalars` at the client: a seed and a number for each step, whatever the size of the space."""
+
+from __future__ import annotations
+
+from antiphon.client.spaces.space import Space
+from antiphon.client.trainers.trainer import Trained
+from antiphon.core.errors import UpdateError
+from antiphon.core.types import Payload
+
+
+class ScalarsForm:
+    """See `form.Form`."""
+
+    def payload(self, space: Space, trained: Trained) -> Payload:
+        """Return the walk. Raises UpdateError where the steps were along no seeds."""
+        if trained.walk is None:
+            raise UpdateError("the trainer walked along no seeds: choose the form delta")
+        return trained.walk

@@ -1,0 +1,54 @@
+"""Space `lora` at the client: the factors A and B of PEFT's adapter inside the base model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import nn
+
+from antiphon.client.adapter import Adapter
+from antiphon.core.coefficients import Download, SeedCoefficients
+from antiphon.core.errors import UpdateError
+from antiphon.core.types import Params
+
+
+class LoraSpace:
+    """See `space.Space`. A client of a smaller rank receives, trains and sends narrower factors."""
+
+    probabilities = None
+
+    def __init__(self, adapter: Adapter, lora_alpha: float) -> None:
+        """Train what `adapter` injected; of rank r, the product counts lora_alpha / r times."""
+        self._adapter, self._alpha = adapter, lora_alpha
+        self._start: Params = {}
+
+    @property
+    def linears(self) -> Mapping[str, nn.Linear]:
+        """The factors, each a linear module of PEFT's."""
+        return self._adapter.linears
+
+    def load(self, download: Download) -> None:
+        """Put global factors in place."""
+        if isinstance(download, SeedCoefficients):
+            raise UpdateError("space lora was sent seed coefficients, expected LoRA factors")
+        self._adapter.write(download, self._alpha / _rank(download))
+        self._start = download
+
+    def start(self, download: Download) -> None:
+        """Put global factors in place, to be moved."""
+        self.load(download)
+
+    def delta(self) -> Params:
+        """Return trained − loaded, in the shapes that were loaded."""
+        start, trained = self._start, self._adapter.read()
+        return {
+            name: trained[name][: start[name].shape[0], : start[name].shape[1]] - start[name]
+            for name in start
+        }
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def _rank(factors: Params) -> int:
+    return int(next(value.shape[0] for name, value in factors.items() if ".lora_A." in name))
