@@ -24,6 +24,7 @@ from antiphon.client.data.rows import Rows
 from antiphon.core import events, registry
 from antiphon.core.config import RunConfig, validate
 from antiphon.core.section import Choice
+from antiphon.core.tensors import from_bytes
 from antiphon.simulation.run import load_split, simulate
 from antiphon.strategies.aggregation.contribution import Contribution
 from antiphon.strategies.scheduling.telemetry import ClientTelemetry, RunTelemetry
@@ -275,7 +276,7 @@ def test_extending_shows_one_member_of_each_kind(extras: dict[str, Any]) -> None
     """The page's distribution covers every kind that a config can name."""
     shown = {group.removeprefix("antiphon.") for group in extras["entry-points"]}
 
-    assert shown == set(registry.KINDS)
+    assert shown == {*registry.KINDS, *registry.HALVES.values()}
 
 
 @pytest.mark.slow
@@ -307,6 +308,24 @@ def test_extending_yaml_builds_through_the_registry(extras: dict[str, Any]) -> N
     config = validate({**base, **lines})
 
     assert config.aggregation.kind == "clipped"
+
+
+@pytest.mark.slow
+def test_extending_method_learns(extras: dict[str, Any], tmp_path: Path) -> None:
+    """A run of the page's `signed` lowers the loss, and its clients send no change of A."""
+    values = yaml.safe_load((ROOT / "examples" / "tiny.yaml").read_text())
+    values |= {"rounds": 2, "method": "signed", "training": {"max_steps": 10}}
+    values |= {"output": {"runs_dir": str(tmp_path / "runs"), "keep_updates": True}}
+    config = validate(values)
+
+    folder = simulate(config, load_split(config))
+
+    report = json.loads(folder.report_json.read_text())
+    assert report["final"]["loss"] < report["initial"]["loss"]
+    sent = from_bytes((folder.path / "rounds/0001/updates/meadow.safetensors").read_bytes())
+    assert {name for name, value in sent.items() if value.any()} == {
+        n for n in sent if ".lora_B." in n
+    }
 
 
 def test_extending_aggregation_bounds_a_delta(extras: dict[str, Any]) -> None:

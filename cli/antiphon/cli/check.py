@@ -22,7 +22,7 @@ from antiphon.core.json_text import json_text
 from antiphon.server.space_file import write_space
 from antiphon.simulation.run import Split, load_split
 from antiphon.simulation.split import split_table
-from antiphon.simulation.workload import examples_per_step
+from antiphon.strategies.methods.method import method_of
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _read(config: RunConfig) -> _Rows:
     tokenizer = load_tokenizer(config.model.model_name_or_path)
     length = config.model.max_length
     clients = [encode_client(tokenizer, each, length) for each in split.clients]
-    batch = max(examples_per_step(config, method) for method in config.methods)
+    batch = method_of(config).most_examples
     return _Rows(split, advice(clients, max_length=length, batch=batch))
 
 

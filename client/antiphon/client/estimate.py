@@ -13,10 +13,10 @@ from antiphon.core import registry
 from antiphon.core.config import RunConfig
 from antiphon.core.section import Choice
 from antiphon.strategies.compression.codec import Codec
+from antiphon.strategies.methods.method import Role, method_of
 
 _FLOAT = 4
 _ADAM_COPIES = 4  # the factor, its gradient and two moments, all float32
-_BYTES_PER_SCALAR = 6  # two of the index as a varint, four of the scalar
 
 
 @dataclass(frozen=True)
@@ -41,15 +41,14 @@ def estimate(config: RunConfig) -> Estimate:
     """
     shapes = trained_shapes(config)
     total, trained = shapes.model_parameters, shapes.parameters
-    up = max(_bytes_up(config, method, trained) for method in config.methods)
-    memory = max(_memory_bytes(config, method, total, trained) for method in config.methods)
+    roles = method_of(config).roles
+    up = max(_bytes_up(config, role, trained) for role in roles)
+    memory = max(_memory_bytes(config, role, total, trained) for role in roles)
     return Estimate(total, trained, up, _bytes_down(config, trained), memory)
 
 
-def _bytes_up(config: RunConfig, method: str, trained: int) -> int:
-    if method == "seeds":
-        return _BYTES_PER_SCALAR * config.seeds.max_steps
-    return _packed(config.compression.uplink, trained)
+def _bytes_up(config: RunConfig, role: Role, trained: int) -> int:
+    return math.ceil(role.form.size(trained, _codec(config.compression.uplink), role.trainer.steps))
 
 
 def _bytes_down(config: RunConfig, trained: int) -> int:
@@ -61,12 +60,16 @@ def _bytes_down(config: RunConfig, trained: int) -> int:
 
 
 def _packed(choice: Choice, parameters: int) -> int:
+    return math.ceil(_codec(choice).bits(parameters) * parameters / 8)
+
+
+def _codec(choice: Choice) -> Codec:
     codec: Codec = registry.build("codec", choice.kind, choice.arguments)
-    return math.ceil(codec.bits(parameters) * parameters / 8)
+    return codec
 
 
-def _memory_bytes(config: RunConfig, method: str, total: int, trained: int) -> int:
-    if method == "seeds":
+def _memory_bytes(config: RunConfig, role: Role, total: int, trained: int) -> int:
+    if not role.trainer.backward:
         return _FLOAT * total
     dtype: torch.dtype = pick_precision(config.model.precision, pick_device(config.model.device))
     return dtype.itemsize * total + _ADAM_COPIES * _FLOAT * trained

@@ -37,6 +37,7 @@ from antiphon.core.errors import ProtocolError, UpdateError
 from antiphon.core.files import write_bytes
 from antiphon.core.types import Assignment
 from antiphon.core.wire import unpack_assignment, unpack_model
+from antiphon.strategies.methods.method import method_of
 from antiphon.v1 import update_pb2
 
 
@@ -140,10 +141,11 @@ def _read_assignment(file: Path, loaded: _Loaded) -> tuple[str, Assignment, Blob
     except DecodeError as error:
         raise UpdateError(f"{file.name} is no serialised Assignment: {error}") from None
     assignment, model = unpack_assignment(content, loaded.client, run_id)
-    if assignment.method not in loaded.config.methods or assignment.steps < 1:
+    known = method_of(loaded.config).names
+    if assignment.method not in known or assignment.steps < 1:
         raise UpdateError(
             f"an assignment of {assignment.steps} steps of method {assignment.method[:64]!r}, expected "
-            f"at least one of method {' or '.join(loaded.config.methods)}"
+            f"at least one of method {' or '.join(known)}"
         )
     return run_id, assignment, model
 

@@ -15,24 +15,21 @@ from antiphon.client.adapter import Adapter, target_linears
 from antiphon.client.budget import Budget, Meter
 from antiphon.client.data.clients import ClientData
 from antiphon.client.evaluation import Measured, Measurement, evaluate
-from antiphon.client.forms.delta import DeltaForm
-from antiphon.client.forms.scalars import ScalarsForm
 from antiphon.client.golden import TorchDraws
 from antiphon.client.language_model import load
 from antiphon.client.method import Method, Role
 from antiphon.client.spaces.lora import LoraSpace
 from antiphon.client.spaces.space import Space
 from antiphon.client.spaces.span import SpanSpace
-from antiphon.client.trainers.adamw import AdamWTrainer
-from antiphon.client.trainers.spsa import SpsaTrainer
 from antiphon.client.trainers.trainer import OnStep
-from antiphon.core import golden
+from antiphon.core import golden, registry
 from antiphon.core.coefficients import Download
 from antiphon.core.config import RunConfig
 from antiphon.core.errors import ConfigError
 from antiphon.core.types import Assignment, Update
 from antiphon.strategies.initial_factors import initial_factors
-from antiphon.strategies.seed_space import Directions, directions_of
+from antiphon.strategies.methods.method import method_of
+from antiphon.strategies.seed_space import directions_of
 
 
 class Worker:
@@ -54,17 +51,21 @@ class Worker:
         self._method = self._make_method(config)
 
     def _make_method(self, config: RunConfig) -> Method:
-        along = directions_of(config)
-        if "seeds" in config.methods:
+        asked = method_of(config)
+        if any(each.trainer.walks for each in asked.roles):
             golden.check(TorchDraws(self.model.device), f"torch on {self.model.device}")
+        given = {"config": config}
         roles = {
-            "lora": Role(AdamWTrainer(config.training), DeltaForm()),
-            "seeds": Role(SpsaTrainer(config.seeds, along), ScalarsForm()),
+            each.name: Role(
+                registry.build(registry.HALVES["trainer"], each.trainer.kind, {}, given),
+                registry.build(registry.HALVES["form"], each.form.kind, {}, given),
+            )
+            for each in asked.roles
         }
-        theirs = {name: roles[name] for name in config.methods}
-        return Method(self.model, self._make_space(config, along), theirs)
+        return Method(self.model, self._make_space(config), roles)
 
-    def _make_space(self, config: RunConfig, along: Directions) -> Space:
+    def _make_space(self, config: RunConfig) -> Space:
+        along = directions_of(config)
         if config.trains_weights:
             linears = target_linears(self.model, config.seeds.target_modules)
             return SpanSpace(linears, config.seeds.num_seeds, along)
@@ -126,7 +127,7 @@ def peak_memory_bytes() -> int:
 
 
 def _precision(config: RunConfig) -> str:
-    if "seeds" not in config.methods:
+    if not any(each.trainer.walks for each in method_of(config).roles):
         return config.model.precision
     # The two losses of a zeroth-order step differ in the fourth digit: bfloat16 has two.
     if config.trains_weights and config.model.precision == "bfloat16":

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import (
     Field,
@@ -50,7 +50,7 @@ class RunConfig(Section):
     rounds: PositiveInt = Field(description="Rounds to run.")
     model: ModelConfig = Field(description="The base model.")
     data: DataConfig = Field(description="The data and its split.")
-    method: Literal["lora", "seeds", "mixed"] = Field(
+    method: str = Field(
         "lora", description="What clients do and send; mixed: some of them one, some the other."
     )
     lora: LoraConfig = Field(default_factory=LoraConfig, description="Shape of the adapter.")
@@ -108,16 +108,6 @@ class RunConfig(Section):
                 "a stage of the policy sets a cohort size, but cohort.scheduler is all, which takes "
                 "everybody: choose cohort.scheduler: random, or leave the size out"
             )
-        if self.method == "seeds" and self.server_opt.kind in ("adam", "yogi"):
-            raise ValueError(
-                f"server_opt {self.server_opt.kind} is not linear, so it cannot act on seed-scalars: "
-                "use sgd, momentum or nesterov with method seeds"
-            )
-        if self.lora.client_ranks and self.method != "seeds" and self.aggregation.kind == "factors":
-            raise ValueError(
-                "aggregation factors averages A and B of equal rank, but lora.client_ranks gives some "
-                "clients another: use aggregation: product, or leave the ranks out"
-            )
         high = [name for name, r in self.lora.client_ranks.items() if r > self.lora.r]
         if high:
             raise ValueError(
@@ -155,32 +145,10 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
-        packed = self.compression.downlink.kind != DENSE or self.compression.uplink.kind != DENSE
-        if self.method == "seeds" and packed:
-            raise ValueError(
-                "compression packs tensors, but method seeds sends a few scalars: leave it out"
-            )
         if self.compression.downlink.kind != DENSE and self.lora.client_ranks:
             raise ValueError(
                 "compression.downlink packs one adapter for all, but lora.client_ranks gives some clients "
                 "another: leave one of them out"
-            )
-        if self.method == "mixed" and self.seeds.space != "adapter":
-            raise ValueError(
-                "method mixed needs one space for both: set seeds.space: adapter, so that the seeds move "
-                "the factors that the others train"
-            )
-        both = sorted(set(self.mixed.seeds) & set(self.lora.client_ranks))
-        if self.method == "mixed" and both:
-            raise ValueError(
-                f"{', '.join(both)}: in mixed.seeds and in lora.client_ranks, but scalars are of the whole "
-                "adapter, whatever a client's rank: leave them out of one of the two"
-            )
-        named = self.mixed.seeds or self.mixed.seeds_below_gb or self.mixed.seeds_devices
-        if self.method == "mixed" and not named:
-            raise ValueError(
-                "method mixed does not say who sends seed-scalars: set mixed.seeds, "
-                "mixed.seeds_below_gb or mixed.seeds_devices"
             )
         return self
 
@@ -190,15 +158,6 @@ class RunConfig(Section):
         stages = self.policy.arguments.get("stages")
         found = stages if isinstance(stages, list) else []
         return [each for each in found if isinstance(each, Mapping)]
-
-    @property
-    def methods(self) -> tuple[str, ...]:
-        """What the clients of the run do, one method or both."""
-        return ("lora", "seeds") if self.method == "mixed" else (self.method,)
-
-    def steps_of(self, method: str) -> int:
-        """Return the local steps of a client and round that does `method`."""
-        return self.training.max_steps if method == "lora" else self.seeds.max_steps
 
     @property
     def trains_weights(self) -> bool:
@@ -221,13 +180,11 @@ def validate(raw: Mapping[str, Any], source: str = "config") -> RunConfig:
     """Turn plain values into a RunConfig, or raise ConfigError listing everything that is wrong."""
     config = validated(RunConfig, raw, source)
     for kind, choice in _choices(config):
-        built = registry.build(kind, choice.kind, choice.arguments)
-        if config.method == "seeds" and kind == "aggregation" and built.coordinates:
-            raise ConfigError(
-                f"{source}: aggregation {choice.kind} looks at each number alone, but clients of method "
-                "seeds try seeds of their own, so that most numbers of each are zero: use product, "
-                "multi_krum, geometric_median or centered_clip"
-            )
+        registry.build(kind, choice.kind, choice.arguments)
+    try:
+        registry.build("method", config.method, {}, {"config": config})
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}") from None
     return config
 
 

@@ -19,6 +19,9 @@ from pydantic_core import ErrorDetails
 from antiphon.core.errors import ConfigError
 
 KINDS = (
+    "method",
+    "trainer",
+    "form",
     "aggregation",
     "protection",
     "server_opt",
@@ -28,6 +31,12 @@ KINDS = (
     "format",
     "partition",
 )
+
+GIVEN = ("config",)
+"""Arguments of a factory that the program gives, no keys of a config: the whole config of the run."""
+
+HALVES = {"trainer": "client_trainer", "form": "client_form"}
+"""Kinds whose members have a second half at the client, and the kind in which it has the same name."""
 
 _STRICT = ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
 _MISSING = ("missing_argument", "missing_keyword_only_argument")  # pydantic's names
@@ -63,31 +72,42 @@ def factory(kind: str, name: str) -> Callable[..., Any]:
 
 
 def signature(kind: str, name: str) -> dict[str, inspect.Parameter]:
-    """Return the arguments a member takes, by name."""
-    return dict(inspect.signature(factory(kind, name)).parameters)
+    """Return the arguments that a config can give a member, by name."""
+    return _named(factory(kind, name))
 
 
-def build(kind: str, name: str, arguments: Mapping[str, Any]) -> Any:
+def build(
+    kind: str, name: str, arguments: Mapping[str, Any], given: Mapping[str, Any] | None = None
+) -> Any:
     """Call the factory with a config's arguments, checked strictly against its annotations.
 
-    Raises ConfigError for an argument that it does not take, one that is missing, or a wrong type.
+    given: what the program adds where the factory asks for it, see GIVEN. Raises ConfigError for an
+    argument that it does not take, one that is missing, or a wrong type.
     """
-    takes, checked = _checked(kind, name)
+    takes, asks, checked = _checked(kind, name)
     unknown = sorted(set(arguments) - set(takes))
     if unknown:
         listed = ", ".join(_said(each) for each in takes.values()) or "no arguments"
         raise ConfigError(f"{kind}: {name} takes ({listed}), not {unknown}")
     try:
-        return checked(**arguments)
+        return checked(**arguments, **{each: (given or {})[each] for each in asks})
     except ValidationError as error:
         raise ConfigError(f"{kind}: {_wrong(name, takes, error.errors())}") from None
 
 
 @cache
-def _checked(kind: str, name: str) -> tuple[Mapping[str, inspect.Parameter], Callable[..., Any]]:
-    """Return what a member takes, and its factory behind a check of the arguments' types."""
+def _checked(
+    kind: str, name: str
+) -> tuple[Mapping[str, inspect.Parameter], tuple[str, ...], Callable[..., Any]]:
+    """Return what a member takes of a config and of the program, and its factory behind a check."""
     make = factory(kind, name)
-    return inspect.signature(make).parameters, validate_call(config=_STRICT)(make)
+    asks = tuple(each for each in GIVEN if each in inspect.signature(make).parameters)
+    return _named(make), asks, validate_call(config=_STRICT)(make)
+
+
+def _named(make: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    parameters = inspect.signature(make).parameters
+    return {name: each for name, each in parameters.items() if name not in GIVEN}
 
 
 def _loaded(kind: str, point: EntryPoint) -> Callable[..., Any]:

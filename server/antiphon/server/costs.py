@@ -16,12 +16,13 @@ from antiphon.core.types import CodecChoice
 from antiphon.server.members import member
 from antiphon.server.space import Space
 from antiphon.strategies.compression.codec import Codec
+from antiphon.strategies.forms.form import Form
+from antiphon.strategies.methods.method import method_of
 from antiphon.strategies.policy.costs import Costs
 
 _SLACK = 1.02
 _MESSAGE_BYTES = 1024
 _TENSOR_BYTES = 128
-_SCALAR_BYTES = 16  # of an index and its scalar
 _COEFFICIENT_BYTES = 16  # of a gap, a coefficient and a probability
 
 
@@ -29,7 +30,7 @@ class _Bounds:
     """The bounds of one run; those of a codec are computed once."""
 
     def __init__(self, config: RunConfig, space: Space) -> None:
-        self._config = config
+        self._config, self._method = config, method_of(config)
         self._bits: dict[tuple[object, ...], float] = {}
         self._names = sum(len(name.encode()) + _TENSOR_BYTES for name in space.factors)
         self._parameters = space.parameters
@@ -41,21 +42,19 @@ class _Bounds:
     def model(self, rank: int) -> int:
         """Return the bound of the global model as a client of this rank receives it."""
         choice = self._config.compression.downlink
+        tensors = self._tensors(CodecChoice(choice.kind, choice.arguments), rank)
         coefficients = _COEFFICIENT_BYTES * self._config.seeds.num_seeds + _MESSAGE_BYTES
-        sizes = {
-            "seeds": coefficients,
-            "lora": self._tensors(CodecChoice(choice.kind, choice.arguments), rank),
-        }
-        return max(sizes[method] for method in self._config.methods)
+        return tensors if self._method.packs else coefficients
 
     def up(self, client: str, codec: CodecChoice | None, steps: int) -> int:
         """Return the bound of one client's update."""
-        scalars = _SCALAR_BYTES * steps
-        sizes = {
-            "seeds": scalars,
-            "lora": self._tensors(codec, self._rank(client)) if codec else scalars,
-        }
-        return _MESSAGE_BYTES + max(sizes[method] for method in self._config.methods)
+        sizes = (self._update(each.form, client, codec, steps) for each in self._method.roles)
+        return _MESSAGE_BYTES + max(sizes)
+
+    def _update(self, form: Form, client: str, codec: CodecChoice | None, steps: int) -> int:
+        if form.packs:
+            return self._tensors(codec, self._rank(client)) if codec else 0
+        return math.ceil(form.size(self._parameters, None, steps))
 
     def _rank(self, client: str) -> int:
         return self._config.lora.client_ranks.get(client, self._config.lora.r)

@@ -61,9 +61,9 @@ from antiphon.server.update_shelf import Unpack, UpdateShelf, built
 from antiphon.strategies.compression.codec import Shapes
 from antiphon.strategies.guard import learning_rate_scale, undo
 from antiphon.strategies.method import Folded
+from antiphon.strategies.methods.method import method_of
 
 MAX_FAILED_ROUNDS = 3
-_SCALAR_BYTES = 16  # at most, of an index and a scalar
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Federation:
         """
         self.config, self.folder, self.space = config, folder, space
         self._journal, self._clock = journal, clock
-        self._method = server_method(config)
+        self._method, self._roles = server_method(config), method_of(config)
         entries = list(journal.read())
         self.machine = replay((entry.event, entry.at_s) for entry in entries)
         self._plans: dict[int, RoundPlanned] = {}
@@ -203,10 +203,9 @@ class Federation:
         return assignment_of(self.config, self._plans[base], client, folded)
 
     def _upload_bytes(self, asked: Assignment) -> int:
-        if asked.method == "seeds":
-            return _SCALAR_BYTES * asked.steps
         parameters = self.space.parameters * asked.r // self.config.lora.r
-        return int(built(asked.codec).bits(parameters) * parameters / 8)
+        role = self._roles.role(asked.method)
+        return int(role.form.size(parameters, built(asked.codec), asked.steps))
 
     def expected_upload_bytes(self, client: str, number: int) -> int:
         """Return about how many bytes a client's update of round `number` has; at most, where that is not

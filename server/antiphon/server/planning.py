@@ -16,9 +16,8 @@ from antiphon.core.section import Choice
 from antiphon.core.types import DENSE, Assignment, CodecChoice, Plain
 from antiphon.server.costs import costs_of
 from antiphon.server.members import member
-from antiphon.server.roles import method_of
 from antiphon.server.space import Space
-from antiphon.strategies.learning_rate import rate
+from antiphon.strategies.methods.method import Method, Role, method_of
 from antiphon.strategies.policy.policy import Decision, Draft, Policy, Stop
 from antiphon.strategies.scheduling.scheduler import Scheduler
 from antiphon.strategies.scheduling.telemetry import ClientTelemetry, Telemetry, used_values
@@ -82,6 +81,7 @@ class _Cohort:
         space: Space,
     ) -> None:
         self._config, self._number, self._telemetry = config, number, telemetry
+        self._method = method_of(config)
         self._candidates = [telemetry.of(each) for each in sorted(clients)]
         self._busy, here = len(busy), len(clients) + len(busy)
         self._wanted = min(config.cohort.size or here, here)
@@ -110,9 +110,9 @@ class _Cohort:
             rounds=config.rounds,
             size=size,
             smallest=size if self._scheduler.whole else fewest,
-            max_steps=max(config.steps_of(method) for method in config.methods),
+            max_steps=self._method.most_steps,
             deadline_s=config.cohort.deadline_s,
-            codec=CodecChoice(uplink.kind, uplink.arguments) if "lora" in config.methods else None,
+            codec=CodecChoice(uplink.kind, uplink.arguments) if self._method.packs else None,
             costs=self._costs,
             cohort=self._choose,
             work=self._work,
@@ -159,7 +159,7 @@ class _Cohort:
 
     def _worker(self, client: str, codec: CodecChoice | None, most: int) -> Worker:
         known = self._telemetry.of(client)
-        steps = min(most, self._config.steps_of(_method(self._config, known)))
+        steps = min(most, _role(self._method, known).trainer.steps)
         return self._costs.worker(known, codec, steps)
 
 
@@ -172,12 +172,12 @@ def assignment_of(
     one where the others do.
     """
     task = plan.plan[client]
-    method = str(task["method"])
-    usual = config.steps_of(method)
+    role = method_of(config).role(str(task["method"]))
+    usual = role.trainer.steps
     return Assignment(
         round=plan.round,
         client=client,
-        method=method,
+        method=role.name,
         steps=int(task["steps"] or 0),
         first_step=(plan.round - 1) * usual,
         total_steps=config.rounds * usual,
@@ -207,14 +207,6 @@ def client_seed(run_seed: int, client: str) -> int:
     """Return the 63-bit seed of one client's shuffling and draws, the same in every engine."""
     digest = hashlib.sha256(f"{run_seed}/{client}".encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1
-
-
-def round_learning_rate(config: RunConfig, number: int, method: str) -> float:
-    """Return the rate of a `seeds` round (constant within it); for `lora`, the peak of its schedule."""
-    if method == "lora":
-        return config.training.learning_rate
-    seeds = config.seeds
-    return rate(seeds.lr_scheduler_type, seeds.learning_rate, number - 1, config.rounds)
 
 
 def clients_needed(config: RunConfig) -> int:
@@ -253,34 +245,34 @@ def check_cohort(config: RunConfig, clients: Sequence[str]) -> None:
                 f"cohort.{key} is {wanted}, but the data has {len(clients)} clients "
                 f"({', '.join(clients)}): lower it, or split the data over more clients"
             )
-    seeds = config.mixed.seeds if config.method == "mixed" else ()
-    for key, named in (("lora.client_ranks", config.lora.client_ranks), ("mixed.seeds", seeds)):
-        if unknown := sorted(set(named) - set(clients)):
+    groups = [each.who for each in method_of(config).roles if each.who]
+    named = {each.key: each.clients for each in groups}
+    for key, names in {"lora.client_ranks": config.lora.client_ranks, **named}.items():
+        if unknown := sorted(set(names) - set(clients)):
             raise ConfigError(
                 f"{key} names {', '.join(unknown)}, but the clients are {', '.join(clients)}"
             )
 
 
-def _method(config: RunConfig, client: ClientTelemetry) -> str:
+def _role(method: Method, client: ClientTelemetry) -> Role:
     facts: dict[str, Plain] = {"memory_bytes": client.memory_bytes, "device": client.device}
-    return method_of(config, client.client, facts)
+    return method.role_of(client.client, facts)
 
 
 def _task(
     config: RunConfig, number: int, client: ClientTelemetry, decision: Decision, scale: float
 ) -> dict[str, Plain]:
-    method, codec = _method(config, client), decision.codec
-    packs = method == "lora" and codec is not None
+    role, codec = _role(method_of(config), client), decision.codec
     return {
-        "method": method,
+        "method": role.name,
         "steps": decision.steps[client.client],
-        "learning_rate": scale * round_learning_rate(config, number, method),
+        "learning_rate": scale * role.trainer.learning_rate(number),
         # Scalars are of the whole adapter.
         "r": config.lora.client_ranks.get(client.client, config.lora.r)
-        if method == "lora"
+        if role.form.packs
         else config.lora.r,
         "max_tokens": config.cohort.max_tokens,
-        **(codec_row(codec) if packs and codec else {}),
+        **(codec_row(codec) if role.form.packs and codec else {}),
     }
 
 

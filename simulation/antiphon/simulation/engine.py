@@ -56,7 +56,8 @@ from antiphon.simulation.fleet import Fleet, clients_needed
 from antiphon.simulation.monitor import Monitor
 from antiphon.simulation.packing import Letter, Packing
 from antiphon.simulation.resumption import UnderWay
-from antiphon.simulation.workload import Workload, examples_per_step, mean_tokens, workload_of
+from antiphon.simulation.workload import Workload, mean_tokens, workload_of
+from antiphon.strategies.methods.method import method_of
 
 
 class Simulation:
@@ -189,7 +190,8 @@ class Simulation:
         if not self._fleet.described or client in self._federation.machine.clients:
             return [joined]
         config = self._federation.config
-        tokens = examples_per_step(config, config.method) * mean_tokens(data)
+        usual = method_of(config).roles[-1].trainer
+        tokens = usual.examples_per_step * mean_tokens(data)
         return [ClientDescribed(client, self._fleet.facts(client, tokens)), joined]
 
     def _await_change(self, client: str, now: float) -> None:
@@ -216,8 +218,8 @@ class Simulation:
     def _training_s(self, assignment: Assignment) -> float:
         client, work = assignment.client, Workload(assignment.steps, 0)
         if assignment.max_tokens or self._fleet.counts_tokens(client):
-            size = examples_per_step(self._federation.config, assignment.method)
-            work = workload_of(assignment, self._clients[client], size)
+            trainer = method_of(self._federation.config).role(assignment.method).trainer
+            work = workload_of(assignment, self._clients[client], trainer.examples_per_step)
         return self._fleet.training_s(client, work)
 
     def _train(self, given: Given, when: float) -> None:

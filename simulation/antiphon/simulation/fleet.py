@@ -27,6 +27,7 @@ from antiphon.simulation.chance import uniform
 from antiphon.simulation.fleet_file import ClientTraits, read_fleet, share_out
 from antiphon.simulation.liar import Lie, told
 from antiphon.simulation.workload import Workload
+from antiphon.strategies.methods.method import method_of
 
 _BITS_PER_KBPS = 1000.0
 _BYTES_PER_GB = 1e9
@@ -151,24 +152,19 @@ def fleet_of(config: RunConfig, names: Iterable[str]) -> Fleet:
 
 
 def _check_roles(config: RunConfig) -> None:
-    mixed = config.mixed
-    asked = mixed.seeds_below_gb is not None or bool(mixed.seeds_devices)
-    if (
-        config.method == "mixed"
-        and config.engine.kind == "simulation"
-        and asked
-        and not mixed.seeds
-    ):
+    groups = [each.who for each in method_of(config).roles if each.who]
+    empty = next((each for each in groups if not each.clients), None)
+    if empty and config.engine.kind == "simulation":
         raise ConfigError(
-            "mixed.seeds_below_gb and mixed.seeds_devices look at what clients say of their machines, but "
-            "simulated clients without a fleet file say nothing, so that nobody would send scalars: name "
-            "them in mixed.seeds, or give engine.fleet a file"
+            f"{empty.key}_below_gb and {empty.key}_devices look at what clients say of their machines, but "
+            "simulated clients without a fleet file say nothing, so that nobody would be one of them: name "
+            f"some in {empty.key}, or give engine.fleet a file"
         )
 
 
 def check_deadline(config: RunConfig) -> None:
     """Raise ConfigError where clients of a fleet without a file are never done before their deadline."""
-    engine, steps = config.engine, max(config.steps_of(method) for method in config.methods)
+    engine, steps = config.engine, method_of(config).most_steps
     if engine.fleet is None and engine.step_s * steps >= config.cohort.deadline_s:
         raise ConfigError(
             f"{steps} steps of engine.step_s {engine.step_s:g} take a simulated client until or past "

@@ -23,6 +23,7 @@ from antiphon.server.actions import Reply
 from antiphon.server.divergence import advice_on
 from antiphon.server.report_page import bytes_said
 from antiphon.simulation.monitor import Monitor
+from antiphon.strategies.methods.method import method_of
 
 _BAR = 10  # columns: what is said beside it needs the room of a terminal of 80
 _CUT = Column(no_wrap=True, overflow="ellipsis", ratio=1)  # what gives way where there is no room
@@ -48,7 +49,7 @@ class TerminalMonitor(Monitor):
             console=console,
             expand=True,
         )
-        steps = config.training.max_steps if config.method == "lora" else config.seeds.max_steps
+        steps = method_of(config).most_steps
         cohort = min(config.cohort.size or clients, clients)
         self._run = self._progress.add_task(
             config.name, total=config.rounds * cohort * steps, now="before the first round"

@@ -38,7 +38,7 @@ from antiphon.simulation.monitor import Monitor
 from antiphon.simulation.resumption import bytes_up, under_way
 from antiphon.simulation.space import space_of
 from antiphon.simulation.split import draw_split, prepare
-from antiphon.simulation.workload import examples_per_step
+from antiphon.strategies.methods.method import method_of
 
 MonitorFor = Callable[[int], AbstractContextManager[Monitor]]
 """Makes the run's listener, given the number of clients."""
@@ -163,7 +163,7 @@ def _encoded(
 
 
 def _advise(monitor: Monitor, config: RunConfig, clients: dict[str, ClientData]) -> None:
-    batch = max(examples_per_step(config, method) for method in config.methods)
+    batch = method_of(config).most_examples
     length = config.model.max_length
     for sentence in advice(list(clients.values()), max_length=length, batch=batch):
         monitor.advised(sentence)

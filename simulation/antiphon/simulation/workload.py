@@ -8,7 +8,6 @@ from itertools import islice
 
 from antiphon.client.data.batches import batches
 from antiphon.client.data.clients import ClientData
-from antiphon.core.config import RunConfig
 from antiphon.core.types import Assignment
 
 
@@ -28,14 +27,6 @@ def workload_of(assignment: Assignment, data: ClientData, examples_per_step: int
         if assignment.max_tokens and tokens >= assignment.max_tokens:
             break
     return Workload(steps, tokens)
-
-
-def examples_per_step(config: RunConfig, method: str) -> int:
-    """Return how many examples one local step of a method sees."""
-    if method == "seeds":
-        return config.seeds.per_device_train_batch_size
-    training = config.training
-    return training.per_device_train_batch_size * training.gradient_accumulation_steps
 
 
 def mean_tokens(data: ClientData) -> float:

@@ -9,12 +9,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from inspect import Parameter
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from antiphon.core import registry
+from antiphon.core.config import validate
 from antiphon.core.errors import ConfigError
+
+_VALUES = yaml.safe_load((Path(__file__).parents[3] / "examples" / "tiny.yaml").read_text())
+CONFIG = validate(
+    _VALUES
+    | {"seeds": {**_VALUES["seeds"], "space": "adapter"}, "mixed": {"seeds": ["meadow"]}}
+    | {"lora": {**_VALUES["lora"], "client_ranks": {"harbour": 4}}}
+)
+"""What members of kinds that read a run's config are tried with: every method can run it."""
 
 HERE = "tests/strategies/members/installed.py"
 ARGUMENTS: Mapping[tuple[str, str], tuple[Mapping[str, Any], ...]] = {
@@ -74,7 +85,7 @@ class Case:
                 f"{self.kind} {self.name} cannot be tried without {', '.join(self.missing)}: {advice}"
             )
         try:
-            return registry.build(self.kind, self.name, self.arguments)
+            return registry.build(self.kind, self.name, self.arguments, {"config": CONFIG})
         except ConfigError as error:
             pytest.fail(
                 f"{self.kind} {self.name} with {self.arguments}: {error}. Change it: {advice}"

@@ -7,6 +7,11 @@ from antiphon.client.trainers.trainer import Trained
 from antiphon.core.types import LoraUpdate, Payload
 
 
+def delta() -> DeltaForm:
+    """Return the client's half of the form."""
+    return DeltaForm()
+
+
 class DeltaForm:
     """See `form.Form`."""
 

@@ -8,6 +8,11 @@ from antiphon.core.errors import UpdateError
 from antiphon.core.types import Payload
 
 
+def scalars() -> ScalarsForm:
+    """Return the client's half of the form."""
+    return ScalarsForm()
+
+
 class ScalarsForm:
     """See `form.Form`."""
 

@@ -21,17 +21,22 @@ from antiphon.client.language_model import IGNORED, LanguageModel, token_losses
 from antiphon.client.spaces.space import Space
 from antiphon.client.trainers.local_batches import local_batches
 from antiphon.client.trainers.trainer import OnStep, Trained
+from antiphon.core.config import RunConfig
 from antiphon.core.run_sections import TrainingConfig
 from antiphon.core.types import Assignment
 from antiphon.strategies.learning_rate import rate
 
 
+def adamw(*, config: RunConfig) -> AdamWTrainer:
+    """Return the client's half of the trainer, as a run's config sets it."""
+    return AdamWTrainer(config.training)
+
+
+@dataclass(frozen=True)
 class AdamWTrainer:
     """See `trainer.Trainer`. training: what the run's config says of it."""
 
-    def __init__(self, training: TrainingConfig) -> None:
-        """Hold the config's section."""
-        self._training = training
+    training: TrainingConfig
 
     def train(
         self,
@@ -44,7 +49,7 @@ class AdamWTrainer:
     ) -> Trained:
         """Take the assignment's steps of the run's schedule."""
         torch.manual_seed(assignment.seed + assignment.round)  # dropout draws from it
-        training = self._training
+        training = self.training
         size, accumulation = (
             training.per_device_train_batch_size,
             training.gradient_accumulation_steps,

@@ -25,17 +25,23 @@ from antiphon.client.trainers.trainer import OnStep, Trained
 from antiphon.client.zeroth_order.dense import DenseProbe
 from antiphon.client.zeroth_order.lowrank import LowRankProbe
 from antiphon.client.zeroth_order.probe import Probe
+from antiphon.core.config import RunConfig
 from antiphon.core.run_sections import SeedsConfig
 from antiphon.core.types import Assignment, Scalars
-from antiphon.strategies.seed_space import Directions
+from antiphon.strategies.seed_space import Directions, directions_of
 
 
+def spsa(*, config: RunConfig) -> SpsaTrainer:
+    """Return the client's half of the trainer, as a run's config sets it."""
+    return SpsaTrainer(config.seeds, directions_of(config))
+
+
+@dataclass(frozen=True)
 class SpsaTrainer:
     """See `trainer.Trainer`. seeds: what the run's config says of it; directions: of the run."""
 
-    def __init__(self, seeds: SeedsConfig, directions: Directions) -> None:
-        """Hold the config's section."""
-        self._seeds, self._directions = seeds, directions
+    seeds: SeedsConfig
+    directions: Directions
 
     def train(
         self,
@@ -48,13 +54,13 @@ class SpsaTrainer:
     ) -> Trained:
         """Take the assignment's steps at its learning rate."""
         plan = SeedTraining(
-            num_seeds=self._seeds.num_seeds,
-            epsilon=self._seeds.epsilon,
+            num_seeds=self.seeds.num_seeds,
+            epsilon=self.seeds.epsilon,
             learning_rate=assignment.learning_rate,
-            max_scalar=self._seeds.max_scalar,
+            max_scalar=self.seeds.max_scalar,
             probabilities=space.probabilities,
         )
-        batches = local_batches(model, data, assignment, self._seeds.per_device_train_batch_size)
+        batches = local_batches(model, data, assignment, self.seeds.per_device_train_batch_size)
         rng = np.random.Generator(np.random.Philox(key=[assignment.seed, assignment.round]))
         probe = self._probe(space)
         try:
@@ -63,7 +69,7 @@ class SpsaTrainer:
             probe.close()
 
     def _probe(self, space: Space) -> Probe:
-        along = self._directions
+        along = self.directions
         if along.kind == "lowrank":
             return LowRankProbe(space.linears, rank=along.rank, key=along.key)
         return DenseProbe(space.linears, kind=along.kind, key=along.key)

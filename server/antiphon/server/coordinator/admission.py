@@ -31,9 +31,9 @@ from antiphon.server.candidates import Candidates
 from antiphon.server.coordinator.engine import Engine
 from antiphon.server.machine_facts import facts_of
 from antiphon.server.planning import clients_needed
-from antiphon.server.roles import method_of
 from antiphon.server.space import Space
 from antiphon.server.standing import Declines
+from antiphon.strategies.methods.method import method_of
 from antiphon.v1 import coordinator_pb2 as pb
 
 log = structlog.get_logger()
@@ -148,7 +148,7 @@ class Admission:
                 f"{self.run_id!r} with {self.config_hash!r}: say Hello again, and use the same version"
             )
         check_examples(request.examples)
-        if method_of(self.config, client, facts) == "seeds":
+        if method_of(self.config).role_of(client, facts).trainer.walks:
             _check_golden(dict(request.capabilities.golden))
 
     def check_size(self, space: Space) -> None:

@@ -1,0 +1,34 @@
+"""Method `mixed`: clients with room for a backward pass send deltas, the others scalars, of one adapter."""
+
+from __future__ import annotations
+
+from antiphon.core.config import RunConfig
+from antiphon.core.errors import ConfigError
+from antiphon.strategies.methods.lora import check_ranks
+from antiphon.strategies.methods.method import Method, Who, role
+
+
+def mixed(*, config: RunConfig) -> Method:
+    """Two roles over one adapter: lora, and seeds for those whom `mixed` names."""
+    asked = config.mixed
+    if config.seeds.space != "adapter":
+        raise ConfigError(
+            "method mixed needs one space for both: set seeds.space: adapter, so that the seeds move "
+            "the factors that the others train"
+        )
+    if both := sorted(set(asked.seeds) & set(config.lora.client_ranks)):
+        raise ConfigError(
+            f"{', '.join(both)}: in mixed.seeds and in lora.client_ranks, but scalars are of the whole "
+            "adapter, whatever a client's rank: leave them out of one of the two"
+        )
+    if not (asked.seeds or asked.seeds_below_gb or asked.seeds_devices):
+        raise ConfigError(
+            "method mixed does not say who sends seed-scalars: set mixed.seeds, "
+            "mixed.seeds_below_gb or mixed.seeds_devices"
+        )
+    check_ranks(config)
+    devices = frozenset(asked.seeds_devices)
+    who = Who("mixed.seeds", frozenset(asked.seeds), asked.seeds_below_gb, devices)
+    return Method(
+        (role("seeds", "spsa", "scalars", config, who), role("lora", "adamw", "delta", config))
+    )
