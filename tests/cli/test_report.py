@@ -13,8 +13,8 @@ from antiphon.core.events import RunEnded
 
 def test_the_report_of_a_run_that_is_over_is_made_again(tmp_path):
     """From its journal alone: numbers, page and pictures."""
-    end = RunEnded(True, "all rounds are over: 1 folded")
-    folder = folder_of(tmp_path, [*OPENING, *whole_round(1), end])
+    end = RunEnded(True, "all rounds are over: 2 folded")
+    folder = folder_of(tmp_path, [*OPENING, *whole_round(1), *whole_round(2), end])
     told = io.StringIO()
 
     report = make_report(tmp_path, Console(file=told, width=200))

@@ -61,7 +61,7 @@ def test_what_the_coordinator_says_comes_before_the_journal(recorded_runs):
     view = Shelf().view(RunFolder(recorded_runs / "interrupted"))
     said = {"name": "site-001", "silent_s": 4.2, "working_on": 3, "steps_done": 17}
 
-    table = clients(view, {}, Live("", True, (said,)), time.time()).set_index("client")
+    table = clients(view, Live("", True, (said,)), time.time()).set_index("client")
 
     assert table.loc["site-001", "doing"] == "round 3, step 17"
     assert table.loc["site-001", "last seen"] == "4 s ago"

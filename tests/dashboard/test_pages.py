@@ -167,6 +167,7 @@ def test_text_of_others_is_escaped(open_page, tmp_path, name):
         RunDescribed({"engine": "grpc", "trained_parameters": 8}),
         ClientJoined(NASTY, 1),
         events.ClientDescribed(NASTY, {"device": NASTY}),
+        events.RoundEvaluated(0),
         RoundPlanned(1, (NASTY,), 1, 60.0, NASTY, {NASTY: {"method": NASTY}}),
         events.BytesMoved(1, NASTY, "down", NASTY, 5),
         events.ClientFailed(NASTY, 1, NASTY),
@@ -267,7 +268,8 @@ def test_a_change_of_nothing_is_neither_good_nor_bad(open_page, tmp_path):
 def test_a_round_in_which_no_time_passed_says_what_happened(open_page, tmp_path):
     """A chart without a bar is no chart: who failed at once is named instead."""
     failed = events.ClientFailed("a", 1, "machine.disk: the disk is full")
-    happened = [STARTED, ClientJoined("a", 1), RoundPlanned(1, ("a",), 1, 60.0), failed]
+    opening = [STARTED, ClientJoined("a", 1), events.RoundEvaluated(0)]
+    happened = [*opening, RoundPlanned(1, ("a",), 1, 60.0), failed]
     journal_of(tmp_path / "instant", happened, at_s=5.0)
 
     page = open_page(tmp_path, "run_page.py", run="instant")

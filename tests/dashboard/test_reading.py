@@ -6,10 +6,17 @@ import pytest
 from tests.dashboard.conftest import journal_of
 
 from antiphon.core.errors import RunFolderError
-from antiphon.core.events import BytesMoved, ClientJoined, RunStarted, Ticked
+from antiphon.core.events import ClientJoined, RunStarted, Ticked
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder
-from antiphon.dashboard.reading import bytes_by_client, read_news, stamp_of
+from antiphon.dashboard.reading import BEGINNING, News, news_of, stamp_of
+
+
+def read_news(file, after=BEGINNING):
+    """Return what is new in a journal, with all its entries."""
+    with news_of(file, after) as news:
+        return News(tuple(news.entries), news.place, news.anew)
+
 
 STARTED = RunStarted("run", "0", 2, 1, 3)
 
@@ -24,21 +31,6 @@ def test_only_what_is_new_is_read(tmp_path):
 
     assert [entry.event for entry in second.entries] == [ClientJoined("b", 1)]
     assert (first.place.seq, second.place.seq) == (2, 3)
-
-
-def test_bytes_are_added_up(tmp_path):
-    """Bytes come as sums by round, direction and purpose, and by client."""
-    moved = [BytesMoved(1, each, "up", "update", 10) for each in "aab"]
-    folder = journal_of(tmp_path, [STARTED, *moved, BytesMoved(1, "a", "down", "model", 5)])
-
-    news = read_news(folder.journal_file)
-
-    assert news.moved == {(1, "up", "update"): 30, (1, "down", "model"): 5}
-    assert bytes_by_client(folder.journal_file) == {
-        ("a", "up"): 20,
-        ("b", "up"): 10,
-        ("a", "down"): 5,
-    }
 
 
 def test_a_reader_sees_what_an_open_writer_has_appended(tmp_path):

@@ -19,6 +19,7 @@ from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder
 from antiphon.dashboard.learning import client_curves, spreads
 from antiphon.dashboard.shelf import Shelf, spans
+from antiphon.server.chronicle import Chronicle
 from antiphon.server.report import build
 
 
@@ -78,12 +79,23 @@ def test_the_saving_is_that_of_the_report(view, report):
     )
 
 
+def test_bytes_are_added_up_by_client(view, report):
+    """The fleet's table shows the bytes of each client that the report tells."""
+    told = report["bytes"]["by_client"]
+
+    assert view.by_client == {
+        (name, direction): size for name, moved in told.items() for direction, size in moved.items()
+    }
+
+
 def test_nothing_is_saved_without_an_accepted_update(tmp_path):
     """A round that is open, or has failed, claims no saving: nobody has delivered."""
     moved = BytesMoved(1, "a", "down", "model", 100)
     opening = [RunStarted("a", "0", 1, 1, 3), ClientJoined("a", 1), ClientJoined("b", 1)]
     facts = RunDescribed({"trained_parameters": 1000})
-    folder = journal_of(tmp_path, [*opening, facts, RoundPlanned(1, ("a",), 1, 60.0), moved])
+    folder = journal_of(
+        tmp_path, [*opening, facts, RoundEvaluated(0), RoundPlanned(1, ("a",), 1, 60.0), moved]
+    )
 
     view = Shelf().view(folder)
 
@@ -95,7 +107,7 @@ def test_evaluation_is_no_training(tmp_path):
     """A model that is fetched between two rounds counts as training for those who then train from it."""
     moved = [BytesMoved(0, each, "down", "model", 100) for each in "ab"]
     opening = [RunStarted("a", "0", 1, 1, 3), ClientJoined("a", 1), ClientJoined("b", 1), *moved]
-    folder = journal_of(tmp_path, [*opening, RoundPlanned(1, ("a",), 1, 60.0)])
+    folder = journal_of(tmp_path, [*opening, RoundEvaluated(0), RoundPlanned(1, ("a",), 1, 60.0)])
     sums = Shelf().view(folder).sums
 
     assert (sums.all, sums.training) == (200, 100)
@@ -151,7 +163,7 @@ def test_a_folder_made_anew_is_read_anew(tmp_path):
 def test_a_run_without_bytes_says_so(tmp_path):
     """What no event tells is not known, and not zero."""
     happened = [RunStarted("a", "0", 1, 1, 3), ClientJoined("a", 1)]
-    folder = journal_of(tmp_path, [*happened, RoundPlanned(1, ("a",), 1, 60.0)])
+    folder = journal_of(tmp_path, [*happened, RoundEvaluated(0), RoundPlanned(1, ("a",), 1, 60.0)])
 
     view = Shelf().view(folder)
 
@@ -189,7 +201,5 @@ def test_means_over_other_clients_are_known(tmp_path):
 
 def test_nothing_measured_gives_no_curve():
     """An empty run has no curve and no spread."""
-    from antiphon.server.tally import Tally
-
-    assert client_curves(Tally(), ["a"])[0].values == ()
-    assert spreads(Tally())[0].rounds == ()
+    assert client_curves(Chronicle(), ["a"])[0].values == ()
+    assert spreads(Chronicle())[0].rounds == ()

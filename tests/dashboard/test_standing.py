@@ -1,59 +1,18 @@
-"""Where a run stands, against the round machine."""
+"""Whether anything is at work on a run, and what it says."""
 
 import json
 import os
 import threading
-from collections import Counter
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from tests.dashboard.large_journal import Fleet, happened
-from tests.server.happenings import SCRIPT, recorded
 
-from antiphon.core.events import ClientJoined, RunStarted
-from antiphon.core.journal import Entry
 from antiphon.core.run_folder import RunFolder
-from antiphon.dashboard.history import History
-from antiphon.dashboard.reading import News, Place, Stamp
-from antiphon.dashboard.standing import RECENT_S, asked, life_of, state_of
-from antiphon.server.round import step
-from antiphon.server.run_state import RunState
-from antiphon.server.waiting import why_waiting
+from antiphon.dashboard.reading import Stamp
+from antiphon.dashboard.standing import RECENT_S, asked, life_of
 
 LONG_AGO = Stamp((1, 1), 100, changed_at=0.0)
 NOW = 1_000_000.0
-
-
-def assert_said_alike(entries):
-    """Compare the sentence about waiting after every entry."""
-    history, machine = History(), RunState()
-    for entry in entries:
-        history.take(News((entry,), Counter(), Place(entry.seq)))
-        machine, _ = step(machine, entry.event, entry.at_s)
-        state = state_of(history)
-        if machine.phase not in ("complete", "stopped"):
-            assert state.round == machine.round
-        said = (state.phase, why_waiting(state, entry.at_s))
-        assert said == (machine.phase, why_waiting(machine, entry.at_s))
-
-
-def test_a_run_is_said_to_wait_as_the_machine_says():
-    """After each event of a run with stragglers and failures the sentence is the machine's."""
-    happening = happened(Fleet(5, 4), ended=True)
-
-    assert_said_alike(Entry(seq, at, event) for seq, (event, at) in enumerate(happening, 1))
-
-
-@given(SCRIPT, st.integers(2, 3))
-def test_whatever_happens_is_said_as_the_machine_says(script, clients):
-    """Leaving, resuming, undoing, failing and buffering: the sentence is the machine's."""
-    start = RunStarted("any", "0", rounds=4, min_clients=clients, max_failed_rounds=2)
-    joined = [start, *(ClientJoined(name, 10) for name in "abc")]
-    _, entries = recorded([*((event, "at once") for event in joined), *script])
-
-    assert_said_alike(entries)
 
 
 @pytest.mark.parametrize(

@@ -21,12 +21,13 @@ from antiphon.core.run_folder import RunFolder
 from antiphon.server.report import build
 from antiphon.server.report_types import Report
 
-OPENING: list[Event] = [
+JOINED: list[Event] = [
     RunStarted("quickstart", "0123", rounds=2, min_clients=2, max_failed_rounds=2),
     RunDescribed({"method": "lora", "trained_parameters": 1000, "model_parameters": 50_000}),
     ClientJoined("north", 100),
     ClientJoined("south", 300),
 ]
+OPENING: list[Event] = [*JOINED, RoundEvaluated(0)]  # the untouched model is not measured
 
 
 def evaluated(number: int, north: float | None, south: float | None) -> list[Event]:

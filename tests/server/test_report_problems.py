@@ -4,7 +4,16 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-from tests.server.journals import OPENING, evaluated, planned, report_of, update, whats, whole_round
+from tests.server.journals import (
+    JOINED,
+    OPENING,
+    evaluated,
+    planned,
+    report_of,
+    update,
+    whats,
+    whole_round,
+)
 
 from antiphon.core.events import (
     ClientFailed,
@@ -41,7 +50,7 @@ def test_undone_before_its_fold(tmp_path: Path) -> None:
         RoundUndone(2, "exploded"),
     ]
 
-    report = report_of(tmp_path, *OPENING, *evaluated(0, 1.0, 1.0), *whole_round(1), *second)
+    report = report_of(tmp_path, *JOINED, *evaluated(0, 1.0, 1.0), *whole_round(1), *second)
 
     assert report["final"] is None
     assert report["initial"] is not None
@@ -63,7 +72,7 @@ def test_late_update(tmp_path: Path) -> None:
     entries = [Entry(seq, float(seq), event) for seq, event in enumerate([*OPENING, planned(1)])]
     late = [update("north"), update("south")]
 
-    report = build([*entries, Entry(9, 9.0, late[0]), Entry(10, 64.5, late[1])])
+    report = build([*entries, Entry(9, 9.0, late[0]), Entry(10, 65.5, late[1])])
 
     assert report["rounds"][0]["late"] == ["south"]
     assert whats(report) == [(1, "south", "unfinished"), (1, "south", "late")]
@@ -158,7 +167,7 @@ def test_stopped_run(tmp_path: Path) -> None:
 
 def test_diverged_losses(tmp_path: Path) -> None:
     """A loss that is no number makes the mean null, and is said to be a problem."""
-    report = report_of(tmp_path, *OPENING, *evaluated(0, math.nan, 2.0))
+    report = report_of(tmp_path, *JOINED, *evaluated(0, math.nan, 2.0))
 
     assert report["initial"] is not None
     assert report["initial"]["loss"] is None

@@ -61,7 +61,7 @@ def test_a_report_of_before_does_not_stand_for_the_one_that_failed(federation, m
             end_run(federation, FINISH, {})
 
     assert not federation.folder.report_json.exists()
-    assert read(federation.folder)["complete"]
+    assert read(federation.folder)["run_id"] == federation.run_id
 
 
 def test_what_is_known_only_at_the_end_is_in_the_report(federation):
@@ -76,4 +76,4 @@ def test_a_report_that_is_torn_is_made_again(federation):
     end_run(federation, FINISH, {})
     federation.folder.report_json.write_text('{"run_id": "r')
 
-    assert read(federation.folder)["complete"]
+    assert read(federation.folder)["run_id"] == federation.run_id

@@ -61,7 +61,8 @@ def decode(kind: str, body: str) -> Event:
                 value = values[name]
                 if type(value) is not exact:
                     values[name] = read(value)
-            event: Event = _MADE[kind](**values)
+            event: Event = object.__new__(_MADE[kind])
+            event.__dict__.update(values)  # what the class would do field by field
             return event
     except (ValueError, TypeError, LookupError, OverflowError, RecursionError):
         pass  # it is looked at again, field by field, for the words that tell what is wrong

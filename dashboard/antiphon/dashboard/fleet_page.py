@@ -16,7 +16,7 @@ from antiphon.dashboard import fleet_tables
 from antiphon.dashboard.fleet_view import members_of
 from antiphon.dashboard.options import Options, parsed
 from antiphon.dashboard.plain_text import escaped
-from antiphon.dashboard.reading import bytes_by_client, stamp_of
+from antiphon.dashboard.reading import stamp_of
 from antiphon.dashboard.session import EVERY_S, chosen_run, runs_list, shelf
 from antiphon.dashboard.standing import asked, life_of
 
@@ -42,7 +42,6 @@ def _clients(folder: RunFolder) -> None:
             if view is None or not view.clients:
                 st.info("No client has joined this run yet.")
                 return
-            moved = bytes_by_client(folder.journal_file)
         except RunFolderError as error:
             st.error(escaped(error))
             return
@@ -50,7 +49,7 @@ def _clients(folder: RunFolder) -> None:
         life = life_of(folder, stamp_of(folder), view.end, now)
         live = asked(folder, view.run_id) if life == "running" else None
         st.caption(fleet_tables.who_is_here(view, life))
-        rows = fleet_tables.clients(view, moved, live, now, life=life)
+        rows = fleet_tables.clients(view, live, now, life=life)
         st.dataframe(rows, hide_index=True, column_config=fleet_tables.COLUMNS, key="clients")
 
     table()

@@ -44,13 +44,12 @@ def who_is_here(view: RunView, life: Life) -> str:
 
 def clients(
     view: RunView,
-    moved: Mapping[tuple[str, str], int],
     live: Live | None,
     now: float,
     *,
     life: Life = "running",
 ) -> pd.DataFrame:
-    """Return a row for each client of a run. moved: bytes by client and direction; now: Unix epoch.
+    """Return a row for each client of a run. now: Unix epoch.
 
     Where nothing is at work on the run, it is not said who is there.
     """
@@ -67,8 +66,8 @@ def clients(
         "device": [shown(each.device, 60) for each in found],
         "memory": [each.memory_bytes for each in found],
         "tokens/s": [each.tokens_per_s for each in found],
-        "up": [moved.get((each.name, "up")) for each in found],
-        "down": [moved.get((each.name, "down")) for each in found],
+        "up": [view.by_client.get((each.name, "up")) for each in found],
+        "down": [view.by_client.get((each.name, "down")) for each in found],
         "last problem": [shown(each.last_reason) for each in found],
     }
     return pd.DataFrame(rows).dropna(axis="columns", how="all")

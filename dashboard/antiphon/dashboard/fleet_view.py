@@ -38,24 +38,19 @@ class ClientView:
 
 def clients_of(history: History) -> tuple[ClientView, ...]:
     """Return the clients that ever joined a run, by name."""
-    tally = history.tally
+    run = history.chronicle
     problems: dict[str, Counter[str]] = {}
     reasons: dict[str, str] = {}
-    for each in tally.problems:
+    for each in run.problems:
         if each["client"] is not None and each["what"] in _FAILURES:
             problems.setdefault(each["client"], Counter())[each["what"]] += 1
             reasons[each["client"]] = f"round {each['round']}, {each['what']}: {each['reason']}"
-    updates = Counter(
-        client
-        for round_ in tally.rounds.values()
-        for client, status in round_.status.items()
-        if status == "accepted"
-    )
+    updates = Counter(client for each in run.rounds.values() for client in each.accepted)
     return tuple(
         ClientView(
             name=name,
-            present=name in tally.present,
-            examples=examples,
+            present=member.present,
+            examples=member.examples,
             heard_at=history.heard_at.get(name),
             device=_device(history.described.get(name, {})),
             memory_bytes=_whole(_number(history.described.get(name, {}), "memory_bytes")),
@@ -64,7 +59,7 @@ def clients_of(history: History) -> tuple[ClientView, ...]:
             problems=problems.get(name, {}),
             last_reason=reasons.get(name, ""),
         )
-        for name, examples in sorted(tally.train_examples.items())
+        for name, member in sorted(run.machine.clients.items())
     )
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from antiphon.core.events import Evaluated
-from antiphon.server.tally import Tally
+from antiphon.server.chronicle import Chronicle
 
 Measure = Literal["loss", "accuracy"]
 MEASURES: tuple[Measure, ...] = ("loss", "accuracy")
@@ -42,46 +42,50 @@ class Spread:
     high: tuple[float, ...]
 
 
-def means(tally: Tally) -> tuple[Curve, ...]:
+def means(run: Chronicle) -> tuple[Curve, ...]:
     """Return the mean over clients of each measure; unweighted, as in the report."""
-    numbers = sorted(each for each in tally.means if _measured(tally, each))
+    numbers = sorted(each for each in run.observed.means if run.observed.has_scores(each))
     return tuple(
-        _curve(measure, None, numbers, [_mean(tally, number, measure) for number in numbers])
+        _curve(measure, None, numbers, [_mean(run, number, measure) for number in numbers])
         for measure in MEASURES
     )
 
 
-def same_clients(tally: Tally) -> bool:
+def same_clients(run: Chronicle) -> bool:
     """Say whether the first and the last evaluation whose model stands are of the same clients."""
-    numbers = sorted(each for each in tally.means if _measured(tally, each) and tally.stands(each))
-    measured = [set(tally.evaluated[each]) for each in numbers if tally.evaluated.get(each)]
+    numbers = sorted(
+        each for each in run.observed.means if run.observed.has_scores(each) and run.stands(each)
+    )
+    measured = [
+        set(run.observed.evaluated[each]) for each in numbers if run.observed.evaluated.get(each)
+    ]
     return not measured or measured[0] == measured[-1]
 
 
-def client_curves(tally: Tally, clients: Sequence[str]) -> tuple[Curve, ...]:
+def client_curves(run: Chronicle, clients: Sequence[str]) -> tuple[Curve, ...]:
     """Return each measure of each of these clients."""
-    numbers = sorted(tally.evaluated)
+    numbers = sorted(run.observed.evaluated)
     return tuple(
         _curve(
             measure,
             client,
             numbers,
-            [_value(tally.evaluated[number].get(client), measure) for number in numbers],
+            [_value(run.observed.evaluated[number].get(client), measure) for number in numbers],
         )
         for measure in MEASURES
         for client in clients
     )
 
 
-def spreads(tally: Tally) -> tuple[Spread, ...]:
+def spreads(run: Chronicle) -> tuple[Spread, ...]:
     """Return the spread of each measure over the clients."""
-    return tuple(_spread(tally, measure) for measure in MEASURES)
+    return tuple(_spread(run, measure) for measure in MEASURES)
 
 
-def _spread(tally: Tally, measure: Measure) -> Spread:
+def _spread(run: Chronicle, measure: Measure) -> Spread:
     found: list[tuple[int, float, float]] = []
-    for number in sorted(tally.evaluated):
-        values = _values(tally, number, measure)
+    for number in sorted(run.observed.evaluated):
+        values = _values(run, number, measure)
         if values:
             low, high = np.percentile(values, (10, 90))
             found.append((number, float(low), float(high)))
@@ -89,19 +93,15 @@ def _spread(tally: Tally, measure: Measure) -> Spread:
     return Spread(measure, tuple(rounds), tuple(low_values), tuple(high_values))
 
 
-def _measured(tally: Tally, number: int) -> bool:
-    return bool(tally.means[number] or tally.evaluated.get(number))
-
-
-def _mean(tally: Tally, number: int, measure: Measure) -> float | None:
-    if not tally.evaluated.get(number):
-        return tally.means[number].get(measure)
-    values = _values(tally, number, measure)
+def _mean(run: Chronicle, number: int, measure: Measure) -> float | None:
+    if not run.observed.evaluated.get(number):
+        return run.observed.means[number].get(measure)
+    values = _values(run, number, measure)
     return sum(values) / len(values) if values else None
 
 
-def _values(tally: Tally, number: int, measure: Measure) -> list[float]:
-    found = (_value(each, measure) for each in tally.evaluated[number].values())
+def _values(run: Chronicle, number: int, measure: Measure) -> list[float]:
+    found = (_value(each, measure) for each in run.observed.evaluated[number].values())
     return [value for value in found if value is not None and math.isfinite(value)]
 
 

@@ -215,7 +215,7 @@ def _round(view: RunView) -> int | None:
 
 def _gantt(folder: RunFolder, view: RunView, number: int) -> None:
     each = view.rounds[number]
-    is_open = each.moments.closed_at is None
+    is_open = each.closed_at is None
 
     @st.fragment(run_every=EVERY_S * 2 if is_open and not view.is_simulated else None)
     def drawn() -> None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from antiphon.core.events import RoundPlanned
 from antiphon.core.types import Plain
 from antiphon.dashboard.fleet_view import ClientView, clients_of
-from antiphon.dashboard.history import History, Moments
+from antiphon.dashboard.gantt import Members
+from antiphon.dashboard.history import History
 from antiphon.dashboard.learning import (
     MOST_LINES,
     Curve,
@@ -18,20 +19,28 @@ from antiphon.dashboard.learning import (
     same_clients,
     spreads,
 )
-from antiphon.dashboard.standing import state_of
 from antiphon.dashboard.traffic import Moved, Sums, rows, sums_by_round, sums_of_run
+from antiphon.server.chronicle import Chronicle, RoundRecord
+from antiphon.server.observed import integer_fact
 from antiphon.server.report_types import Outcome, Problem
 from antiphon.server.run_state import RunState
 from antiphon.server.standing import Standing, standings
-from antiphon.server.tally import RoundTally, integer_fact
 
 
 @dataclass(frozen=True)
 class RoundView:
-    """One round. accepted, rejected: numbers of clients; seconds: from its plan to its end, None: open."""
+    """One round. accepted, rejected: numbers of clients; seconds: from its plan to its end, None: open.
+
+    first_seq, last_seq: its entries in the journal; planned_at, closed_at: absolute seconds; members: its
+    cohort when it was planned.
+    """
 
     planned: RoundPlanned
-    moments: Moments
+    first_seq: int
+    last_seq: int
+    planned_at: float
+    closed_at: float | None
+    members: Members
     outcome: Outcome
     accepted: int
     rejected: int
@@ -44,10 +53,10 @@ class RoundView:
 class RunView:
     """One run as far as its journal has been read.
 
-    state: the round machine's, for the sentence about waiting; means: loss and accuracy, mean over
-    clients; curves: of each client, where they are few; spreads: where they are many; undone: rounds
-    whose model was taken back; same_clients: the first and the last mean are over the same; first_at,
-    last_at: seconds on the engine's clock; apart: who takes no part, and why.
+    state: the round machine's; means: loss and accuracy, mean over clients; curves: of each client, where
+    they are few; spreads: where they are many; undone: rounds whose model was taken back; same_clients: the
+    first and the last mean are over the same; first_at, last_at: seconds on the engine's clock; by_client:
+    bytes by client and direction; apart: who takes no part, and why.
     """
 
     run_id: str
@@ -64,6 +73,7 @@ class RunView:
     undone: frozenset[int]
     same_clients: bool
     moved: tuple[Moved, ...]
+    by_client: Mapping[tuple[str, str], int]
     sums: Sums
     clients: tuple[ClientView, ...]
     apart: tuple[Standing, ...]
@@ -77,46 +87,53 @@ class RunView:
 
 def view_of(history: History) -> RunView:
     """Return what a history shows."""
-    tally = history.tally
-    trained = integer_fact(tally.facts, "trained_parameters")
-    measured = {name for each in tally.evaluated.values() for name in each}
-    names = sorted(measured | set(tally.train_examples))
+    run, observed = history.chronicle, history.chronicle.observed
+    trained = integer_fact(observed.facts, "trained_parameters")
+    measured = {name for each in observed.evaluated.values() for name in each}
+    names = sorted(measured | set(run.machine.clients))
     few = len(names) <= MOST_LINES
-    sums = sums_by_round(history.moved, tally, trained)
+    sums = sums_by_round(run, trained)
     return RunView(
-        run_id=tally.started.run_id if tally.started else "",
+        run_id=run.machine.run.run_id,
         last_seq=history.place.seq,
-        state=state_of(history),
-        end=tally.end,
-        facts=dict(tally.facts),
+        state=run.machine,
+        end=run.end,
+        facts=dict(observed.facts),
         first_at=history.first_at,
         last_at=history.last_at,
-        rounds={
-            number: _round(each, history.moments[number], sums[number])
-            for number, each in sorted(tally.rounds.items())
-        },
-        means=means(tally),
-        curves=client_curves(tally, names) if few else (),
-        spreads=() if few else spreads(tally),
-        undone=tally.lineage.undone,
-        same_clients=same_clients(tally),
-        moved=rows(history.moved),
-        sums=sums_of_run(history.moved, tally, trained),
+        rounds={number: _round(run, each, sums[number]) for number, each in run.rounds.items()},
+        means=means(run),
+        curves=client_curves(run, names) if few else (),
+        spreads=() if few else spreads(run),
+        undone=run.lineage.undone,
+        same_clients=same_clients(run),
+        moved=rows(observed.moved),
+        by_client=dict(observed.by_client),
+        sums=sums_of_run(run, trained),
         clients=clients_of(history),
-        apart=standings(state_of(history), tally.declined),
-        problems=tuple(tally.problems),
+        apart=standings(run.machine, run.declines.reasons),
+        problems=tuple(run.problems),
     )
 
 
-def _round(each: RoundTally, moments: Moments, sums: Sums) -> RoundView:
-    over_at = moments.over_at
+def _round(run: Chronicle, each: RoundRecord, sums: Sums) -> RoundView:
+    over_at, slots = each.over_at, each.members
+    began = {slot.base: run.rounds.get(slot.base, each).planned_at for slot in slots.values()}
     return RoundView(
         planned=each.planned,
-        moments=moments,
+        first_seq=each.first_seq,
+        last_seq=run.last_seq(each.planned.round),
+        planned_at=each.planned_at,
+        closed_at=each.closed_at,
+        members=Members(
+            base={name: slot.base for name, slot in slots.items()},
+            began_at={name: began[slot.base] for name, slot in slots.items()},
+            status={name: slot.status for name, slot in slots.items()},
+        ),
         outcome=each.outcome,
-        accepted=each.counts["accepted"],
-        rejected=each.counts["rejected"],
+        accepted=len(each.accepted),
+        rejected=len(each.rejected),
         sums=sums,
-        seconds=None if over_at is None else max(0.0, over_at - moments.planned_at),
+        seconds=None if over_at is None else max(0.0, over_at - each.planned_at),
         aggregation_error=each.fold.get("aggregation_error"),
     )

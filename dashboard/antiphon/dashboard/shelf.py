@@ -12,7 +12,7 @@ from antiphon.core.run_folder import RunFolder
 from antiphon.dashboard.gantt import Frame, Span, spans_of
 from antiphon.dashboard.history import History
 from antiphon.dashboard.learning import Curve, client_curves
-from antiphon.dashboard.reading import Stamp, read_news, read_span, stamp_of
+from antiphon.dashboard.reading import Stamp, news_of, read_span, stamp_of
 from antiphon.dashboard.run_view import RunView, view_of
 
 _MOST_KEPT = 8
@@ -46,7 +46,7 @@ class Shelf:
         """Return loss and accuracy of these clients. Raises RunFolderError."""
         with self._lock:
             kept = self._newest(folder)
-            return client_curves(kept.history.tally, clients) if kept else ()
+            return client_curves(kept.history.chronicle, clients) if kept else ()
 
     def _newest(self, folder: RunFolder) -> _Kept | None:
         stamp, kept = stamp_of(folder), self._kept.get(folder.path)
@@ -64,19 +64,18 @@ class Shelf:
     def _read(self, folder: RunFolder, stamp: Stamp, kept: _Kept | None) -> _Kept:
         self._kept.pop(folder.path, None)  # a history that was read by half must not be kept
         history = kept.history if kept is not None else History()
-        news = read_news(folder.journal_file, history.place)
-        if kept is not None and news.place == history.place:
-            return _Kept(stamp, history, kept.view)
-        history = History() if news.anew else history
-        history.take(news)
+        with news_of(folder.journal_file, history.place) as news:
+            if kept is not None and news.place == history.place:
+                return _Kept(stamp, history, kept.view)
+            history = History() if news.anew else history
+            history.take(news)
         return _Kept(stamp, history, view_of(history))
 
 
 def spans(folder: RunFolder, view: RunView, number: int, now: float) -> tuple[Span, ...]:
     """Return who did what in a round of a view. now: on the engine's clock. Raises RunFolderError."""
     shown = view.rounds[number]
-    moments = shown.moments
-    entries = read_span(folder.journal_file, moments.first_seq + 1, moments.last_seq)
+    entries = read_span(folder.journal_file, shown.first_seq + 1, shown.last_seq)
     carries_on = shown.planned.max_staleness is not None
-    frame = Frame(moments.planned_at, moments.closed_at, carries_on)
-    return spans_of(entries, moments.members, frame, now)
+    frame = Frame(shown.planned_at, shown.closed_at, carries_on)
+    return spans_of(entries, shown.members, frame, now)

@@ -1,23 +1,17 @@
-"""Where a run stands, as the round machine would say it, without replaying every step of it.
-
-`state_of` gives the machine's state from a history: what `replay` gives, as far as the sentence about
-waiting needs it. A test holds the two against each other after every event of recorded runs.
-"""
+"""Whether anything is at work on a run, and what the coordinator that is says of it."""
 
 from __future__ import annotations
 
 import json
 import urllib.request
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.error import URLError
 
 from antiphon.core.journal import writer_is_alive
 from antiphon.core.run_folder import RunFolder
-from antiphon.dashboard.history import History
 from antiphon.dashboard.reading import Stamp
-from antiphon.server.run_state import Member, Phase, RunState, Slot
 
 Life = Literal["empty", "running", "interrupted", "complete", "stopped", "unreadable"]
 """interrupted: the run is not over, and nothing is at work on it."""
@@ -38,58 +32,12 @@ class Live:
     clients: tuple[Mapping[str, Any], ...]
 
 
-def state_of(history: History) -> RunState:
-    """Return the machine's state; receipts and the outcomes of rounds that are over are left out."""
-    tally = history.tally
-    if tally.started is None:
-        return RunState()
-    members = {
-        name: Member(examples, name in tally.present, name in tally.revoked)
-        for name, examples in tally.train_examples.items()
-    }
-    state = RunState(
-        run=tally.started,
-        clients=members,
-        round=_round(history),
-        carried=dict(tally.carried),
-        benches=dict(tally.benches),
-        failed_in_a_row=tally.failed_in_a_row,
-        not_before=tally.not_before,
-    )
-    if tally.end is not None:
-        complete, reason = tally.end
-        ended: Phase = "complete" if complete else "stopped"
-        return replace(state, phase=ended, reason=reason)
-    last = tally.last
-    if last is None or last.phase == "over":
-        ready: Phase = "planning" if state.round else "evaluating"
-        return replace(state, phase=ready if history.enough else "waiting")
-    return replace(
-        state,
-        phase=last.phase,
-        cohort={name: Slot(status, last.base[name]) for name, status in last.status.items()},
-        quorum=last.planned.quorum,
-        deadline=last.deadline,
-        deadline_s=last.planned.deadline_s,
-        enough=last.planned.enough,
-        max_staleness=last.planned.max_staleness,
-    )
-
-
-def _round(history: History) -> int:
-    tally = history.tally
-    if tally.last is None:
-        return 1 if 0 in tally.means else 0
-    number = tally.last.planned.round
-    return number if tally.end is not None or tally.last.phase != "over" else number + 1
-
-
 def life_of(
     folder: RunFolder, stamp: Stamp | None, end: tuple[bool, str] | None, now: float
 ) -> Life:
     """Return whether a run is over, or else whether anything is at work on it at `now` (Unix epoch).
 
-    end: (complete, reason) once the run is over, as in the tally.
+    end: (complete, reason) once the run is over, as in the chronicle.
     """
     if stamp is None:
         return "empty"

@@ -6,8 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from antiphon.dashboard.reading import Way
-from antiphon.server.tally import RoundTally, Tally
+from antiphon.server.chronicle import Chronicle, RoundRecord
+from antiphon.server.observed import Way
 
 _FLOAT32_BYTES = 4
 
@@ -47,8 +47,9 @@ def rows(moved: Mapping[Way, int]) -> tuple[Moved, ...]:
     return tuple(Moved(*way, size) for way, size in sorted(moved.items()))
 
 
-def sums_by_round(moved: Mapping[Way, int], tally: Tally, trained: int | None) -> dict[int, Sums]:
+def sums_by_round(run: Chronicle, trained: int | None) -> dict[int, Sums]:
     """Return the bytes of each round. trained: numbers that the run trains; None: not known."""
+    moved, training = run.observed.moved, run.observed.training
     found: defaultdict[int, Counter[str]] = defaultdict(Counter)
     for (number, direction, _), size in moved.items():
         found[number][direction] += size
@@ -56,30 +57,31 @@ def sums_by_round(moved: Mapping[Way, int], tally: Tally, trained: int | None) -
         number: Sums(
             found[number]["up"] if moved else None,
             found[number]["down"] if moved else None,
-            tally.training.by_round[number] if moved else None,
+            training.by_round[number] if moved else None,
             _dense(each, trained),
         )
-        for number, each in tally.rounds.items()
+        for number, each in run.rounds.items()
     }
 
 
-def sums_of_run(moved: Mapping[Way, int], tally: Tally, trained: int | None) -> Sums:
+def sums_of_run(run: Chronicle, trained: int | None) -> Sums:
     """Return the bytes of the whole run, those before its first round too."""
+    moved, training = run.observed.moved, run.observed.training
     up, down = (
         sum(size for way, size in moved.items() if way[1] == each) if moved else None
         for each in ("up", "down")
     )
-    return Sums(up, down, tally.training.whole() if moved else None, _of_run(tally, trained))
+    return Sums(up, down, training.whole() if moved else None, _of_run(run, trained))
 
 
-def _of_run(tally: Tally, trained: int | None) -> int | None:
-    sent = tally.tensors_sent()
+def _of_run(run: Chronicle, trained: int | None) -> int | None:
+    sent = run.tensors_sent()
     return _FLOAT32_BYTES * trained * sent if trained and sent else None
 
 
-def _dense(each: RoundTally, trained: int | None) -> int | None:
+def _dense(each: RoundRecord, trained: int | None) -> int | None:
     """Return the bytes of a model for each of the cohort and of each accepted update."""
-    accepted = each.counts["accepted"]
-    if trained is None or not accepted or each.outcome == "open":
+    accepted = len(each.accepted)
+    if trained is None or not accepted or each.ended is None:
         return None
-    return _FLOAT32_BYTES * trained * (accepted + len(each.status))
+    return _FLOAT32_BYTES * trained * (accepted + len(each.members))

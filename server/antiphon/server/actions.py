@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from antiphon.server.verdict import Verdict
 
@@ -47,10 +47,14 @@ class Reply:
 
 @dataclass(frozen=True)
 class CancelAssignment:
-    """Tell a client that what it still computes for this round is not wanted any more."""
+    """Tell a client that what it still computes for this round is not wanted any more.
+
+    reason: why, where that is something which went wrong; empty where others were enough, or the run ends.
+    """
 
     client: str
     round: int
+    reason: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from antiphon.server.run_state import (
     RunState,
     Slot,
     Status,
+    changed,
     next_plan,
     slot_of,
     slots,
@@ -41,14 +42,14 @@ Step = tuple[RunState, tuple[Action, ...]]
 def hear(state: RunState, event: FromClients) -> Step:
     """Return the state after what a client has caused, and what the engine must do about it."""
     match event:
+        case UpdateReceived():
+            return _receive(state, event)
         case ClientJoined():
             return _join(state, event)
         case ClientLeft():
             return _leave(state, event), ()
         case ClientRevoked():
             return _revoke(state, event), ()
-        case UpdateReceived():
-            return _receive(state, event)
         case UpdateRejected():
             return _refuse(state, event)
         case ClientFailed() if _is_of_its_slot(state, event):
@@ -115,7 +116,7 @@ def _receive(state: RunState, event: UpdateReceived) -> Step:
         benches = {name: each for name, each in benches.items() if name != event.client}
     receipts = {**state.receipts, event.client: receipt}
     moved = _moved(state, event.client, MAY_DELIVER, "accepted", "")
-    return replace(state, receipts=receipts, benches=benches, **moved), (reply,)
+    return changed(state, receipts=receipts, benches=benches, **moved), (reply,)
 
 
 def _refuse(state: RunState, event: UpdateRejected) -> Step:
@@ -137,7 +138,7 @@ def _with_slot(
 ) -> RunState:
     """Move a client's slot of the open round, else of the next one, if its status is one of `before`."""
     moved = _moved(state, client, before, after, reason)
-    return replace(state, **moved) if moved else state
+    return changed(state, **moved) if moved else state
 
 
 def _moved(

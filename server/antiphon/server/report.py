@@ -17,6 +17,8 @@ from antiphon.core.json_text import finite, json_text
 from antiphon.core.run_folder import RunFolder
 from antiphon.core.types import Plain
 from antiphon.server import plots, report_page
+from antiphon.server.chronicle import Chronicle, RoundRecord
+from antiphon.server.observed import integer_fact
 from antiphon.server.report_types import (
     ByteReport,
     Evaluation,
@@ -27,7 +29,6 @@ from antiphon.server.report_types import (
     Traffic,
 )
 from antiphon.server.settings import training_settings
-from antiphon.server.tally import RoundTally, Tally, integer_fact
 
 _FLOAT32_BYTES = 4
 
@@ -43,7 +44,7 @@ def build(
     run_dir, adapters (folders of saved adapters by round) and settings (see settings.py) are what a journal
     cannot know.
     """
-    run = Tally()
+    run = Chronicle()
     for entry in entries:
         run.read(entry)
     report = _report(run)
@@ -98,17 +99,19 @@ def _settings(folder: RunFolder) -> dict[str, Plain]:
     return training_settings(folder.config_values()) if folder.config_file.is_file() else {}
 
 
-def _report(run: Tally) -> Report:
-    evaluations = {number: each for number in run.means if (each := _evaluation(run, number))}
+def _report(run: Chronicle) -> Report:
+    evaluations = {
+        number: each for number in run.observed.means if (each := _evaluation(run, number))
+    }
     final = max((number for number in evaluations if run.stands(number)), default=0)
     phases: defaultdict[str, float] = defaultdict(float)
-    for timed in run.phases.values():
+    for timed in run.observed.phases.values():
         for phase, seconds in timed.items():
             phases[phase] += seconds
-    real, simulated = _seconds(run, run.seconds if run.started else None, phases)
+    real, simulated = _seconds(run, run.observed.seconds if run.run else None, phases)
     complete, reason = run.end or (False, None)
     return Report(
-        run_id=run.started.run_id if run.started else None,
+        run_id=run.run.run_id if run.run else None,
         run_dir=None,
         adapter=None,
         initial=evaluations.get(0),
@@ -120,11 +123,13 @@ def _report(run: Tally) -> Report:
         bytes=_bytes(run),
         seconds={**phases, "total": real},
         simulated_seconds=simulated,
-        peak_memory_bytes=run.peak,
-        facts=run.facts,
+        peak_memory_bytes=run.observed.peak,
+        facts=run.observed.facts,
         settings={},
-        train_examples=dict(sorted(run.train_examples.items())),
-        skipped_rows=integer_fact(run.facts, "skipped_rows"),
+        train_examples={
+            name: member.examples for name, member in sorted(run.machine.clients.items())
+        },
+        skipped_rows=integer_fact(run.observed.facts, "skipped_rows"),
         problems=run.problems,
         complete=complete,
         reason=reason,
@@ -132,18 +137,18 @@ def _report(run: Tally) -> Report:
 
 
 def _seconds(
-    run: Tally, clock: float | None, phases: Mapping[str, float]
+    run: Chronicle, clock: float | None, phases: Mapping[str, float]
 ) -> tuple[float | None, float | None]:
     """Return real and simulated seconds."""
-    if run.facts.get("engine") != "simulation":
+    if run.observed.facts.get("engine") != "simulation":
         return clock, None
     return (sum(phases.values()) if phases else None), clock
 
 
-def _round(run: Tally, each: RoundTally, evaluation: Evaluation | None) -> RoundReport:
+def _round(run: Chronicle, each: RoundRecord, evaluation: Evaluation | None) -> RoundReport:
     number = each.planned.round
-    phases = run.phases.get(number, {})
-    clock = run.seconds - each.began if each.seconds is None else each.seconds
+    phases = run.observed.phases.get(number, {})
+    clock = run.observed.seconds - each.began if each.seconds is None else each.seconds
     real, simulated = _seconds(run, clock, phases)
     return RoundReport(
         round=number,
@@ -151,14 +156,14 @@ def _round(run: Tally, each: RoundTally, evaluation: Evaluation | None) -> Round
         loss=evaluation["loss"] if evaluation else None,
         accuracy=evaluation["accuracy"] if evaluation else None,
         per_client=evaluation["per_client"] if evaluation else {},
-        bytes_up=run.moved[number, "up"] if run.moved else None,
-        bytes_down=run.moved[number, "down"] if run.moved else None,
+        bytes_up=_sum(run, "up", number),
+        bytes_down=_sum(run, "down", number),
         seconds=real,
         simulated_seconds=simulated,
         seconds_by_phase=phases,
         cohort=list(each.planned.cohort),
-        accepted=each.having("accepted"),
-        rejected=each.having("rejected"),
+        accepted=list(each.accepted),
+        rejected=list(each.rejected),
         late=each.late,
         held_back=list(each.held_back),
         aggregation_error=each.fold.get("aggregation_error"),
@@ -167,9 +172,9 @@ def _round(run: Tally, each: RoundTally, evaluation: Evaluation | None) -> Round
     )
 
 
-def _evaluation(run: Tally, number: int) -> Evaluation | None:
+def _evaluation(run: Chronicle, number: int) -> Evaluation | None:
     """Return the evaluation of a round unless it was cut off."""
-    means, clients = run.means.get(number), run.evaluated.get(number, {})
+    means, clients = run.observed.means.get(number), run.observed.evaluated.get(number, {})
     if means is None or not (means or clients):
         return None
     per_client = {
@@ -191,26 +196,29 @@ def _evaluation(run: Tally, number: int) -> Evaluation | None:
     return cast(Evaluation, {"round": number, **scores, "per_client": per_client})
 
 
-def _bytes(run: Tally) -> ByteReport:
-    sent = run.tensors_sent()
+def _bytes(run: Chronicle) -> ByteReport:
+    sent, by_client = run.tensors_sent(), run.observed.by_client
     trained, model = (
-        integer_fact(run.facts, f"{each}_parameters") for each in ("trained", "model")
-    )
-    up, down = (
-        sum(size for (_, each), size in run.moved.items() if each == direction)
-        for direction in ("up", "down")
+        integer_fact(run.observed.facts, f"{each}_parameters") for each in ("trained", "model")
     )
     return ByteReport(
-        up=up if run.moved else None,
-        down=down if run.moved else None,
-        training=run.training.whole() if run.moved else None,
+        up=_sum(run, "up"),
+        down=_sum(run, "down"),
+        training=run.observed.training.whole() if run.observed.moved else None,
         dense_float32=_FLOAT32_BYTES * trained * sent if trained and sent else None,
         full_model_float32=_FLOAT32_BYTES * model * sent if model and sent else None,
         by_client={
-            client: Traffic(up=moved["up"], down=moved["down"])
-            for client, moved in sorted(run.by_client.items())
+            client: Traffic(up=by_client[client, "up"], down=by_client[client, "down"])
+            for client in sorted({client for client, _ in by_client})
         },
     )
+
+
+def _sum(run: Chronicle, direction: str, number: int | None = None) -> int | None:
+    """Return the bytes that went one way, in a round or in all; None: no event tells of bytes."""
+    moved = run.observed.moved.items()
+    sizes = [size for way, size in moved if way[1] == direction and number in (None, way[0])]
+    return sum(sizes) if moved else None
 
 
 def _mean(values: list[float | None]) -> float | None:

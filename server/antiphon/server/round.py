@@ -43,7 +43,7 @@ closes below its quorum keeps what it has: those updates are the next round's fr
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import get_args
 
@@ -94,7 +94,9 @@ from antiphon.server.run_state import (
     slots,
 )
 
-_OBSERVATIONS = frozenset(get_args(Observation))
+OBSERVATIONS = frozenset(get_args(Observation))
+"""The events that the machine passes over."""
+
 _UNFOLDED: tuple[Status, ...] = (*ON_THE_WAY, "accepted")
 
 
@@ -104,9 +106,22 @@ def step(state: RunState, event: Event, now: float) -> Step:
     Raises ProtocolError for an event of the engine's own that is out of place; an event that a
     client causes never raises. Observations change nothing.
     """
-    if type(event) in _OBSERVATIONS:  # most of a journal
+    if type(event) in OBSERVATIONS:  # most of a journal
         return state, ()
     match event:
+        case (
+            UpdateReceived()
+            | UpdateRejected()
+            | ClientFailed()
+            | ClientJoined()
+            | ClientLeft()
+            | ClientRevoked()
+        ):
+            # The deadline binds whether or not the engine's timer was faster than the update.
+            due, closing = _close_if_due(state, now)
+            heard, answers = hear(due, event)
+            settled, following = _settle(heard, now)
+            return settled, (*closing, *answers, *following)
         case RunStarted():
             return _start(state, event, now)
         case RunResumed():
@@ -128,19 +143,6 @@ def step(state: RunState, event: Event, now: float) -> Step:
             return _end(state, "folded", "", now)
         case Ticked():
             return _settle(state, now) if state.phase == "waiting" else _close_if_due(state, now)
-        case (
-            ClientJoined()
-            | ClientLeft()
-            | ClientRevoked()
-            | UpdateReceived()
-            | UpdateRejected()
-            | ClientFailed()
-        ):
-            # The deadline binds whether or not the engine's timer was faster than the update.
-            due, closing = _close_if_due(state, now)
-            heard, answers = hear(due, event)
-            settled, following = _settle(heard, now)
-            return settled, (*closing, *answers, *following)
     return state, ()
 
 
@@ -312,18 +314,18 @@ def _still_valid(
     )
 
 
-def _call_off(state: RunState, but: Iterable[str]) -> Step:
+def _call_off(state: RunState, but: Iterable[str], why: str = "") -> Step:
     """Carry these members over, and call off the others who are at work."""
     kept = {name: slots(state)[name] for name in but}
     others = sorted(slots(state).items() - kept.items(), key=lambda each: each[0])
-    cancelled = (CancelAssignment(n, s.base) for n, s in others if s.status == "assigned")
+    cancelled = (CancelAssignment(n, s.base, why) for n, s in others if s.status == "assigned")
     return replace(state, carried=kept), tuple(cancelled)
 
 
 def _settle(state: RunState, now: float) -> Step:
     """Move on if what the state waited for is there."""
     if state.phase == "collecting":
-        if is_settled(state.counts, state.quorum, state.enough):
+        if _is_settled(state):
             return _close(state, "the quorum is out of reach", now)
         return state, ()
     if state.phase != "waiting" or now < state.not_before or not enough_present(state):
@@ -331,10 +333,11 @@ def _settle(state: RunState, now: float) -> Step:
     return _enter(replace(state, phase="planning" if state.round else "evaluating"))
 
 
-def is_settled(count: Mapping[Status, int], quorum: int, enough: int = 0) -> bool:
-    """Whether a round with so many members in each status has nothing more to wait for."""
-    accepted, working, away = count["accepted"], count["assigned"], count["left"]
-    if accepted >= enough > 0:
+def _is_settled(state: RunState) -> bool:
+    """Whether the open round has nothing more to wait for."""
+    working, away = state.counts["assigned"], state.counts["left"]
+    accepted, quorum = state.counts["accepted"], state.quorum
+    if accepted >= state.enough > 0:
         return True
     out_of_reach = accepted + working + away < quorum
     return out_of_reach or (working == 0 and (accepted >= quorum or away == 0))
@@ -352,7 +355,7 @@ def _close(state: RunState, cause: str, now: float) -> Step:
     # A buffer that is not folded keeps its updates: the next round goes on filling it.
     statuses = ON_THE_WAY if folds else _UNFOLDED
     valid = _still_valid(state, state.round + 1, state.max_staleness, statuses)
-    carried, cancelled = _call_off(state, valid)
+    carried, cancelled = _call_off(state, valid, _why_called_off(state, cause))
     closed = replace(carried, phase="folding")
     if folds:
         after, following = _enter(replace(closed, failed_in_a_row=0))
@@ -360,6 +363,15 @@ def _close(state: RunState, cause: str, now: float) -> Step:
         why = f"{cause}: {accepted} of {len(state.cohort)} updates, quorum {state.quorum}"
         after, following = _end(closed, "failed", why, now)
     return after, (*cancelled, *following)
+
+
+def _why_called_off(state: RunState, cause: str) -> str:
+    """Return why members are called off; to be one more than a round needed is nothing that went wrong."""
+    if 0 < state.enough <= state.counts["accepted"]:
+        if state.max_staleness is None:
+            return ""
+        cause = "its update would have been too stale for the next one"
+    return f"the round closed before its update: {cause}"
 
 
 def _end(state: RunState, ending: Ending, reason: str, now: float) -> Step:

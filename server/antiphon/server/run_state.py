@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from antiphon.core.events import RunStarted
 from antiphon.server.bench import Bench, off_the_bench
@@ -103,6 +103,16 @@ class RunState:
     benches: Mapping[str, Bench] = field(default_factory=dict)
     not_before: float = 0.0
     reason: str = ""
+
+
+def changed(state: RunState, **fields: Any) -> RunState:
+    """Return the state with other fields, as `replace` does in five times the time.
+
+    For what happens once for each update: most of the steps of a replay.
+    """
+    after = object.__new__(RunState)
+    after.__dict__.update(state.__dict__, **fields)
+    return after
 
 
 def present(state: RunState) -> tuple[str, ...]:
