@@ -4,7 +4,7 @@ BIN := .venv/bin
 ROOTS := cli client core dashboard protos server simulation strategies
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check protos fuzz nemesis benchmarks clean
+.PHONY: help setup demo test check nightly protos fuzz nemesis benchmarks clean
 
 help:  ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -34,16 +34,16 @@ system-tools:
 browser:
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; } || { echo "Chromium is missing: apt-get install chromium"; exit 2; }
 
-test: setup system-tools browser  ## run every check and every test, those on the real model included
+test: setup system-tools browser  ## run every check and test but the nightly ones; the real model trains too
 	$(MAKE) --no-print-directory lint
 	$(MAKE) --no-print-directory -j2 test-model test-others
 
 # Side by side: the ones keep the processor busy, most of the others wait for clocks and lines.
 .PHONY: test-model test-others
 test-model: setup
-	nice -n 5 $(BIN)/pytest -m model
+	nice -n 5 $(BIN)/pytest -m "model and not nightly"
 test-others: setup
-	$(BIN)/pytest -m "not model"
+	$(BIN)/pytest -m "not model and not nightly"
 
 .PHONY: lint
 lint: setup
@@ -53,13 +53,16 @@ lint: setup
 	$(BIN)/lint-imports
 
 check: lint system-tools  ## format, lint, types, imports and the fast tests (under 90 seconds)
-	$(BIN)/pytest -m "not slow and not model and not network"
+	$(BIN)/pytest -m "not slow and not model and not network and not nightly"
+
+nightly: setup  ## run what is too long for every change: the whole quickstart, and Flower on Ray
+	$(BIN)/pytest -m nightly
 
 protos: setup  ## regenerate the protobuf stubs beside their .proto files
 	$(BIN)/python protos/generate.py protos
 
 fuzz: setup  ## fuzz every decoder for an hour, and try the properties on examples that nobody has tried
-	$(BIN)/pytest --hypothesis-profile=chance -m "not model and not network"
+	$(BIN)/pytest --hypothesis-profile=chance -m "not model and not network and not nightly"
 	$(BIN)/python -m tests.fuzz.run --seconds 3600
 
 nemesis: setup  ## kill every process two hundred times, and lose nothing (about half an hour)

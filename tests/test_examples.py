@@ -59,7 +59,45 @@ def test_tiny_learns(tmp_path, method, accuracy):
     check_scores_agree(tmp_path, report, "tiny.yaml", f"method={method}")
 
 
+SHORT = [
+    "rounds=2",
+    "training.max_steps=2",
+    "training.per_device_train_batch_size=8",
+    "data.eval_examples=16",
+    "evaluation.every=2",
+]
+"""The quickstart's way in a fifteenth of its examples: four clients, rounds, folds, measurements, an adapter."""
+
+
+@pytest.fixture(scope="module")
+def short_quickstart(tmp_path_factory):
+    """The folder and the report of one short run of the real model, for every test that asks for it."""
+    folder = tmp_path_factory.mktemp("quickstart")
+    return folder, simulate(folder, "quickstart.yaml", *SHORT)
+
+
+@pytest.mark.model
+def test_the_real_model_learns(short_quickstart):
+    """Four steps at each of four sites take a fifth off the held-out loss of each of them."""
+    _, report = short_quickstart
+
+    before = {name: each["loss"] for name, each in report["initial"]["per_client"].items()}
+    after = {name: each["loss"] for name, each in report["final"]["per_client"].items()}
+    assert [each["outcome"] for each in report["rounds"]] == ["folded", "folded"]
+    assert sorted(after) == ["amazon", "movie", "nyt", "tweets"]
+    assert all(after[name] < 0.8 * before[name] for name in after), (before, after)
+
+
+@pytest.mark.model
+def test_peft_alone_scores_the_real_models_adapter_the_same(short_quickstart):
+    """What the report says of the adapter holds outside our code."""
+    folder, report = short_quickstart
+
+    check_scores_agree(folder, report, "quickstart.yaml", *SHORT)
+
+
 @pytest.mark.timeout(2400)  # six minutes by itself; beside the others, and on a slow machine, more
+@pytest.mark.nightly
 @pytest.mark.model
 def test_quickstart_reaches_its_accuracy(tmp_path):
     """The main job: 0.83 on average, 0.72 in every domain, the same by peft outside our code."""
@@ -75,7 +113,8 @@ def test_quickstart_reaches_its_accuracy(tmp_path):
 @pytest.mark.model
 def test_seeds_send_little_and_export_exactly(tmp_path):
     """A short run of the seeds example: few bytes up, and an adapter that is exactly its model."""
-    short = ["rounds=1", "seeds.max_steps=3", "data.eval_examples=20"]
+    short = ["rounds=1", "seeds.max_steps=2", "data.eval_examples=10"]
+    short += ["seeds.per_device_train_batch_size=4"]
 
     report = simulate(tmp_path, "seeds.yaml", *short)
 

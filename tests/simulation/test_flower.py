@@ -1,4 +1,8 @@
-"""Runs on Flower's own simulation: the same adapter as in one process, and faults that cost one client."""
+"""Runs on Flower's own simulation: the same adapter as in one process, and faults that cost one client.
+
+Ray takes half a minute to start, so these run at night. By day, test_flower_driver.py and
+test_flower_methods.py hold the same facts without Ray, and test_flower_superlink.py runs Flower itself.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +25,7 @@ from antiphon.simulation.place import Place
 from antiphon.simulation.run import load_split, simulate
 
 pytestmark = [
+    pytest.mark.nightly,
     pytest.mark.slow,
     pytest.mark.network,
     # Ray forgets the processes that it has ended, and leaves sockets to the collector.
