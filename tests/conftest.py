@@ -31,13 +31,16 @@ ConfigMaker = Callable[..., RunConfig]
 
 @pytest.fixture
 def tiny_values(tmp_path: Path) -> dict[str, Any]:
-    """The tiny example as plain values, cut to a second's work, in a folder of the test's own."""
+    """The tiny example as plain values, cut to a second's work, in a folder of the test's own.
+
+    Nothing is drawn: pictures take longer than the whole run.
+    """
     values: dict[str, Any] = yaml.safe_load(TINY.read_text())
     values["rounds"] = 2
     values["training"]["max_steps"] = 2
     values["seeds"]["max_steps"] = 3
     values["data"] |= {"eval_examples": 20, "max_train_examples": 40}
-    values["output"] = {"runs_dir": str(tmp_path / "runs")}
+    values["output"] = {"runs_dir": str(tmp_path / "runs"), "plots": False}
     return values
 
 

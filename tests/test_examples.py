@@ -66,7 +66,7 @@ SHORT = [
     "data.eval_examples=16",
     "evaluation.every=2",
 ]
-"""The quickstart's way in a fifteenth of its examples: four clients, rounds, folds, measurements, an adapter."""
+"""The quickstart in a fifteenth of its examples: four clients, rounds, folds, measurements, an adapter."""
 
 
 @pytest.fixture(scope="module")

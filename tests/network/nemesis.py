@@ -84,7 +84,7 @@ def run_config(method: str, rounds: int) -> dict[str, Any]:
         "seeds": {**values["seeds"], "max_steps": 4, "num_seeds": 64, "guard_loss_factor": 1e9},
         "cohort": {"min_clients": len(CLIENTS), "deadline_s": 600.0},
         "evaluation": {"before_first_round": False, "every": 4},
-        "output": {"adapter_every": 1},
+        "output": {"adapter_every": 1, "plots": False},
     }
 
 

@@ -22,7 +22,9 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessFleet]:
     """A coordinator and its clients, started with a umask of nothing and at work on two rounds."""
     folder = tmp_path_factory.mktemp("fleet")
     before = os.umask(0)
-    fleet = ProcessFleet(folder, {**run_config("lora", 2), "output": {"keep_updates": True}})
+    fleet = ProcessFleet(
+        folder, {**run_config("lora", 2), "output": {"keep_updates": True, "plots": False}}
+    )
     try:
         fleet.serve(settings={"log_format": "json"})
         fleet.wait_until_served()

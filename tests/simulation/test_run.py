@@ -297,6 +297,18 @@ def test_a_failing_report_leaves_a_complete_run(tiny_config):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("wanted", [True, False])
+def test_pictures_are_drawn_where_they_are_wanted(tiny_config, wanted):
+    """With `output.plots` at the end of the run; without, when the report is made again."""
+    folder = run(tiny_config("rounds=1", f"output.plots={wanted}"))
+
+    drawn = {file.stem for file in folder.plots.glob("*.svg")}
+    assert drawn == ({"split", "learning", "bytes", "time"} if wanted else set())
+    write(folder)
+    assert folder.plots.joinpath("learning.svg").is_file()
+
+
+@pytest.mark.slow
 def test_a_run_cut_off_before_its_last_word_is_finished(tiny_config):
     """Where only the last event and the report are missing, --resume writes them."""
     config = tiny_config("rounds=1")

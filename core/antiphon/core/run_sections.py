@@ -240,6 +240,10 @@ class OutputConfig(Section):
     keep_updates: bool = Field(
         False, description="Keep what each client sent; else it is removed when its round is over."
     )
+    plots: bool = Field(
+        True,
+        description="Draw the report's pictures at the end; where not, `antiphon report` draws them later.",
+    )
 
 
 class EngineConfig(Section):

@@ -72,15 +72,16 @@ def remove(folder: RunFolder) -> None:
         file.unlink(missing_ok=True)
 
 
-def write(folder: RunFolder) -> Report:
+def write(folder: RunFolder, *, with_plots: bool = True) -> Report:
     """Read a run's journal; write plots/, report.md and report.json, each whole or not at all.
 
-    Returns the report. Raises RunFolderError where there is no journal, or the disk is full.
+    with_plots: draw them; else those that are there are kept. Returns the report. Raises RunFolderError
+    where there is no journal, or the disk is full.
     """
     with Journal.reading(folder.journal_file) as journal:
         where = str(folder.path.resolve())
         report = build(journal.read(), where, _adapters(folder), _settings(folder))
-    drawn = plots.draw(report, folder.plots)
+    drawn = plots.draw(report, folder.plots) if with_plots else {}
     others = {path.name: path.stem for path in sorted(folder.plots.glob("*.svg"))}
     titles = drawn | others | drawn  # ours first, then what others put there (the data's split)
     links = {f"{folder.plots.name}/{name}": title for name, title in titles.items()}

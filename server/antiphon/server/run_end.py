@@ -27,14 +27,14 @@ def end_run(federation: Federation, finish: Finish, facts: Mapping[str, Plain]) 
     described = [RunDescribed(facts)] if facts else []
     federation.observe(*described, RunEnded(finish.complete, finish.reason))
     federation.tidy()
-    _write_report(federation.folder, finish)
+    _write_report(federation.folder, finish, with_plots=federation.config.output.plots)
 
 
-def _write_report(folder: RunFolder, finish: Finish) -> None:
+def _write_report(folder: RunFolder, finish: Finish, *, with_plots: bool) -> None:
     how = "complete" if finish.complete else "stopped"
     try:
         report.remove(folder)  # one of before the run was resumed tells of another end
-        report.write(folder)
+        report.write(folder, with_plots=with_plots)
     except Exception as error:
         told = f"{type(error).__name__}: {str(error)[:_MOST_SAID]}"
         raise ReportError(

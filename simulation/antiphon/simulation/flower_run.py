@@ -76,7 +76,8 @@ def simulate_on_flower(
         on_folder(folder)
         with Journal.writing(folder.journal_file) as journal, monitor_for(clients) as monitor:
             refuse_other_data(journal, split)
-            draw_split(split.clients, folder.plots / "split.svg", split.labels)
+            if config.output.plots:
+                draw_split(split.clients, folder.plots / "split.svg", split.labels)
             run_over(
                 post,
                 config,

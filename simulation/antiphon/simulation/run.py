@@ -135,7 +135,8 @@ def simulate(
             write_space(folder.space_file, space)
             write_tokenizer(worker.model.tokenizer, folder.tokenizer)
             federation = Federation(config, folder, journal, space, clock, from_round)
-            draw_split(split.clients, folder.plots / "split.svg", split.labels)
+            if config.output.plots:
+                draw_split(split.clients, folder.plots / "split.svg", split.labels)
             federation.observe(_described(config, worker, federation, clients, split))
             with monitor_for(len(clients)) as monitor:
                 monitor.started(bytes_up(journal))

@@ -6,10 +6,9 @@ import zlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from rich.markup import escape
 from rich.table import Table
 
@@ -20,6 +19,9 @@ from antiphon.core.errors import DataError
 from antiphon.core.files import written_whole
 from antiphon.core.run_sections import DataConfig
 from antiphon.simulation.partition import Partition, Shares
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _MOST_NAMED = 100
 """Clients whose names still fit under their bars."""
@@ -92,6 +94,10 @@ def draw_split(clients: Sequence[ClientExamples], path: Path, labels: Sequence[s
 
 
 def _figure(clients: Sequence[ClientExamples], names: Sequence[str]) -> Figure:
+    # Imported here: who only reads or checks draws nothing, and it takes half a second.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     width_in = 1.5 + 0.5 * min(len(clients), _MOST_NAMED)
     figure = Figure(figsize=(max(4.0, width_in), 3.6), layout="constrained")
     FigureCanvasAgg(figure)
