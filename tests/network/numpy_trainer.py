@@ -92,7 +92,7 @@ class NumpySession:
     def _payload(self, assignment: Assignment, model: Params | SeedCoefficients) -> Payload:
         constant = self._data.get("constant")
         if constant is None or isinstance(model, SeedCoefficients):
-            return _payload(assignment, model)
+            return payload_of(assignment, model)
         value = np.float32(constant)
         return LoraUpdate({name: np.full(model[name].shape, value) for name in sorted(model)})
 
@@ -102,7 +102,8 @@ class NumpySession:
         return Evaluated(10, {"loss": 1.0 + digest[0] / 256})
 
 
-def _payload(assignment: Assignment, model: Params | SeedCoefficients) -> Payload:
+def payload_of(assignment: Assignment, model: Params | SeedCoefficients) -> Payload:
+    """Return what a client sends: it follows from the assignment and the model."""
     rng = np.random.Generator(np.random.Philox(key=[assignment.seed, assignment.round]))
     if isinstance(model, SeedCoefficients):
         index = rng.integers(0, model.num_seeds, assignment.steps).astype(np.uint32)

@@ -1,0 +1,78 @@
+"""The in-process engine on a worker of numpy, which answers as numpy_trainer.py does.
+
+What engines must agree on is what they plan, pack, send and fold. That takes no torch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from tests.network.numpy_trainer import payload_of
+
+from antiphon.client.budget import Budget
+from antiphon.client.data.clients import ClientData
+from antiphon.client.evaluation import Measured
+from antiphon.core.clock import VirtualClock
+from antiphon.core.coefficients import Download
+from antiphon.core.config import RunConfig, config_hash, resolved
+from antiphon.core.journal import Journal
+from antiphon.core.run_folder import RunFolder, create
+from antiphon.core.types import Assignment, Update
+from antiphon.server.federation import Federation
+from antiphon.server.run_end import end_run
+from antiphon.server.space import Space
+from antiphon.simulation.engine import Simulation
+from antiphon.simulation.fleet import fleet_of
+from antiphon.simulation.monitor import Monitor
+
+
+class NumpyWorker:
+    """See client.worker.Worker."""
+
+    def train(
+        self,
+        assignment: Assignment,
+        download: Download,
+        data: ClientData,
+        on_step: Callable[[int, float], None],
+        budget: Budget | None = None,
+    ) -> Update:
+        """Return an update that follows from the assignment and the model."""
+        payload, size = payload_of(assignment, download), len(data.train)
+        told = {"loss": 1.0}
+        return Update(data.name, assignment.round, size, assignment.steps, payload, told)
+
+    def load(self, download: Download) -> None:
+        """Nothing has to be put in place."""
+
+    def evaluate(self, data: ClientData) -> Measured:
+        """Call every model equally good."""
+        return Measured(10, 1.0, 1.0, None, None)
+
+
+def simulate_in_numpy(config: RunConfig, space: Space, examples: Mapping[str, int]) -> RunFolder:
+    """Run a config to its end in this process. examples: of each client, by name."""
+    runs = Path(config.output.runs_dir)
+    folder = create(runs, config.name, resolved(config), config_hash(config))
+    clients = {name: _holding(name, count) for name, count in examples.items()}
+    clock = VirtualClock(0.0)
+    with Journal.writing(folder.journal_file, sync=False) as journal:
+        federation = Federation(config, folder, journal, space, clock)
+        engine = Simulation(
+            federation,
+            NumpyWorker(),
+            clients,
+            clock,
+            fleet=fleet_of(config, clients),
+            under_way={},
+            stopwatch=time.perf_counter,
+            monitor=Monitor(),
+        )
+        end_run(federation, engine.run(), {})
+    return folder
+
+
+def _holding(name: str, count: int) -> ClientData:
+    return ClientData(name, train=(None,) * count, evaluation=(None,) * 10)
