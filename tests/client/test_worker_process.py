@@ -23,6 +23,7 @@ from antiphon.client.trainer_protocol import (
     decode_answer,
     encode_request,
 )
+from antiphon.client.training_session import TrainingSession
 from antiphon.client.worker import Worker
 from antiphon.core import golden
 from antiphon.core.blob import blob_of
@@ -145,6 +146,18 @@ def test_prepare_says_what_this_machine_is(work):
     found = {m.name: (m.rows, m.columns) for m in [*space.factors, *space.weights]}
     assert found == {**shapes.factors, **shapes.weights}
     assert space.model_digest == model_digest("tiny")
+
+
+def test_a_machine_of_a_mixed_run_measures_itself(tiny_config):
+    """Its speed is that of a step by seeds, which every machine of such a run can take."""
+    config = tiny_config("method=mixed", "seeds.space=adapter", "mixed.seeds=[meadow]")
+    values = resolved(config)
+    data = {**values["data"], "filter": {"site": "meadow"}}
+
+    prepared = TrainingSession().prepare(Prepare("meadow", values, data, "cpu", None))
+
+    machine = coordinator_pb2.Capabilities.FromString(prepared.capabilities)
+    assert machine.tokens_per_s > 0
 
 
 @pytest.mark.slow

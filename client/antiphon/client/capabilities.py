@@ -20,6 +20,7 @@ from antiphon.core.coefficients import Download, SeedCoefficients
 from antiphon.core.config import RunConfig
 from antiphon.core.types import Assignment
 from antiphon.strategies.initial_factors import initial_factors
+from antiphon.strategies.methods.method import method_of
 from antiphon.v1 import coordinator_pb2
 
 _LIBRARIES = ("torch", "transformers", "numpy")
@@ -64,7 +65,7 @@ def tokens_per_s(
     trial = Assignment(
         round=0,
         client=data.name,
-        method=config.method,
+        method=method_of(config).roles[-1].name,
         steps=2,
         first_step=0,
         total_steps=2,
