@@ -4,6 +4,7 @@ import numpy as np
 
 from antiphon.core.types import Scalars, Update
 from antiphon.core.wire import pack_update
+from antiphon.server.actions import Fold
 
 CLIENTS = ("north", "south")
 
@@ -17,4 +18,4 @@ def sent(federation, client="north", value=1.0, number=1, examples=10):
 def fold_round(federation, number):
     for client in CLIENTS:
         federation.submit(federation.receive(client, sent(federation, client, number=number)))
-    federation.submit(federation.fold(number, CLIENTS))
+    federation.submit_many(federation.perform(Fold(number, CLIENTS)))

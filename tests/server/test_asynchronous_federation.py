@@ -24,6 +24,7 @@ from antiphon.core.journal import Journal
 from antiphon.core.run_folder import create
 from antiphon.core.types import Scalars, Update
 from antiphon.core.wire import pack_update, unpack_assignment, unpack_model
+from antiphon.server.actions import Fold
 from antiphon.server.federation import Federation
 from antiphon.server.run_state import idle
 from antiphon.server.space import Space
@@ -86,7 +87,7 @@ def deliver(federation: Federation, client: str, base: int) -> UpdateReceived | 
 
 def fold(federation: Federation, number: int, *clients: str) -> None:
     """Fold a round, and evaluate it."""
-    federation.submit(federation.fold(number, clients))
+    federation.submit_many(federation.perform(Fold(number, clients)))
     federation.submit(RoundEvaluated(number))
 
 

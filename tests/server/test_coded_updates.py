@@ -14,6 +14,7 @@ from antiphon.core.journal import Journal
 from antiphon.core.run_folder import create
 from antiphon.core.types import CodecChoice, LoraUpdate, Update
 from antiphon.core.wire import unpack_model, update_blob
+from antiphon.server.actions import Fold
 from antiphon.server.federation import Federation
 from antiphon.server.space import Space
 
@@ -78,7 +79,7 @@ def test_a_packed_update_is_folded(federation):
     for client in CLIENTS:
         federation.submit(deliver(federation, client))
 
-    federation.submit(federation.fold(1, CLIENTS))
+    federation.submit_many(federation.perform(Fold(1, CLIENTS)))
     federation.submit(RoundEvaluated(1, {}))
     federation.submit(federation.plan(2, CLIENTS))
 

@@ -8,6 +8,7 @@ from antiphon.core.events import ClientJoined, RoundEvaluated, UpdateReceived, U
 from antiphon.core.files import write_bytes
 from antiphon.core.types import LoraUpdate, Update
 from antiphon.core.wire import pack_update, update_blob
+from antiphon.server.actions import Fold
 
 
 def coefficient(federation):
@@ -55,7 +56,7 @@ def test_a_client_that_hides_its_examples_weighs_as_the_usual_one(make, told, of
         value = 1.0 if client == "hidden" else 0.0
         message = sent(federation, client, value=value, examples=examples)
         federation.submit(federation.receive(client, message))
-    federation.submit(federation.fold(1, names))
+    federation.submit_many(federation.perform(Fold(1, names)))
 
     assert coefficient(federation) == pytest.approx(-federation.config.seeds.learning_rate * of_one)
 
@@ -149,4 +150,4 @@ def test_a_changed_update_file_is_found_out(federation):
     federation.folder.update_file(1, "south").write_bytes(b"other")
 
     with pytest.raises(Exception, match="not the update that was accepted"):
-        federation.fold(1, CLIENTS)
+        federation.perform(Fold(1, CLIENTS))

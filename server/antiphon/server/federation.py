@@ -1,6 +1,6 @@
 """The server's side of a run, whatever the engine: journal, round machine, updates on disk, the model.
 
-An engine (simulation, gRPC, Flower) gives events to `submit` and performs the actions that come back;
+An engine (simulation, gRPC, Flower) gives events to `submit` and lets `perform` do what comes back:
 planning, checking, folding and saving are done here, so that they are the same everywhere. A crash at any
 line is repaired by replay: `submit` writes the event to the journal before anybody acts on it.
 
@@ -12,8 +12,8 @@ from __future__ import annotations
 import hashlib
 import math
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from antiphon.core.events import (
     Evaluated,
     Event,
     Observation,
+    PhaseTimed,
     RoundEvaluated,
     RoundFolded,
     RoundPlanned,
@@ -37,24 +38,25 @@ from antiphon.core.events import (
     UpdateReceived,
     UpdateRejected,
 )
-from antiphon.core.files import remove_parts, write_hashed
+from antiphon.core.files import remove_parts
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder
 from antiphon.core.tensors import to_content
 from antiphon.core.types import Assignment, Params, State, Update
 from antiphon.core.wire import pack_assignment, unpack_update, update_blob
-from antiphon.server.actions import Action
+from antiphon.server.actions import Action, Finish, Fold, PlanRound
 from antiphon.server.agreement import claim_of
+from antiphon.server.due import adapter_is_due, evaluation_is_due
+from antiphon.server.evaluation import Evaluation
+from antiphon.server.global_model import GlobalModel
 from antiphon.server.held_out import means, median_loss
 from antiphon.server.measured import Measured
 from antiphon.server.methods import server_method
-from antiphon.server.model_shelf import ModelShelf
 from antiphon.server.planning import assignment_of, fewest_folded, plan_round
 from antiphon.server.resumed import check_same_space, resumed
-from antiphon.server.round import replay, step
-from antiphon.server.run_state import slot_of, slots
-from antiphon.server.space import Space, write_adapter
-from antiphon.server.state_files import StateFiles
+from antiphon.server.round import step
+from antiphon.server.run_state import RunState, slot_of, slots
+from antiphon.server.space import Space
 from antiphon.server.telemetry import Accumulator
 from antiphon.server.untold import usual_examples
 from antiphon.server.update_shelf import Unpack, UpdateShelf, built
@@ -68,11 +70,15 @@ MAX_FAILED_ROUNDS = 3
 
 @dataclass(frozen=True)
 class Folding:
-    """A fold that has been computed and is not yet taken. content: of the new state's file."""
+    """A fold that has been computed and is not yet taken.
+
+    content: of the new state's file; began: real seconds, of any zero.
+    """
 
     round: int
     folded: Folded
     content: Content
+    began: float
 
 
 class Federation:
@@ -86,33 +92,32 @@ class Federation:
         space: Space,
         clock: Clock,
         from_round: int | None = None,
+        stopwatch: Callable[[], float] = time.perf_counter,
     ) -> None:
         """Take the run up where its journal ends; an empty journal is a new run.
 
-        from_round: whose model to go on with where a newer one is damaged. Raises RunFolderError where the
-        newest is damaged and no round is given, and the other way round.
+        from_round: whose model to go on with where a newer one is damaged; stopwatch: real seconds, for
+        the time by phase. Raises RunFolderError where the newest is damaged and no round is given, and the
+        other way round.
         """
         self.config, self.folder, self.space = config, folder, space
-        self._journal, self._clock = journal, clock
+        self._journal, self._clock, self._stopwatch = journal, clock, stopwatch
         self._method, self._roles = server_method(config), method_of(config)
-        entries = list(journal.read())
-        self.machine = replay((entry.event, entry.at_s) for entry in entries)
+        self.machine = RunState()
         self._plans: dict[int, RoundPlanned] = {}
-        check_same_space(self.machine.run, space, folder)
         self._measured = Measured()
-        self._states = StateFiles(folder, lambda: self._method.init(space.initial(config.seed)))
+        self._model = GlobalModel(config, folder, space, self._method)
         self._telemetry = Accumulator()
-        for entry in entries:
+        for entry in journal.read():
+            self.machine, _ = step(self.machine, entry.event, entry.at_s)
             self._remember(entry.event, entry.at_s)
-        self._downloads: dict[int, Download] = {}
-        self._models = ModelShelf(folder, config, space, self._method)
+        check_same_space(self.machine.run, space, folder)
         self._sent = UpdateShelf(folder, keep=config.output.keep_updates, sync=journal.sync)
         shutil.rmtree(folder.models, ignore_errors=True)  # written without a sync: may be torn
         remove_parts(
             folder.path
         )  # of a process that was killed: it is gone, says the journal's lock
-        self._version = self._states.newest() if from_round is None else from_round
-        self.state, self._rewinding = self._states.take_up(from_round)
+        self._rewinding = self._model.take_up(from_round)
 
     def start(self, min_clients: int, *, clock_stood: bool = False) -> tuple[Action, ...]:
         """Begin the run, or resume it; return the first actions. clock_stood: see RunResumed."""
@@ -174,6 +179,23 @@ class Federation:
         """Journal measurements."""
         self.submit_many(observations)
 
+    def perform(self, action: Action) -> tuple[Event, ...]:
+        """Do the server's part of an action; the events go to `submit_many`.
+
+        It plans a round, folds one, or saves the last adapter. The rest is the engine's: it delivers what
+        `packed_assignment` and `model` give, calls clients off, asks for what `evaluation` waits for, and
+        keeps time.
+        """
+        match action:
+            case PlanRound():
+                plan = self.plan(action.round, action.clients, action.busy, action.on_trial)
+                return (plan,)
+            case Fold():
+                return self.take_fold(self.fold_updates(action.round, action.clients))
+            case Finish():
+                self.save_last_adapter()
+        return ()
+
     def plan(
         self,
         number: int,
@@ -216,35 +238,24 @@ class Federation:
             return 4 * self.space.parameters
         return self._upload_bytes(assignment_of(self.config, plan, client))
 
-    def is_assigned(self, client: str, number: int) -> bool:
-        """Whether this client is waited for, with what it was given in round `number`."""
-        slot = slot_of(self.machine, client)
-        return slot is not None and slot.base == number and slot.status == "assigned"
-
     def packed_assignment(self, client: str) -> tuple[bytes, Blob]:
         """Return the message that goes to a client, and the model that it names."""
         assignment = self.assignment(client)
-        model = self._model_before(assignment.round, assignment.r)
+        model = self._model.blob_before(assignment.round, assignment.r)
         return pack_assignment(assignment, model, self.run_id), model
+
+    @property
+    def state(self) -> State:
+        """The model's state: after the newest fold, or as the run was taken up."""
+        return self._model.state
 
     def download(self, r: int | None = None) -> Download:
         """Return the global model as a client of rank r receives it; none: the full rank."""
-        rank = self.config.lora.r if r is None else r
-        if rank not in self._downloads:
-            self._downloads[rank] = self._method.download(self.state, rank)
-        return self._downloads[rank]
+        return self._model.download(r)
 
     def model(self, r: int | None = None) -> Blob:
         """Return the global model as a blob, whose file is `folder.model_blob`; r as in `download`."""
-        rank = self.config.lora.r if r is None else r
-        return self._models.get(self._version, rank, lambda: self.state)
-
-    def _model_before(self, base: int, r: int) -> Blob:
-        """Return the model from which the assignments of round `base` start."""
-        version = self._states.newest(before=base)
-        if version == self._version:
-            return self.model(r)
-        return self._models.get(version, r, lambda: self._states.read(version))
+        return self._model.blob(r)
 
     def was_accepted(self, client: str, message: bytes) -> bool:
         """Whether this very update is the last one that was accepted from the client."""
@@ -284,50 +295,56 @@ class Federation:
             metrics=update.metrics,
         )
 
-    def fold(self, number: int, clients: tuple[str, ...]) -> RoundFolded | RoundUndone:
-        """Fold a round's updates into the model and write the new state; the event goes to `submit`."""
-        return self.take_fold(self.fold_updates(number, clients))
-
     def fold_updates(self, number: int, clients: tuple[str, ...]) -> Folding:
-        """Compute a fold and change nothing: the long half of `fold`, for a thread of its own."""
+        """Compute a fold and change nothing: the long half of it, for a thread of its own."""
+        began = self._stopwatch()
         learning_rate = self._learning_rate(clients[0])
         folded = self._method.fold(self.state, self._updates(number, clients), learning_rate)
         fault_points.reached("during fold")
-        return Folding(number, folded, to_content(folded.state))
+        return Folding(number, folded, to_content(folded.state), began)
 
-    def take_fold(self, folding: Folding) -> RoundFolded | RoundUndone:
-        """Write the new state and make it the model; the event goes to `submit`."""
-        number, folded = folding.round, folding.folded
+    def take_fold(self, folding: Folding) -> tuple[Event, ...]:
+        """Write the new state and make it the model; the events go to `submit_many`."""
+        number, folded, content = folding.round, folding.folded, folding.content
+        folded_or_undone: Event
         if folded.undone:
-            file = self.folder.undone_file(number)
-            digest = self._write(number, file, folding.content, folded.state)
+            digest = self._write(number, self.folder.undone_file(number), content, folded.state)
             why = "the clients' losses exploded after the fold before this one"
-            return RoundUndone(number, why, digest)
-        digest = self._write(number, self.folder.state_file(number), folding.content, folded.state)
-        return RoundFolded(number, digest, folded.report, folded.held_back)
+            folded_or_undone = RoundUndone(number, why, digest)
+        else:
+            digest = self._write(number, self.folder.state_file(number), content, folded.state)
+            folded_or_undone = RoundFolded(number, digest, folded.report, folded.held_back)
+        return self._timed(number, "fold", folding.began), folded_or_undone
 
-    def evaluation_is_due(self, number: int) -> bool:
-        """Whether the config wants the model measured after this round (0: untouched)."""
-        evaluation = self.config.evaluation
-        if number == 0:
-            return evaluation.before_first_round
-        return number % evaluation.every == 0 or number == self.config.rounds
+    def evaluation(self, number: int, free: Iterable[str]) -> Evaluation:
+        """Begin to measure the model after a round (0: untouched); `conclude` follows.
 
-    def measured(self, number: int) -> list[Evaluated]:
-        """Return what clients have measured of the model after this round, if it is not concluded."""
-        return self._measured.of(number)
-
-    def conclude(self, number: int, measured: Sequence[Evaluated]) -> RoundEvaluated | RoundUndone:
-        """Undo the round if its fold broke the model, else save what is due; the event goes to `submit`.
-
-        measured: of as many clients as could be asked; empty where no evaluation was due.
+        free: clients that could measure it now; nobody is asked where the config wants no evaluation, and
+        nobody twice.
         """
+        deadline = self._clock.now() + self.config.evaluation.deadline_s
+        asked = free if evaluation_is_due(self.config, number) else ()
+        done = self._measured.of(number)
+        return Evaluation(number, asked, began=self._stopwatch(), deadline=deadline, done=done)
+
+    def conclude(self, evaluation: Evaluation) -> tuple[Event, ...]:
+        """End an evaluation: the events go to `submit_many`."""
+        number, measured = evaluation.round, evaluation.measured
+        taken = [self._timed(number, "evaluation", evaluation.began)] if measured else []
+        began = self._stopwatch()
+        concluded = self._concluded(number, measured)
+        return (*taken, self._timed(number, "saving", began), concluded)
+
+    def _concluded(
+        self, number: int, measured: Sequence[Evaluated]
+    ) -> RoundEvaluated | RoundUndone:
+        """Undo the round if its fold broke the model, else save what is due."""
         # The median: one client that says its loss is infinite must not undo everybody's round.
         loss = median_loss(measured)
         if number and loss is not None and (undone := self.undo_if_exploded(number, loss)):
             return undone
-        if self.adapter_is_due(number):
-            self.save_adapter(number)
+        if adapter_is_due(self.config, number):
+            self._model.save_adapter(number)
         return RoundEvaluated(number, means(measured))
 
     def undo_if_exploded(self, number: int, loss: float) -> RoundUndone | None:
@@ -339,12 +356,6 @@ class Federation:
         digest = self._write(number, self.folder.undone_file(number), to_content(state), state)
         return RoundUndone(number, f"the held-out loss rose to {loss:.3g} nats per token", digest)
 
-    def save_adapter(self, number: int) -> None:
-        """Write the PEFT folder of the model as it is after round `number`."""
-        tokenizer = self.folder.tokenizer if self.folder.tokenizer.is_dir() else None
-        adapter = self.folder.adapter(number)
-        write_adapter(adapter, self.config, self.space, self.download(), tokenizer)
-
     def save_last_adapter(self) -> None:
         """Write the adapter of the model that the run ends with, where no round has done so.
 
@@ -352,7 +363,7 @@ class Federation:
         """
         last = [each.round for each in self.machine.outcomes if each.ending in ("folded", "undone")]
         if last and not self.folder.adapter(last[-1]).exists():
-            self.save_adapter(last[-1])
+            self._model.save_adapter(last[-1])
 
     def tidy(self) -> None:
         """Remove what only a run that goes on needs: models to download, uploads, updates."""
@@ -365,17 +376,13 @@ class Federation:
         for outcome in self.machine.outcomes:
             self._sent.discard(outcome.round)
 
-    def adapter_is_due(self, number: int) -> bool:
-        """Whether the adapter after this round is to be saved."""
-        every = self.config.output.adapter_every
-        if every is None:
-            every = self.config.rounds if self.config.trains_weights else 1
-        return number == self.config.rounds or (number > 0 and number % every == 0)
+    def _timed(self, number: int, phase: str, began: float) -> PhaseTimed:
+        return PhaseTimed(number, phase, self._stopwatch() - began)
 
     def _remember(self, event: Event, at_s: float) -> None:
         self._telemetry.hear(event, at_s)
         self._measured.hear(event)
-        self._states.hear(event)
+        self._model.hear(event)
         if isinstance(event, RoundPlanned):
             self._plans[event.round] = event
 
@@ -437,13 +444,5 @@ class Federation:
 
     def _write(self, number: int, file: Path, content: Content, state: State) -> str:
         """Write a state and make it the model; return the file's hex SHA-256."""
-        with ThreadPoolExecutor(1) as beside:  # the model that most clients ask for next
-            model = beside.submit(self._models.get, number, self.config.lora.r, lambda: state)
-            digest = write_hashed(file, content)
-        model.result()
-        fault_points.reached("state written")
-        self.state, self._version = state, number
-        self._downloads.clear()
-        begun = slots(self.machine).values()
-        self._models.keep({number, *(self._states.newest(slot.base) for slot in begun)})
-        return digest
+        begun = [slot.base for slot in slots(self.machine).values()]
+        return self._model.write(number, file, content, state, begun)

@@ -158,6 +158,12 @@ def may_deliver(state: RunState, client: str, base: int) -> bool:
     return slot is not None and slot.base == base and slot.status in MAY_DELIVER
 
 
+def is_assigned(state: RunState, client: str, number: int) -> bool:
+    """Whether this client is waited for, with what it was given in round `number`."""
+    slot = slot_of(state, client)
+    return slot is not None and slot.base == number and slot.status == "assigned"
+
+
 def next_plan(state: RunState) -> int:
     """Return the number of the next round that can be planned."""
     return state.round + (state.phase in ("collecting", "folding", "evaluating"))

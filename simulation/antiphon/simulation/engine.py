@@ -9,10 +9,8 @@ packed and unpacked as on a network, so that the bytes counted are the bytes a n
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import replace
 
 from antiphon.client.data.clients import ClientData
@@ -30,28 +28,23 @@ from antiphon.core.events import (
     ClientLeft,
     Evaluated,
     Event,
-    PhaseTimed,
-    RoundPlanned,
-    RoundUndone,
     Ticked,
 )
 from antiphon.core.types import Assignment
 from antiphon.core.wire import unpack_assignment, unpack_model, update_blob
 from antiphon.server.actions import (
-    Action,
     Assign,
     CancelAssignment,
-    Evaluate,
     Finish,
-    Fold,
-    PlanRound,
     Reply,
 )
+from antiphon.server.evaluation import Evaluation
 from antiphon.server.federation import Federation
 from antiphon.server.held_out import METRICS, read_measurement
 from antiphon.server.round import next_deadline
 from antiphon.server.run_state import present
 from antiphon.simulation.agenda import Agenda, Due, Given, Stage
+from antiphon.simulation.driver import Driver
 from antiphon.simulation.fleet import Fleet, clients_needed
 from antiphon.simulation.monitor import Monitor
 from antiphon.simulation.packing import Letter, Packing
@@ -60,7 +53,7 @@ from antiphon.simulation.workload import Workload, mean_tokens, workload_of
 from antiphon.strategies.methods.method import method_of
 
 
-class Simulation:
+class Simulation(Driver):
     """One run, from its first open round to the end."""
 
     def __init__(
@@ -78,13 +71,11 @@ class Simulation:
         """under_way: what a run that is resumed had given out; stopwatch: real seconds, for the time by
         phase.
         """
-        self._federation, self._worker, self._clients = federation, worker, clients
+        super().__init__(federation, monitor, stopwatch)
+        self._worker, self._clients = worker, clients
         self._clock, self._fleet, self._under_way = clock, fleet, dict(under_way)
-        self._stopwatch, self._monitor = stopwatch, monitor
         self._packing = Packing(federation.folder, federation.config.compression, federation.run_id)
         self._agenda = Agenda()
-        self._actions: deque[Action] = deque()
-        self._timings: list[PhaseTimed] = []
         self._newest: tuple[str, Download] | None = None
 
     def run(self) -> Finish:
@@ -94,49 +85,13 @@ class Simulation:
         self._actions.extend(federation.start(needed, clock_stood=True))
         with self._packing:
             self._open_doors()
-            finish = self._until_finished()
+            while (finish := self._work()) is None:
+                self._wait()
         self._submit()
-        federation.save_last_adapter()
         return finish
 
-    def _until_finished(self) -> Finish:
-        while True:
-            while self._actions:
-                action = self._actions.popleft()
-                if isinstance(action, Finish):
-                    return action
-                self._perform(action)
-            self._wait()
-
-    def _submit(self, *events: Event) -> tuple[Action, ...]:
-        """Journal events in one commit, the timings since the last one first."""
-        answers = self._federation.submit_many([*self._timings, *events])
-        self._timings.clear()
-        actions = tuple(action for each in answers for action in each)
-        self._actions.extend(actions)
-        return actions
-
-    def _perform(self, action: Action) -> None:
-        match action:
-            case PlanRound():
-                plan = self._federation.plan(
-                    action.round, action.clients, action.busy, action.on_trial
-                )
-                self._submit(plan)
-                if isinstance(plan, RoundPlanned):
-                    self._monitor.round_planned(plan)
-            case Assign():
-                self._give(action.client, action.round)
-            case CancelAssignment():
-                self._agenda.take_back(action.client, action.round)
-            case Fold():
-                with self._timed(action.round, "fold"):
-                    folded = self._federation.fold(action.round, action.clients)
-                self._submit(folded)
-                if isinstance(folded, RoundUndone):
-                    self._monitor.round_undone(folded.round, folded.reason)
-            case Evaluate():
-                self._evaluate(action.round)
+    def _call_off(self, action: CancelAssignment) -> None:
+        self._agenda.take_back(action.client, action.round)
 
     def _wait(self) -> None:
         """Let virtual time pass until what is due next or the deadline, whichever is first."""
@@ -199,8 +154,9 @@ class Simulation:
         if when is not None:
             self._agenda.add(Due(when, client, Stage.CHANGED))
 
-    def _give(self, client: str, number: int) -> None:
+    def _give(self, action: Assign) -> None:
         """Give an assignment to a client, and note what becomes of it and when."""
+        client, number = action.client, action.round
         before = self._under_way.pop((client, number), UnderWay(self._clock.now()))
         message, model = self._federation.packed_assignment(client)
         given = Given(client, number, before.at, len(message) + model.bytes)
@@ -274,35 +230,19 @@ class Simulation:
         if blob is not None:
             federation.folder.upload_file(client, blob.sha256).unlink()
 
-    def _evaluate(self, number: int) -> None:
-        federation = self._federation
-        measured: list[Evaluated] = []
-        if federation.evaluation_is_due(number):
-            with self._timed(number, "evaluation"):
-                measured = self._measure(number)
-        with self._timed(number, "saving"):
-            concluded = federation.conclude(number, measured)
-        self._submit(concluded)
-        if isinstance(concluded, RoundUndone):
-            self._monitor.round_undone(number, concluded.reason)
-        elif concluded.metrics:
-            self._monitor.evaluated(number, concluded.metrics)
+    def _free(self) -> Iterable[str]:
+        return self._clients  # to measure takes no virtual time
 
-    def _measure(self, number: int) -> list[Evaluated]:
-        """Measure the global model on every client's held-out data."""
-        self._worker.load(self._federation.download())
-        measured: list[Evaluated] = []
-        for name in sorted(self._clients):
-            self._monitor.evaluating(number, len(measured), len(self._clients))
-            measured.append(_evaluated(number, name, self._worker.evaluate(self._clients[name])))
-        self._submit(*measured)
-        return measured
-
-    @contextmanager
-    def _timed(self, number: int, phase: str) -> Iterator[None]:
-        start = self._stopwatch()
-        yield
-        self._timings.append(PhaseTimed(number, phase, self._stopwatch() - start))
+    def _ask(self, evaluation: Evaluation) -> None:
+        """Measure the global model on the clients' held-out data."""
+        number, asked = evaluation.round, sorted(evaluation.waiting)
+        if asked:
+            self._worker.load(self._federation.download())
+        for done, name in enumerate(asked):
+            self._monitor.evaluating(number, done, len(asked))
+            measured = self._worker.evaluate(self._clients[name])
+            evaluation.take(_evaluated(number, name, measured))
+        self._submit(*(each for each in evaluation.measured if each.client in asked))
 
 
 def _down(given: Given) -> BytesMoved:

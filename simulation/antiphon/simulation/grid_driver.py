@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
@@ -25,10 +24,6 @@ from antiphon.core.events import (
     ClientJoined,
     ClientLeft,
     Evaluated,
-    Event,
-    PhaseTimed,
-    RoundPlanned,
-    RoundUndone,
     Ticked,
     UpdateReceived,
     UpdateRejected,
@@ -39,18 +34,18 @@ from antiphon.server.actions import (
     Action,
     Assign,
     CancelAssignment,
-    Evaluate,
     Finish,
     Fold,
     PlanRound,
     Reply,
 )
 from antiphon.server.agreement import Disagreement
-from antiphon.server.coordinator.evaluation import Evaluation
+from antiphon.server.evaluation import Evaluation
 from antiphon.server.federation import Federation
 from antiphon.server.held_out import read_measurement
 from antiphon.server.round import next_deadline
-from antiphon.server.run_state import idle, may_deliver, present
+from antiphon.server.run_state import idle, is_assigned, may_deliver, present
+from antiphon.simulation.driver import Driver
 from antiphon.simulation.letters import Answer, Letter, Parcel, Post
 from antiphon.simulation.monitor import Monitor
 from antiphon.simulation.roster import Roster
@@ -74,7 +69,7 @@ class _Errand:
     training: bool
 
 
-class GridDriver:
+class GridDriver(Driver):
     """One run, from its first open round to the end."""
 
     def __init__(
@@ -89,14 +84,12 @@ class GridDriver:
         stopwatch: Callable[[], float] = time.perf_counter,
     ) -> None:
         """wait: lets a moment pass; stopwatch: real seconds, for the time by phase."""
-        self._federation, self._post, self._clock = federation, post, clock
-        self._wait, self._monitor, self._on_refused = wait, monitor, on_refused
-        self._stopwatch = stopwatch
+        super().__init__(federation, monitor, stopwatch)
+        self._post, self._clock = post, clock
+        self._wait, self._on_refused = wait, on_refused
         self._roster = Roster(federation.config, federation.space)
-        self._actions: deque[Action] = deque()
         self._errands: dict[str, _Errand] = {}
         self._training: Counter[int | None] = Counter()
-        self._evaluation: Evaluation | None = None
         self._began = self._next_look = clock.now()
         self._opened_at: dict[int, float] = {}
         self._content: tuple[str, bytes] = ("", b"")
@@ -113,46 +106,19 @@ class GridDriver:
                 self._wait()
         return finish
 
-    def _work(self) -> Finish | None:
-        while self._actions:
-            action = self._actions.popleft()
-            if isinstance(action, Finish):
-                self._federation.save_last_adapter()
-                return action
-            self._perform(action)
-        return None
-
-    def _submit(self, event: Event) -> None:
-        for action in self._federation.submit(event):
-            self._actions.append(action)
-
     def _perform(self, action: Action) -> None:
         match action:
             case PlanRound():
-                plan = self._federation.plan(
-                    action.round, action.clients, action.busy, action.on_trial
-                )
                 self._opened_at[action.round] = self._stopwatch()
-                self._submit(plan)
-                if isinstance(plan, RoundPlanned):
-                    self._monitor.round_planned(plan)
-            case Assign():
-                self._errands[action.client] = _Errand(action.round, action.deadline, True)
-            case CancelAssignment():
-                self._errands.pop(action.client, None)
-            case Fold():
-                self._fold(action)
-            case Evaluate():
-                self._evaluate(action.round)
+            case Fold() if (opened := self._opened_at.pop(action.round, None)) is not None:
+                self._note_time(action.round, "training", opened)
+        super()._perform(action)
 
-    def _fold(self, action: Fold) -> None:
-        if (opened := self._opened_at.pop(action.round, None)) is not None:
-            self._note_time(action.round, "training", opened)
-        with self._timed(action.round, "fold"):
-            folded = self._federation.fold(action.round, action.clients)
-        self._submit(folded)
-        if isinstance(folded, RoundUndone):
-            self._monitor.round_undone(folded.round, folded.reason)
+    def _give(self, action: Assign) -> None:
+        self._errands[action.client] = _Errand(action.round, action.deadline, True)
+
+    def _call_off(self, action: CancelAssignment) -> None:
+        self._errands.pop(action.client, None)
 
     # Nodes
 
@@ -207,7 +173,7 @@ class GridDriver:
             )
             parcel = Parcel(task.SerializeToString(), self._content_of(model))
             return Letter(node, "evaluate", parcel, client, errand.round, left)
-        if not federation.is_assigned(client, errand.round):
+        if not is_assigned(federation.machine, client, errand.round):
             return None
         message, model = federation.packed_assignment(client)
         federation.observe(
@@ -251,10 +217,9 @@ class GridDriver:
         self._federation.observe(BytesMoved(number, client, "up", "update", size))
         with self._timed(number, "checks"):
             received = self._received(client, number, answer)
-        for action in self._federation.submit(received):
+        for action in self._submit(received):
             if isinstance(action, Reply):
                 self._monitor.replied(action, size)
-            self._actions.append(action)
         if isinstance(received, UpdateReceived):
             self._show_steps(received)
 
@@ -294,28 +259,17 @@ class GridDriver:
 
     # Measuring
 
-    def _evaluate(self, number: int) -> None:
-        now, federation = self._clock.now(), self._federation
-        due = federation.evaluation_is_due(number)
-        deadline = now + federation.config.evaluation.deadline_s
-        evaluation = self._evaluation = Evaluation(
-            number,
-            self._at_leisure() if due else (),
-            started_s=self._stopwatch(),
-            deadline=deadline,
-            done=federation.measured(number),
-        )
-        for client in sorted(evaluation.waiting):
-            self._errands[client] = _Errand(number, deadline, False)
-        self._end_evaluation_if_done()
-
-    def _at_leisure(self) -> list[str]:
+    def _free(self) -> list[str]:
         """Return the clients whose nodes could measure at once: a node does one thing at a time.
 
         One that trains for a round that has closed cannot be called off, and nobody waits for it.
         """
         without_work = idle(self._federation.machine)
         return [each for each in without_work if not self._training[self._roster.node_of(each)]]
+
+    def _ask(self, evaluation: Evaluation) -> None:
+        for client in sorted(evaluation.waiting):
+            self._errands[client] = _Errand(evaluation.round, evaluation.deadline, False)
 
     def _measured(self, letter: Letter, answer: Answer) -> None:
         evaluation = self._evaluation
@@ -325,7 +279,7 @@ class GridDriver:
         if measured is None:
             self._not_measured(letter.client)
         elif evaluation.take(measured):
-            self._federation.observe(measured)
+            self._submit(measured)
             done = len(evaluation.measured)
             self._monitor.evaluating(letter.round, done - 1, done + len(evaluation.waiting))
             self._end_evaluation_if_done()
@@ -334,22 +288,6 @@ class GridDriver:
         if self._evaluation is not None:
             self._evaluation.waiting.discard(client)
             self._end_evaluation_if_done()
-
-    def _end_evaluation_if_done(self) -> None:
-        evaluation = self._evaluation
-        if evaluation is None or evaluation.waiting:
-            return
-        self._evaluation = None
-        number = evaluation.round
-        if evaluation.measured:
-            self._note_time(number, "evaluation", evaluation.started_s)
-        with self._timed(number, "saving"):
-            concluded = self._federation.conclude(number, evaluation.measured)
-        self._submit(concluded)
-        if isinstance(concluded, RoundUndone):
-            self._monitor.round_undone(number, concluded.reason)
-        elif concluded.metrics:
-            self._monitor.evaluated(number, concluded.metrics)
 
     # Time
 
@@ -362,15 +300,6 @@ class GridDriver:
             for client in sorted(evaluation.waiting):
                 self._errands.pop(client, None)
                 self._not_measured(client)
-
-    @contextmanager
-    def _timed(self, number: int, phase: str) -> Iterator[None]:
-        start = self._stopwatch()
-        yield
-        self._note_time(number, phase, start)
-
-    def _note_time(self, number: int, phase: str, start: float) -> None:
-        self._federation.observe(PhaseTimed(number, phase, self._stopwatch() - start))
 
 
 def _read_measurement(letter: Letter, answer: Parcel) -> Evaluated | None:

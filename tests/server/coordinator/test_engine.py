@@ -20,8 +20,8 @@ from antiphon.core.events import (
 )
 from antiphon.core.types import LoraUpdate, Update
 from antiphon.core.wire import pack_update, update_blob
-from antiphon.server.coordinator.desk import Cancelled, Measuring, Training
-from antiphon.server.coordinator.engine import Engine, InHand
+from antiphon.server.coordinator.desk import Cancelled, InHand, Measuring, Training
+from antiphon.server.coordinator.engine import Engine
 
 ROUND = InHand(1, evaluating=False)
 ONE_OF_TWO = ("rounds=1", "cohort.quorum=1", "cohort.deadline_s=50")

@@ -113,7 +113,7 @@ class Admission:
         space = reported_space(request.space, self.config)
         self.check_size(space)
         engine = self.engine or await self._opened(client, space)
-        check_same_space(engine.federation.space, space)
+        check_same_space(engine.space, space)
         return engine
 
     async def _opened(self, client: str, space: Space) -> Engine:

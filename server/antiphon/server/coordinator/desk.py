@@ -38,6 +38,15 @@ class Cancelled:
     reason: str
 
 
+@dataclass(frozen=True)
+class InHand:
+    """What a client says it is doing. steps_done: local steps of it."""
+
+    round: int
+    evaluating: bool
+    steps_done: int = 0
+
+
 Task = Training | Measuring
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -29,9 +29,10 @@ from antiphon.core.events import (
     ClientRevoked,
     Evaluated,
     Event,
-    PhaseTimed,
+    RoundEvaluated,
     RoundPlanned,
     RoundUndone,
+    RunStopped,
     Ticked,
     UpdateReceived,
     UpdateRejected,
@@ -47,13 +48,14 @@ from antiphon.server.actions import (
     PlanRound,
     Reply,
 )
-from antiphon.server.coordinator.desk import Cancelled, Desk, Measuring, Task, Training
-from antiphon.server.coordinator.evaluation import Evaluation
+from antiphon.server.coordinator.desk import Cancelled, Desk, InHand, Measuring, Task, Training
+from antiphon.server.coordinator.expected import most_upload_bytes
 from antiphon.server.coordinator.leases import Leases
 from antiphon.server.coordinator.submissions import Ended, Source, Submissions, Submitted
+from antiphon.server.evaluation import Evaluation
 from antiphon.server.federation import Federation
 from antiphon.server.round import next_deadline
-from antiphon.server.run_state import idle, may_deliver, present, slot_of
+from antiphon.server.run_state import RunState, idle, is_assigned, may_deliver, present, slot_of
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -61,15 +63,6 @@ T = TypeVar("T")
 _TICK_S = 0.25
 _MAX_REASON = 500
 _LINGER_S = 20.0  # for clients that are training what nobody waits for
-
-
-@dataclass(frozen=True)
-class InHand:
-    """What a client says it is doing. steps_done: local steps of it."""
-
-    round: int
-    evaluating: bool
-    steps_done: int = 0
 
 
 Answer = Task | Cancelled | Finish | None
@@ -80,13 +73,17 @@ class _CountsAlready(AntiphonError):
 
 
 class Engine:
-    """One run, from its first open round to the end. `run` drives it; the rest are the clients' calls."""
+    """One run, from its first open round to the end. `run` drives it; the rest are the clients' calls.
+
+    The event loop sees `machine`; the federation itself belongs to its own thread.
+    """
 
     def __init__(
         self, federation: Federation, clock: Clock, leases: Leases, thread: Executor
     ) -> None:
         """thread: of one worker; nobody else may use the federation."""
         self.federation, self.leases = federation, leases
+        self.folder, self.space = federation.folder, federation.space
         self._clock, self._thread = clock, thread
         self.desk = Desk()
         self.in_hand: dict[str, InHand] = {}
@@ -100,15 +97,20 @@ class Engine:
         self._actions: asyncio.Queue[Action | Evaluation] = asyncio.Queue()
         self._submissions = Submissions(federation, thread, self._take)
 
+    @property
+    def machine(self) -> RunState:
+        """The machine's state as the journal has it: what is not committed has not happened."""
+        return self._submissions.machine
+
     async def run(self, min_clients: int) -> Finish:
         """Begin or resume, and work until the run is over and its clients know.
 
         Raises RunFolderError where the disk does not take the journal: a coordinator that cannot write
         must not go on.
         """
-        for member in present(self.federation.machine):
+        for member in present(self.machine):
             self.leases.touch(member)  # the time without a coordinator is not held against them
-        self._take(await self._in_thread(partial(self.federation.start, min_clients)))
+        self._take(await self._in_thread(partial(self._submissions.start, min_clients)))
         try:
             async with asyncio.TaskGroup() as tasks:
                 helpers = [
@@ -142,7 +144,7 @@ class Engine:
 
     def revoke(self, clients: Iterable[str]) -> None:
         """The operator has revoked these; whoever is no member, or is known to be, is passed over."""
-        members = self.federation.machine.clients
+        members = self.machine.clients
         for client in (each for each in clients if each in members and not members[each].revoked):
             self.leases.forget(client)
             self._let_go(client, "its certificate is revoked")
@@ -151,11 +153,11 @@ class Engine:
     @property
     def round(self) -> int:
         """The round in work."""
-        return self.federation.machine.round
+        return self.machine.round
 
     def is_member(self, client: str) -> bool:
         """Whether the client has joined this run."""
-        return client in self.federation.machine.clients
+        return client in self.machine.clients
 
     async def next_task(self, client: str, wait_s: float, in_hand: InHand | None) -> Answer:
         """Return what a member is to do; wait for it up to `wait_s`, or the lease's share of that."""
@@ -164,7 +166,7 @@ class Engine:
             self.in_hand[client] = in_hand
         else:
             self.in_hand.pop(client, None)
-        member = self.federation.machine.clients[client]
+        member = self.machine.clients[client]
         if not member.present and self.over is None:  # its lease had run out, or it had left
             await self.join(client, member.examples)
         until = time.monotonic() + min(wait_s, self.leases.hold_s)
@@ -176,20 +178,24 @@ class Engine:
             if not await self.desk.changed(client, left):
                 return None  # the client has called again
 
+    async def most_upload_bytes(self, client: str, number: int) -> int:
+        """Return how many bytes a client's update of round `number` may have on the wire."""
+        return await self._in_thread(partial(most_upload_bytes, self.federation, client, number))
+
     async def update(self, client: str, message: bytes) -> Reply:
         """Hand in a client's update; it is in the journal when this returns."""
         try:
             return await self._replied(client, partial(self._received, client, message))
         except _CountsAlready:
             self.on_verdict("duplicate")
-            return Reply(client, self.federation.machine.round, "duplicate")
+            return Reply(client, self.machine.round, "duplicate")
 
     async def refuse(self, client: str, reason: str) -> Reply:
         """Refuse a client's update, whatever round it is for."""
         return await self._replied(client, lambda: self._refusal(client, reason))
 
     def _refusal(self, client: str, reason: str) -> UpdateRejected:
-        machine = self.federation.machine
+        machine = self.machine
         slot = slot_of(machine, client)
         return UpdateRejected(client, slot.base if slot else machine.round, reason)
 
@@ -251,7 +257,7 @@ class Engine:
 
     def waits_for(self, client: str, message: bytes) -> bool:
         """Whether an update may still count: its client has a part, and no other has been accepted."""
-        return may_deliver(self.federation.machine, client, round_of(message))
+        return may_deliver(self.machine, client, round_of(message))
 
     def note(self, event: Event) -> None:
         """Journal an observation, soon."""
@@ -259,7 +265,7 @@ class Engine:
 
     def moved(self, client: str, direction: str, purpose: str, size: int) -> None:
         """Note bytes that a client's transfer has moved."""
-        number = self.federation.machine.round
+        number = self.machine.round
         self.note(BytesMoved(number, client, "up" if direction == "up" else "down", purpose, size))
 
     def _answer(self, client: str, in_hand: InHand | None) -> Answer:
@@ -272,18 +278,18 @@ class Engine:
         if in_hand.evaluating:
             wanted = isinstance(task, Measuring) and task.round == in_hand.round
         else:  # the desk may lag behind: after a restart, and when a client is back
-            receipt = self.federation.machine.receipts.get(client)
+            receipt = self.machine.receipts.get(client)
             counts = receipt is not None and receipt.round == in_hand.round
             same = isinstance(task, Training) and task.round == in_hand.round
             done = counts and task is not None and not same
-            wanted = not done and (counts or self.federation.is_assigned(client, in_hand.round))
+            wanted = not done and (counts or is_assigned(self.machine, client, in_hand.round))
         return None if wanted else Cancelled(in_hand.round, "the round has closed without it")
 
     async def _everyone_told(self, timeout_s: float) -> None:
         """Wait until all who are there have heard that the run is over."""
         until = time.monotonic() + timeout_s
         while time.monotonic() < until:
-            if not set(present(self.federation.machine)) - self._told:
+            if not set(present(self.machine)) - self._told:
                 return
             await asyncio.sleep(0.05)
 
@@ -295,7 +301,7 @@ class Engine:
         while True:
             action = await self._actions.get()
             if isinstance(action, Finish):
-                await self._in_thread(self.federation.save_last_adapter)
+                await self._in_thread(partial(self.federation.perform, action))
                 self.over = action
                 self.desk.wake_all()
                 return action
@@ -326,16 +332,14 @@ class Engine:
         while (obstacle := self.may_plan()) is not None:
             log.warning("no round is opened", reason=obstacle)
             await asyncio.sleep(5)
-        plan = await self._in_thread(
-            partial(
-                self.federation.plan, action.round, action.clients, action.busy, action.on_trial
-            )
-        )
-        if isinstance(plan, RoundPlanned):
-            log.info("round planned", round=plan.round, cohort=len(plan.cohort), reason=plan.reason)
-        else:
-            log.info("the run ends", reason=plan.reason)
-        await self._submissions.submit(lambda: plan)
+        await self._take_in(await self._in_thread(partial(self.federation.perform, action)))
+
+    async def _take_in(self, events: tuple[Event, ...]) -> None:
+        """Journal what the federation has done, and log it."""
+        written = [self._submissions.submit(partial(_same, event)) for event in events]
+        for event, each in zip(events, written, strict=True):
+            _say(event)
+            await each
 
     async def _assign(self, action: Assign) -> None:
         packed = await self._in_thread(partial(self._packed, action))
@@ -345,32 +349,23 @@ class Engine:
 
     def _packed(self, action: Assign) -> tuple[bytes, Blob] | None:
         # Looked at in the federation's thread, where nothing can close the round meanwhile.
-        if not self.federation.is_assigned(action.client, action.round):
+        if not is_assigned(self.federation.machine, action.client, action.round):
             return None
         return self.federation.packed_assignment(action.client)
 
     async def _fold(self, action: Fold) -> None:
-        start = time.perf_counter()
         folding = await asyncio.to_thread(
             self.federation.fold_updates, action.round, action.clients
         )
-        folded = await self._in_thread(partial(self.federation.take_fold, folding))
-        self._note_time(action.round, "fold", start)
         log.info("round folded", round=action.round, updates=len(action.clients))
-        await self._submissions.submit(lambda: folded)
+        await self._take_in(await self._in_thread(partial(self.federation.take_fold, folding)))
 
     async def _evaluate(self, number: int) -> None:
-        now, config = self._clock.now(), self.federation.config
         # Who still trains for an earlier round goes on with that; who leaves may not be in the journal yet.
-        asked = set(idle(self.federation.machine)) - self._leaving
-        due = self.federation.evaluation_is_due(number)
-        evaluation = self.evaluation = Evaluation(
-            number,
-            asked if due else (),
-            started_s=now,
-            deadline=now + config.evaluation.deadline_s,
-            done=self.federation.measured(number),
-        )
+        free = set(idle(self.machine)) - self._leaving
+        evaluation = await self._in_thread(partial(self.federation.evaluation, number, free))
+        evaluation.waiting -= self._leaving  # who has left meanwhile
+        self.evaluation = evaluation
         if evaluation.waiting:
             model = await self._in_thread(self.federation.model)
             for client in sorted(evaluation.waiting):
@@ -390,24 +385,13 @@ class Engine:
             self.evaluation = None
 
     async def _conclude(self, evaluation: Evaluation) -> None:
-        self._note_seconds(evaluation.round, "evaluation", self._clock.now() - evaluation.started_s)
-        start = time.perf_counter()
-        concluded = await self._in_thread(
-            partial(self.federation.conclude, evaluation.round, evaluation.measured)
-        )
-        self._note_time(evaluation.round, "saving", start)
-        if isinstance(concluded, RoundUndone):
-            log.warning("round undone", round=concluded.round, reason=concluded.reason)
-        else:
-            scores = {name: round(value, 4) for name, value in concluded.metrics.items()}
-            log.info("round evaluated", round=concluded.round, **scores)
-        await self._submissions.submit(lambda: concluded)
+        await self._take_in(await self._in_thread(partial(self.federation.conclude, evaluation)))
 
     async def _watch_the_clock(self) -> None:
         while True:
             await asyncio.sleep(_TICK_S)
             now = self._clock.now()
-            deadline = next_deadline(self.federation.machine)
+            deadline = next_deadline(self.machine)
             if deadline is not None and now >= deadline:
                 await self._submissions.submit(Ticked)
             if self.evaluation is not None and now >= self.evaluation.deadline:
@@ -433,14 +417,26 @@ class Engine:
         with suppress(Ended):
             self._submissions.submit(source).add_done_callback(_ignore)
 
-    def _note_time(self, number: int, phase: str, start: float) -> None:
-        self._note_seconds(number, phase, time.perf_counter() - start)
-
-    def _note_seconds(self, number: int, phase: str, seconds: float) -> None:
-        self._note(lambda: PhaseTimed(number, phase, seconds))
-
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+def _same(event: Event) -> Event:
+    return event
+
+
+def _say(event: Event) -> None:
+    match event:
+        case RoundPlanned():
+            cohort = len(event.cohort)
+            log.info("round planned", round=event.round, cohort=cohort, reason=event.reason)
+        case RunStopped():
+            log.info("the run ends", reason=event.reason)
+        case RoundUndone():
+            log.warning("round undone", round=event.round, reason=event.reason)
+        case RoundEvaluated():
+            scores = {name: round(value, 4) for name, value in event.metrics.items()}
+            log.info("round evaluated", round=event.round, **scores)
 
 
 def _ignore(task: asyncio.Future[Submitted]) -> None:

@@ -29,10 +29,9 @@ from antiphon.server.actions import Finish, Reply
 from antiphon.server.coordinator.admission import Admission, Held, Refused
 from antiphon.server.coordinator.allowance import A_MINUTE, Allowance
 from antiphon.server.coordinator.chatter import Chatter
-from antiphon.server.coordinator.desk import Cancelled, Measuring, Training
+from antiphon.server.coordinator.desk import Cancelled, InHand, Measuring, Training
 from antiphon.server.coordinator.downloads import Downloads, read_ahead
-from antiphon.server.coordinator.engine import Answer, Engine, InHand
-from antiphon.server.coordinator.expected import most_upload_bytes
+from antiphon.server.coordinator.engine import Answer, Engine
 from antiphon.server.coordinator.refusal import NoSuchModel, abort, busy, told
 from antiphon.server.coordinator.spool import Spool
 from antiphon.server.coordinator.submissions import Ended
@@ -255,7 +254,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServicer):
             return False  # the engine refuses it, and the journal says why
         if blob is None or not wanted:
             return False
-        most = most_upload_bytes(engine.federation, client, round_of(message))
+        most = await engine.most_upload_bytes(client, round_of(message))
         return await self._spool.announce(client, blob, most) < blob.bytes
 
     async def SubmitEvaluation(
@@ -378,7 +377,7 @@ class _Arrived:
 
 
 def _opened_model(engine: Engine, sha256: bytes, offset: int) -> BinaryIO:
-    file = engine.federation.folder.model_blob(sha256.hex()[:64])
+    file = engine.folder.model_blob(sha256.hex()[:64])
     try:
         stream = file.open("rb", buffering=0)
     except OSError:

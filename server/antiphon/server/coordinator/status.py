@@ -30,7 +30,7 @@ def status_of(
             "clients": [],
             "apart": rows(standings(RunState(), admission.declines.reasons)),
         }
-    machine = engine.federation.machine
+    machine = engine.machine
     return {
         "run_id": admission.run_id,
         "phase": machine.phase,
@@ -67,7 +67,7 @@ def _why(engine: Engine, machine: RunState, now: float) -> str:
 
 
 def _client(engine: Engine, admission: Admission, leases: Leases, name: str) -> Mapping[str, Any]:
-    machine = engine.federation.machine
+    machine = engine.machine
     slot = machine.carried.get(name) or machine.cohort.get(name)
     member, in_hand = machine.clients[name], engine.in_hand.get(name)
     return {

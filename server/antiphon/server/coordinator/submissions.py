@@ -15,6 +15,7 @@ from antiphon.core.errors import AntiphonError
 from antiphon.core.events import Event
 from antiphon.server.actions import Action
 from antiphon.server.federation import Federation
+from antiphon.server.run_state import RunState
 
 _MOST_AT_ONCE = 256
 
@@ -43,7 +44,10 @@ class Ended(AntiphonError):
 
 
 class Submissions:
-    """The one way to a federation's machine. `run` must be running for `submit` to return."""
+    """The one way to a federation's machine. `run` must be running for `submit` to return.
+
+    machine: the state after the last commit, for the event loop, which never looks into the federation.
+    """
 
     def __init__(
         self,
@@ -55,8 +59,15 @@ class Submissions:
         is to be done about each event, in their order, whether or not its caller is still there.
         """
         self._federation, self._thread, self._on_actions = federation, thread, on_actions
+        self.machine = federation.machine
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue()
         self._closed = False
+
+    def start(self, min_clients: int) -> tuple[Action, ...]:
+        """Begin the run, or take it up again, in the federation's thread; return the first actions."""
+        actions = self._federation.start(min_clients)
+        self.machine = self._federation.machine
+        return actions
 
     def submit(self, source: Source) -> asyncio.Future[Submitted]:
         """Submit one event, in the order of the calls; it happens even if nobody awaits it.
@@ -85,17 +96,19 @@ class Submissions:
             while not self._queue.empty() and len(batch) < _MOST_AT_ONCE:
                 batch.append(self._queue.get_nowait())
             try:
-                answers = await loop.run_in_executor(self._thread, self._write, batch)
+                machine, answers = await loop.run_in_executor(self._thread, self._write, batch)
             except asyncio.CancelledError:
                 _fail(batch, Ended("this coordinator is ending"))
                 raise
             except Exception as error:
                 _fail(batch, error)
                 raise
+            self.machine = machine
             self._answer(batch, answers)
 
-    def _write(self, batch: list[_Waiting]) -> list[tuple[Action, ...]]:
-        return self._federation.submit_many(_events(batch))
+    def _write(self, batch: list[_Waiting]) -> tuple[RunState, list[tuple[Action, ...]]]:
+        answers = self._federation.submit_many(_events(batch))
+        return self._federation.machine, answers
 
     def _answer(self, batch: list[_Waiting], answers: list[tuple[Action, ...]]) -> None:
         left = iter(answers)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from antiphon.core.events import Evaluated
-from antiphon.server.coordinator.evaluation import Evaluation
+from antiphon.server.evaluation import Evaluation
 
 
 def evaluation(*clients: str, done: tuple[Evaluated, ...] = ()) -> Evaluation:
-    return Evaluation(3, clients, started_s=0.0, deadline=9.0, done=done)
+    return Evaluation(3, clients, began=0.0, deadline=9.0, done=done)
 
 
 def by(client: str, number: int = 3, loss: float = 2.0) -> Evaluated:

@@ -10,7 +10,8 @@ from antiphon.core.events import Evaluated
 class Evaluation:
     """Who has measured the model after round `round`, and who is still waited for.
 
-    started_s, deadline: seconds on the engine's clock; done: measured before a crash, and kept.
+    began: real seconds, of any zero; deadline: seconds on the engine's clock; done: measured before a
+    crash, and kept.
     """
 
     def __init__(
@@ -18,12 +19,12 @@ class Evaluation:
         number: int,
         clients: Iterable[str],
         *,
-        started_s: float,
+        began: float,
         deadline: float,
         done: Iterable[Evaluated] = (),
     ) -> None:
         """Wait for these clients, but for those that are done."""
-        self.round, self.started_s, self.deadline = number, started_s, deadline
+        self.round, self.began, self.deadline = number, began, deadline
         self._measured = {each.client: each for each in done}
         self.waiting = set(clients) - set(self._measured)
 

@@ -1,0 +1,21 @@
+"""What a config wants after a round: a measurement of the model, its adapter."""
+
+from __future__ import annotations
+
+from antiphon.core.config import RunConfig
+
+
+def evaluation_is_due(config: RunConfig, number: int) -> bool:
+    """Whether the model is to be measured after this round (0: untouched)."""
+    evaluation = config.evaluation
+    if number == 0:
+        return evaluation.before_first_round
+    return number % evaluation.every == 0 or number == config.rounds
+
+
+def adapter_is_due(config: RunConfig, number: int) -> bool:
+    """Whether the adapter after this round is to be saved."""
+    every = config.output.adapter_every
+    if every is None:
+        every = config.rounds if config.trains_weights else 1
+    return number == config.rounds or (number > 0 and number % every == 0)
