@@ -16,17 +16,18 @@ from rich.console import Console
 from rich.markup import escape
 
 from antiphon.cli.ending import tell_ending
-from antiphon.core.config import RunConfig, config_hash, load, resolved
+from antiphon.core.config import config_hash, load
 from antiphon.core.coordinator_settings import CoordinatorSettings, load_settings
 from antiphon.core.home import home_folder
 from antiphon.core.journal import Journal
 from antiphon.core.logs import configure_logs
-from antiphon.core.run_folder import RunFolder, create, find_newest, open_for_resume
+from antiphon.core.run_folder import RunFolder, find_newest
 from antiphon.core.section import validated
 from antiphon.server.actions import Finish
 from antiphon.server.coordinator.serve import Coordinator, Listening
 from antiphon.server.enrolment.fleet import open_fleet
 from antiphon.server.enrolment.occupancy import occupied
+from antiphon.server.run_begin import new_folder, resumed_folder, runs_dir
 from antiphon.server.space_file import read_space
 
 Beginning = Literal["new", "resumed", "either"]
@@ -53,7 +54,7 @@ def serve_run(
     """
     config = load(path, overrides)
     if beginning == "either":
-        found = find_newest(_runs_dir(config), config.name)
+        found = find_newest(runs_dir(config), config.name)
         if found is not None and found.is_complete() and found.config_hash() == config_hash(config):
             return _tell_complete(console, found)
         beginning = "new" if found is None else "resumed"
@@ -72,7 +73,7 @@ def serve_run(
         closing(open_fleet(home_folder(home, os.environ))) as fleet,
         occupied(fleet.folder) as note_run,
     ):
-        folder = _folder(config, resume=beginning == "resumed")
+        folder = (resumed_folder if beginning == "resumed" else new_folder)(config)
         note_run(folder.path)
         try:
             with Journal.writing(folder.journal_file) as journal:
@@ -116,16 +117,6 @@ def _say_how_to_go_on(
     flags = [f"--{name}={value}" for name, value in given.items() if value is not None]
     command = shlex.join(["antiphon", "serve", str(path), *overrides, *flags, "--resume"])
     console.print(f"stopped; {escape(command)} goes on", highlight=False, soft_wrap=True)
-
-
-def _runs_dir(config: RunConfig) -> Path:
-    return Path(config.output.runs_dir).expanduser()
-
-
-def _folder(config: RunConfig, *, resume: bool) -> RunFolder:
-    place = _runs_dir(config), config.name
-    values, hashed = resolved(config), config_hash(config)
-    return (open_for_resume if resume else create)(*place, values, hashed)
 
 
 def _say_where(

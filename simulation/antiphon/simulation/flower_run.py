@@ -7,17 +7,17 @@ import shutil
 from collections.abc import Mapping
 from contextlib import nullcontext
 from importlib import util
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
 from antiphon.client.language_model import pick_device
-from antiphon.core.config import RunConfig, config_hash, resolved
+from antiphon.core.config import RunConfig
 from antiphon.core.errors import ConfigError, UserError
 from antiphon.core.journal import Journal
-from antiphon.core.run_folder import RunFolder, create
+from antiphon.core.run_folder import RunFolder
 from antiphon.core.types import Plain
+from antiphon.server.run_begin import new_folder
 from antiphon.simulation.grid_run import run_over
 from antiphon.simulation.monitor import Monitor
 from antiphon.simulation.node import residuals_of
@@ -71,8 +71,7 @@ def simulate_on_flower(
     space, clients = space_of(config), len(split.clients)
     app = client_app(_Always(config), handler)
     with on_ray(app, clients, cpus=_cpus(config), gpus=gpus) as post:
-        runs_dir = Path(config.output.runs_dir).expanduser()
-        folder = resumed or create(runs_dir, config.name, resolved(config), config_hash(config))
+        folder = resumed or new_folder(config)
         on_folder(folder)
         with Journal.writing(folder.journal_file) as journal, monitor_for(clients) as monitor:
             refuse_other_data(journal, split)

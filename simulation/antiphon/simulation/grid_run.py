@@ -5,25 +5,24 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from pathlib import Path
 
 import structlog
 
 from antiphon.core.clock import SteadyClock
-from antiphon.core.config import RunConfig, config_hash, resolved
+from antiphon.core.config import RunConfig, config_hash
 from antiphon.core.errors import AntiphonError
-from antiphon.core.events import RoundPlanned, RunDescribed
+from antiphon.core.events import RoundPlanned
 from antiphon.core.journal import Journal
-from antiphon.core.run_folder import RunFolder, create, open_for_resume
+from antiphon.core.run_folder import RunFolder
 from antiphon.core.types import Plain
 from antiphon.server.actions import Finish, Reply
 from antiphon.server.agreement import Disagreement, claim_of, reported_space, votes_needed
 from antiphon.server.candidates import Candidates
-from antiphon.server.federation import Federation
 from antiphon.server.planning import clients_needed
+from antiphon.server.run_begin import begin_run, new_folder, resumed_folder
 from antiphon.server.run_end import end_run
 from antiphon.server.space import Space
-from antiphon.server.space_file import read_space, write_space
+from antiphon.server.space_file import read_space
 from antiphon.simulation.grid_driver import GridDriver, Refused
 from antiphon.simulation.letters import Answer, Letter, Parcel, Post
 from antiphon.simulation.monitor import Monitor
@@ -55,9 +54,9 @@ def run_over(
     facts: of the run, beside those that the config tells; from_round: as the federation takes it.
     """
     clock = SteadyClock()
-    write_space(folder.space_file, space)
-    federation = Federation(config, folder, journal, space, clock, from_round)
-    federation.observe(RunDescribed({**_described(config, space), **facts}))
+    federation = begin_run(
+        config, folder, journal, space, clock, engine="flower", facts=facts, from_round=from_round
+    )
     driver = GridDriver(
         federation,
         post,
@@ -80,19 +79,14 @@ def serve_on_grid(
     Raises AntiphonError where the run stopped before its last round, UserError for what the user can
     mend.
     """
-    runs_dir, values, hashed = (
-        Path(config.output.runs_dir).expanduser(),
-        resolved(config),
-        config_hash(config),
-    )
-    resumed = open_for_resume(runs_dir, config.name, values, hashed) if resume else None
+    resumed = resumed_folder(config) if resume else None
     greeted = _Greeted(post)
     if resumed is not None and resumed.space_file.exists():
         space = read_space(resumed.space_file, config)
     else:
         log.info("a majority of the nodes says what the run trains")
         space = greeted.space(config, lambda: time.sleep(_POLL_S))
-    folder = resumed or create(runs_dir, config.name, values, hashed)
+    folder = resumed or new_folder(config)
     log.info("run folder", path=str(folder.path.resolve()))
     with Journal.writing(folder.journal_file) as journal:
         finish = run_over(
@@ -205,14 +199,3 @@ def _space(answer: Answer, config: RunConfig) -> Space:
         raise Disagreement(answer)
     said = read_joining(answer, config_hash(config))
     return reported_space(said.space, config)
-
-
-def _described(config: RunConfig, space: Space) -> dict[str, Plain]:
-    return {
-        "engine": "flower",
-        "method": config.method,
-        "space": "weights" if config.trains_weights else "adapter",
-        "model": config.model.model_name_or_path,
-        "trained_parameters": space.parameters,
-        "model_parameters": space.model_parameters,
-    }

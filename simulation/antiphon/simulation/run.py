@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 from antiphon.client.data.advice import advice
 from antiphon.client.data.clients import ClientData, ClientExamples, encode_client
@@ -22,16 +21,15 @@ from antiphon.client.tokenizer_folder import write_tokenizer
 from antiphon.client.worker import Worker, peak_memory_bytes
 from antiphon.core import registry
 from antiphon.core.clock import VirtualClock
-from antiphon.core.config import RunConfig, config_hash, resolved
+from antiphon.core.config import RunConfig
 from antiphon.core.errors import RunFolderError
 from antiphon.core.events import RunDescribed
 from antiphon.core.journal import Journal
-from antiphon.core.run_folder import RunFolder, create, open_for_resume
+from antiphon.core.run_folder import RunFolder
 from antiphon.core.types import Plain
-from antiphon.server.federation import Federation
 from antiphon.server.planning import check_cohort
+from antiphon.server.run_begin import begin_run, new_folder, resumed_folder
 from antiphon.server.run_end import end_run
-from antiphon.server.space_file import write_space
 from antiphon.simulation.engine import Simulation
 from antiphon.simulation.fleet import Fleet, check_deadline, fleet_of
 from antiphon.simulation.monitor import Monitor
@@ -105,12 +103,7 @@ def simulate(
     where only the report is missing; KeyboardInterrupt passes through and leaves a run that can be resumed,
     or one that is over.
     """
-    runs_dir, values, hashed = (
-        Path(config.output.runs_dir).expanduser(),
-        resolved(config),
-        config_hash(config),
-    )
-    resumed = open_for_resume(runs_dir, config.name, values, hashed) if resume else None
+    resumed = resumed_folder(config) if resume else None
     if config.engine.kind == "flower":
         # Imported here: Flower is an extra, and takes a second to import.
         from antiphon.simulation.flower_run import simulate_on_flower
@@ -127,17 +120,24 @@ def simulate(
     space = space_of(config)
     with closing(Worker(config)) as worker:
         clients = _encoded(worker, split.clients, config.model.max_length)
-        folder = resumed or create(runs_dir, config.name, values, hashed)
+        folder = resumed or new_folder(config)
         on_folder(folder)
         with Journal.writing(folder.journal_file, sync=False) as journal:
             refuse_other_data(journal, split)
             clock = VirtualClock(_last_moment(journal))
-            write_space(folder.space_file, space)
             write_tokenizer(worker.model.tokenizer, folder.tokenizer)
-            federation = Federation(config, folder, journal, space, clock, from_round)
+            federation = begin_run(
+                config,
+                folder,
+                journal,
+                space,
+                clock,
+                engine=config.engine.kind,
+                facts=_facts(worker, clients, split),
+                from_round=from_round,
+            )
             if config.output.plots:
                 draw_split(split.clients, folder.plots / "split.svg", split.labels)
-            federation.observe(_described(config, worker, federation, clients, split))
             with monitor_for(len(clients)) as monitor:
                 monitor.started(bytes_up(journal))
                 _advise(monitor, config, clients)
@@ -191,26 +191,13 @@ def _last_moment(journal: Journal) -> float:
     return max((entry.at_s for entry in journal.read()), default=0.0)
 
 
-def _described(
-    config: RunConfig,
-    worker: Worker,
-    federation: Federation,
-    clients: dict[str, ClientData],
-    split: Split,
-) -> RunDescribed:
-    return RunDescribed(
-        {
-            "engine": config.engine.kind,
-            "method": config.method,
-            "space": "weights" if config.trains_weights else "adapter",
-            "model": config.model.model_name_or_path,
-            "device": str(worker.model.device),
-            "precision": str(worker.model.precision).removeprefix("torch."),
-            "trained_parameters": federation.space.parameters,
-            "model_parameters": federation.space.model_parameters,
-            "skipped_rows": len(split.skipped),
-            "data_digest": split.digest,
-            **({"fleet_digest": split.fleet_digest} if split.fleet_digest else {}),
-            "cut_examples": sum(client.cut for client in clients.values()),
-        }
-    )
+def _facts(worker: Worker, clients: dict[str, ClientData], split: Split) -> dict[str, Plain]:
+    fleet = {"fleet_digest": split.fleet_digest} if split.fleet_digest else {}
+    return {
+        "device": str(worker.model.device),
+        "precision": str(worker.model.precision).removeprefix("torch."),
+        "skipped_rows": len(split.skipped),
+        "data_digest": split.digest,
+        **fleet,
+        "cut_examples": sum(client.cut for client in clients.values()),
+    }

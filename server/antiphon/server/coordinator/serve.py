@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import grpc
@@ -25,7 +26,7 @@ from antiphon.core.clock import SteadyClock
 from antiphon.core.config import RunConfig
 from antiphon.core.coordinator_settings import CoordinatorSettings, reloaded
 from antiphon.core.errors import ConfigError, UpdateError, UserError
-from antiphon.core.events import ClientDeclined, ClientJoined, RunDescribed
+from antiphon.core.events import ClientDeclined, ClientJoined
 from antiphon.core.files import write_text
 from antiphon.core.http_pages import HttpPages
 from antiphon.core.journal import Journal
@@ -54,11 +55,10 @@ from antiphon.server.enrolment.registrar import Registrar
 from antiphon.server.enrolment.requests import BadRequest
 from antiphon.server.enrolment.server_certificate import ServerCertificate
 from antiphon.server.enrolment.service import EnrolmentService, serve_enrolment
-from antiphon.server.federation import Federation
 from antiphon.server.planning import clients_needed
+from antiphon.server.run_begin import begin_run
 from antiphon.server.run_end import end_run
 from antiphon.server.space import Space
-from antiphon.server.space_file import write_space
 from antiphon.v1 import coordinator_pb2_grpc, enrolment_pb2
 
 log = structlog.get_logger()
@@ -252,19 +252,15 @@ class Coordinator:
 
     async def _open(self, space: Space) -> Engine:
         """Begin the run, or take it up again."""
+        begun = partial(begin_run, self._config, self._folder, self._journal, space, self._clock)
         federation = await asyncio.get_running_loop().run_in_executor(
-            self._thread,
-            lambda: Federation(
-                self._config, self._folder, self._journal, space, self._clock, self._from_round
-            ),
+            self._thread, lambda: begun(engine="grpc", from_round=self._from_round)
         )
         # No await from here on: the caller may hang up, and a run must not begin twice.
-        write_space(self._folder.space_file, space)
         engine = Engine(federation, self._clock, self._leases, self._thread)
         engine.may_plan = self._obstacle
         engine.on_verdict = self._metrics.answered
         self._running = asyncio.ensure_future(engine.run(clients_needed(self._config)))
-        engine.note(_described(self._config, space))
         self._opened.set()
         return engine
 
@@ -369,19 +365,6 @@ class Coordinator:
                 log.warning("the system's clock was set; deadlines stay", by_s=round(jump_s, 1))
             if self.admission.engine is not None:
                 self._metrics.round.set(self.admission.engine.round)
-
-
-def _described(config: RunConfig, space: Space) -> RunDescribed:
-    return RunDescribed(
-        {
-            "engine": "grpc",
-            "method": config.method,
-            "space": "weights" if config.trains_weights else "adapter",
-            "model": config.model.model_name_or_path,
-            "trained_parameters": space.parameters,
-            "model_parameters": space.model_parameters,
-        }
-    )
 
 
 async def _renewed(registrar: Registrar, client: str, request: bytes) -> enrolment_pb2.Certificate:
