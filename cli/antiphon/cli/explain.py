@@ -26,13 +26,15 @@ from antiphon.client.daemon.preparing import prepare_request
 from antiphon.client.daemon.settings import ClientSettings, load_settings
 from antiphon.client.daemon.settled_configs import SettledConfigs
 from antiphon.client.daemon.site_models import unnamed
+from antiphon.client.daemon.work import told_works
 from antiphon.client.reason import Reason
 from antiphon.client.trainer_protocol import Prepare
 from antiphon.core.errors import UserError
 from antiphon.core.identity import IdentityError
 from antiphon.core.json_text import json_text
 
-_SHOWN = {"lora": ("lora", "training"), "seeds": ("seeds",), "mixed": ("lora", "training", "seeds")}
+_SHOWN = {"lora": ("lora", "training"), "seeds": ("seeds",)}
+_SHOWN_ELSE = ("lora", "training", "seeds")
 
 
 def explain_run(
@@ -66,7 +68,8 @@ def explained(
     costs: Mapping[str, int] = dry["costs"] or {}
     rows: Mapping[str, Any] = dry["rows"] or {}
     rounds = run.config.get("rounds")
-    run = replace(run, examples=rows.get("train"))
+    works = told_works(dry["work"]) or run.works
+    run = replace(run, examples=rows.get("train"), works=works)
     reasons = against(client, run, settings, now, costs.get("bytes_up", 0))
     return {
         "run": run.run_id,
@@ -78,7 +81,7 @@ def explained(
         "steps": run.steps,
         "rounds": rounds,
         "min_cohort": run.min_cohort,
-        "config": {key: run.config.get(key) for key in _SHOWN.get(run.method, ())},
+        "config": {key: run.config.get(key) for key in _SHOWN.get(run.method, _SHOWN_ELSE)},
         "data": view.lines(),
         **dry,
         "bytes": _in_all(costs, rounds) if costs else None,
@@ -109,15 +112,19 @@ def against(
 
 
 def dry_run(request: Prepare) -> dict[str, Any]:
-    """Return what the rows and the model say: `rows` and `costs`, each none where it failed, with why."""
+    """Return what the rows and the model say: `rows` and `costs`, each none where it failed, with why, and
+    `work`, of a round by role.
+    """
     from antiphon.client.dry_run import look_at_costs, look_at_rows
     from antiphon.client.site_config import site_config
+    from antiphon.client.training_session import work_said
 
-    told: dict[str, Any] = {"rows": None, "costs": None, "problems": []}
+    told: dict[str, Any] = {"rows": None, "costs": None, "work": {}, "problems": []}
     try:
         config = site_config(request)
     except UserError as error:
         return {**told, "problems": [str(error)]}
+    told["work"] = work_said(config)
     held_out_said = request.data.get("eval_examples") is not None
     looks: dict[str, Callable[[], Any]] = {
         "rows": lambda: look_at_rows(config, request.client, held_out_said=held_out_said),

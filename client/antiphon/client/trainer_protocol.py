@@ -8,8 +8,10 @@ Any program that keeps to this page can train, in any language.
         the site has it: dataset, format, filter, on_bad_rows, max_train_examples (null: all) and
         eval_examples (null: a fifth of the rows, 1 to 100); `device` and `threads` replace the config's
         where they are not null.
-        -> {"done": "prepare", "examples", "evaluation_examples", "capabilities", "space"}
-           the last two: serialised antiphon.v1.Capabilities and SpaceReport, in base64
+        -> {"done": "prepare", "examples", "evaluation_examples", "capabilities", "space", "work"}
+           capabilities, space: serialised antiphon.v1.Capabilities and SpaceReport, in base64; work: by
+           the name that assignments give it, {"steps", "batch", "accumulation"} of a round (may be left
+           out for the methods that come with Antiphon)
     {"do": "train", "assignment", "model", "out", "keep", "seconds"}
         files of a serialised Assignment and of its model's blob, the folder to write to, a folder that
         lasts as long as the run (for what error feedback keeps), and the time that it may take (null: no
@@ -37,7 +39,7 @@ import dataclasses
 import json
 import types
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, get_args, get_origin, get_type_hints
 
 from antiphon.core.errors import ProtocolError
@@ -88,12 +90,15 @@ class Cancel:
 
 @dataclass(frozen=True)
 class Prepared:
-    """The run is loaded. capabilities, space: serialised antiphon.v1 messages."""
+    """The run is loaded. capabilities, space: serialised antiphon.v1 messages; work: what a round asks of a
+    client, by the name of each of its roles: `steps`, `batch` and `accumulation`.
+    """
 
     examples: int
     evaluation_examples: int
     capabilities: bytes
     space: bytes
+    work: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,7 @@ class TrainingSession:
             evaluation_examples=len(data.evaluation),
             capabilities=capabilities.SerializeToString(deterministic=True),
             space=space.SerializeToString(deterministic=True),
+            work=work_said(config),
         )
 
     def train(self, request: Train, on_step: Callable[[Stepped], None]) -> Trained:
@@ -132,6 +133,15 @@ class TrainingSession:
             self._loaded.worker.close()
             self._loaded = None
             _give_memory_back()
+
+
+def work_said(config: RunConfig) -> dict[str, dict[str, int]]:
+    """Return what a round asks of a client, by role, as the protocol of trainers has it."""
+    trainers = {each.name: each.trainer for each in method_of(config).roles}
+    return {
+        name: {"steps": each.steps, "batch": each.batch, "accumulation": each.accumulation}
+        for name, each in trainers.items()
+    }
 
 
 def _read_assignment(file: Path, loaded: _Loaded) -> tuple[str, Assignment, Blob]:

@@ -55,7 +55,11 @@ def prepared(test: dict[str, Any]) -> Answer:
     capabilities = coordinator_pb2.Capabilities(device_kind="cpu", tokens_per_s=1000.0)
     space = coordinator_pb2.SpaceReport(model_parameters=7, model_digest=bytes(32))
     return Prepared(
-        test.get("examples", 400), 20, capabilities.SerializeToString(), space.SerializeToString()
+        test.get("examples", 400),
+        20,
+        capabilities.SerializeToString(),
+        space.SerializeToString(),
+        test.get("work", {}),
     )
 
 

@@ -51,6 +51,36 @@ def test_a_run_is_declined_with_every_reason(stage: Stage) -> None:
     stage.play(body)
 
 
+def test_a_method_that_only_a_trainer_knows_keeps_to_the_policy(stage: Stage) -> None:
+    """Its work is counted as the trainer says it, before the site joins."""
+    stage.policy(max_steps=5)
+    stage.test(work={"ours": {"steps": 6, "batch": 16, "accumulation": 1}})
+    stage.script.config = {**stage.script.config, "method": "ours"}
+
+    async def body(stage: Stage) -> None:
+        with pytest.raises(Declined) as declined:
+            await stage.session.run()
+        assert declined.value.codes == ("policy.steps",)
+
+    stage.play(body)
+
+    assert stage.script.seen("Join") == []
+
+
+def test_a_method_that_nobody_knows_is_declined(stage: Stage) -> None:
+    """Where the trainer does not say what it would do, the site takes no part."""
+    stage.script.config = {**stage.script.config, "method": "theirs"}
+
+    async def body(stage: Stage) -> None:
+        with pytest.raises(Declined) as declined:
+            await stage.session.run()
+        assert declined.value.codes == ("config.unknown",)
+
+    stage.play(body)
+
+    assert stage.script.seen("Join") == []
+
+
 def test_policy_declines_a_task(stage: Stage) -> None:
     """A task that asks for more steps than the owner allows is reported, not done."""
     stage.policy(max_steps=5)

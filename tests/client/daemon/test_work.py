@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from antiphon.client.daemon.policy import Policy, Terms, permits
-from antiphon.client.daemon.work import Work, work_of
+from antiphon.client.daemon.work import Work, told_works, works_of
 from antiphon.client.data.batches import batches
+from antiphon.client.training_session import work_said
 from antiphon.core.config import load, resolved
 
 NOON = datetime(2026, 3, 2, 12, 0)
@@ -44,7 +45,7 @@ def test_the_examples_pass_the_default_policy(
     """Nobody has to loosen anything to try the project, from so many rows on as operations.md says."""
     config = load(EXAMPLES / file, overrides)
 
-    work = work_of(resolved(config), config.method)
+    (work,) = works_of(resolved(config), config.method)
 
     assert [codes(work, each) for each in (fewest, 100_000)] == [(), ()]
     assert codes(work, fewest - 1)
@@ -109,9 +110,22 @@ def test_work_that_cannot_be_is_no_work(section: dict[str, Any]) -> None:
     values = {"max_steps": 3, "per_device_train_batch_size": 8, "gradient_accumulation_steps": 1}
 
     with pytest.raises(ValueError, match=r"steps of|invalid literal"):
-        work_of({"training": {**values, **section}}, "lora")
+        works_of({"training": {**values, **section}}, "lora")
 
 
 def test_a_task_is_counted_by_its_own_steps() -> None:
     """An assignment of other steps than the run's is other work."""
     assert codes(replace(Work("lora", 6), steps=400), 400) == ("policy.passes",)
+
+
+@pytest.mark.parametrize("method", ["lora", "seeds", "mixed"])
+def test_a_trainer_says_the_work_that_a_daemon_reads(method: str) -> None:
+    """An owner's limits mean the same before a trainer is started and after."""
+    mixed = (
+        "seeds.space=adapter",
+        "mixed.seeds=[meadow]",
+        "training.gradient_accumulation_steps=3",
+    )
+    config = load(EXAMPLES / "tiny.yaml", (f"method={method}", *mixed))
+
+    assert told_works(work_said(config)) == works_of(resolved(config), method)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from antiphon.client.daemon.policy import Terms
-from antiphon.client.daemon.work import Work, work_of
+from antiphon.client.daemon.work import Work, works_of
 from antiphon.client.reason import Reason
 from antiphon.core.errors import AntiphonError
 from antiphon.core.free_keys import settled
@@ -17,7 +17,6 @@ from antiphon.core.json_text import json_text
 from antiphon.core.refusals import Refusal
 from antiphon.v1 import coordinator_pb2 as pb
 
-_METHODS = {"lora": ("lora",), "seeds": ("seeds",), "mixed": ("lora", "seeds")}
 _DEEPEST = 32  # lists and mappings in each other; a config of ours has six
 
 
@@ -33,8 +32,8 @@ class Declined(AntiphonError):
 @dataclass(frozen=True)
 class OpenRun:
     """A run and its terms. config: its plain values; model: of its base; works: what it asks of a client
-    and round, for each of its methods; examples: that this site trains on; most_download:
-    bytes that a model of the run can have; none: not known yet.
+    and round, for each of its roles, empty where only a trainer knows; examples: that this site trains on;
+    most_download: bytes that a model of the run can have; none: not known yet.
 
     digest: hex SHA-256 of the config as it arrived, and of min_cohort: what an owner approves; settled: of
     what may not change under one name.
@@ -56,12 +55,12 @@ class OpenRun:
     @property
     def methods(self) -> tuple[str, ...]:
         """What a client may be asked to do."""
-        return _METHODS[self.method]
+        return tuple(work.method for work in self.works)
 
     @property
     def steps(self) -> int:
         """Local steps of a client and round at most."""
-        return max(work.steps for work in self.works)
+        return max((work.steps for work in self.works), default=0)
 
     def work_of(self, method: str) -> Work:
         """Return what the run asks by one of its methods."""
@@ -85,7 +84,7 @@ def open_run(hello: pb.HelloResponse) -> OpenRun:
         config = json.loads(hello.config)
         method = str(config["method"])
         model = str(config["model"]["model_name_or_path"])
-        works = tuple(work_of(config, each) for each in _METHODS[method])
+        works = works_of(config, method)
         _check_depth(config)
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise Declined(

@@ -43,7 +43,7 @@ Hours = Annotated[str, AfterValidator(_checked)]
 class Policy(Section):
     """The owner's word. What is left out is not limited, but for what protects single rows."""
 
-    methods: list[Literal["lora", "seeds"]] | None = Field(
+    methods: list[str] | None = Field(
         None, description="Methods that may be used; none: all of them."
     )
     models: list[str] | None = Field(
@@ -140,9 +140,9 @@ def is_allowed_model(patterns: Sequence[str], model: str) -> bool:
 
 
 def _work_refused(policy: Policy, terms: Terms) -> Iterator[Reason]:
-    # A mixed run asks for one or the other, task by task.
-    mixed = terms.method == "mixed" and policy.methods
-    if policy.methods is not None and terms.method not in policy.methods and not mixed:
+    # A run of several roles asks for one or the other, task by task.
+    asked = {terms.method, *(work.method for work in terms.works)}
+    if policy.methods is not None and asked.isdisjoint(policy.methods):
         allowed = ", ".join(policy.methods) or "none"
         yield Reason(
             Refusal.METHOD, f"the site's policy allows the methods {allowed}, not {terms.method}"

@@ -34,6 +34,7 @@ from antiphon.client.daemon.site_models import unnamed
 from antiphon.client.daemon.tasks import InHand, TaskFailed, Workbench, in_hand
 from antiphon.client.daemon.tell import told_capabilities, told_examples
 from antiphon.client.daemon.trainer import Trainer, TrainerFailed
+from antiphon.client.daemon.work import told_works
 from antiphon.client.reason import Reason
 from antiphon.client.trainer_protocol import Prepared
 from antiphon.core.refusals import Refusal
@@ -328,8 +329,12 @@ def _as_prepared(run: OpenRun, prepared: Prepared) -> OpenRun:
     """Return a run with what the trainer knows of it. Raises Declined for a report that cannot be read."""
     try:
         space = pb.SpaceReport.FromString(prepared.space)
-    except DecodeError as error:
+        works = told_works(prepared.work) or run.works
+    except (DecodeError, KeyError, TypeError, ValueError) as error:
         why = f"the trainer's report cannot be read: {error}"
         raise Declined(Reason(Refusal.TRAINER_FAILED, why)) from None
+    if not works:
+        why = f"the trainer does not say how much work method {run.method} is"
+        raise Declined(Reason(Refusal.CONFIG_UNKNOWN, why))
     most = most_download_bytes(space, run.config)
-    return replace(run, examples=prepared.examples, most_download=most)
+    return replace(run, examples=prepared.examples, most_download=most, works=works)

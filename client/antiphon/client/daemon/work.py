@@ -10,6 +10,8 @@ from typing import Any, Final
 COUNTED_BATCH: Final = 16
 """Examples of one step as `policy.max_steps` counts them."""
 
+# A daemon holds no strategies: they need numpy, and the site's owner is asked before a trainer is started.
+_ROLES = {"lora": ("lora",), "seeds": ("seeds",), "mixed": ("lora", "seeds")}
 _SECTIONS = {"lora": "training", "seeds": "seeds"}
 
 
@@ -50,15 +52,33 @@ class Work:
         return copies / self.draws if self.draws else 1.0
 
 
-def work_of(config: Mapping[str, Any], method: str) -> Work:
-    """Return what a run's config asks of a client and round by one method, lora or seeds.
+def works_of(config: Mapping[str, Any], method: str) -> tuple[Work, ...]:
+    """Return what a run's config asks of a client and round, by each role of its method; nothing for a
+    method that did not come with Antiphon: then the trainer knows.
 
     Raises KeyError, TypeError, ValueError or OverflowError for a config that does not say.
     """
-    section = config[_SECTIONS[method]]
-    passes = int(section["gradient_accumulation_steps"]) if method == "lora" else 1
+    return tuple(_work_of(config, role) for role in _ROLES.get(method, ()))
+
+
+def told_works(told: Mapping[str, Mapping[str, int]]) -> tuple[Work, ...]:
+    """Return what a trainer says that a round asks for. Raises KeyError, TypeError or ValueError."""
+    return tuple(
+        _checked(Work(role, each["steps"], each["batch"], each["accumulation"]))
+        for role, each in sorted(told.items())
+    )
+
+
+def _work_of(config: Mapping[str, Any], role: str) -> Work:
+    section = config[_SECTIONS[role]]
+    passes = int(section.get("gradient_accumulation_steps", 1))
     batch = int(section["per_device_train_batch_size"])
-    work = Work(method, int(section["max_steps"]), batch, passes)
+    return _checked(Work(role, int(section["max_steps"]), batch, passes))
+
+
+def _checked(work: Work) -> Work:
     if min(work.steps, work.batch, work.accumulation) < 1:
-        raise ValueError(f"{method}: {work.steps} steps of {passes} × {batch} examples")
+        raise ValueError(
+            f"{work.method}: {work.steps} steps of {work.accumulation} × {work.batch} examples"
+        )
     return work
