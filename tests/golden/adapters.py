@@ -1,7 +1,6 @@
 """Adapters that short runs end with, as hashes: a change of the house must not change its arithmetic.
 
-    python -m tests.golden.adapters            print what the runs of the tiny model end with, as JSON
-    python -m tests.golden.adapters --model    the examples on the real small model, cut short (minutes)
+    python -m tests.golden.adapters    print what all of them end with, as JSON (minutes on the real model)
 
 Protections are off, so that the hashes are of training, wire and fold alone. Bits depend on the vector
 instructions of a processor, so the file names them; norms hold anywhere.
@@ -9,7 +8,6 @@ instructions of a processor, so the file names them; norms hold anywhere.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -52,8 +50,8 @@ TINY: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 """By name: the example that a run is made from, and what differs."""
 
 MODEL: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    "quickstart": ("quickstart", {**_CUT, "training": {"max_steps": 2}}),
-    "seeds": ("seeds", {**_CUT, "seeds": {"max_steps": 3}}),
+    "quickstart, real model": ("quickstart", {**_CUT, "training": {"max_steps": 2}}),
+    "seeds, real model": ("seeds", {**_CUT, "seeds": {"max_steps": 3}}),
 }
 
 
@@ -91,13 +89,10 @@ def ending(example: str, differs: Mapping[str, Any], runs: Path) -> Golden:
 
 
 def _main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", action="store_true", help="the real small model")
-    runs = MODEL if parser.parse_args().model else TINY
     with TemporaryDirectory() as folder:
         endings = {
             name: asdict(ending(*run, Path(folder) / str(n)))
-            for n, (name, run) in enumerate(runs.items())
+            for n, (name, run) in enumerate({**TINY, **MODEL}.items())
         }
     print(json.dumps({"instructions": instructions(), "endings": endings}, indent=1))
 
