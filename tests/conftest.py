@@ -29,9 +29,8 @@ TINY = ROOT / "examples" / "tiny.yaml"
 ConfigMaker = Callable[..., RunConfig]
 
 
-@pytest.fixture
-def tiny_values(tmp_path: Path) -> dict[str, Any]:
-    """The tiny example as plain values, cut to a second's work, in a folder of the test's own.
+def small_values(folder: Path) -> dict[str, Any]:
+    """Return the tiny example as plain values, cut to a second's work, with its runs in `folder`.
 
     Nothing is drawn: pictures take longer than the whole run.
     """
@@ -40,8 +39,14 @@ def tiny_values(tmp_path: Path) -> dict[str, Any]:
     values["training"]["max_steps"] = 2
     values["seeds"]["max_steps"] = 3
     values["data"] |= {"eval_examples": 20, "max_train_examples": 40}
-    values["output"] = {"runs_dir": str(tmp_path / "runs"), "plots": False}
+    values["output"] = {"runs_dir": str(folder / "runs"), "plots": False}
     return values
+
+
+@pytest.fixture
+def tiny_values(tmp_path: Path) -> dict[str, Any]:
+    """The tiny example as plain values, in a folder of the test's own."""
+    return small_values(tmp_path)
 
 
 @pytest.fixture
