@@ -1,19 +1,24 @@
-"""What the options of both sides do: gRPC ignores a name that it does not know, so each is tried."""
+"""What the options of both sides do: gRPC ignores a name that it does not know, so each is tried.
+
+Those that are times are tried in a fraction of what they are, all alike, so that nobody waits for a minute.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import time
+from collections.abc import Sequence
 from contextlib import asynccontextmanager
 
 import grpc
 import pytest
+from tests.network.lines import until
 from tests.network.proxy import Proxy, Weather
 
 from antiphon.core.channel import (
     CLIENT_OPTIONS,
     MAX_MESSAGE_BYTES,
     SERVER_OPTIONS,
+    Option,
     coordinator_name,
 )
 
@@ -49,10 +54,15 @@ class Handler:
         return grpc.method_handlers_generic_handler("test", {"Call": behaviour})
 
 
+def hurried(options: Sequence[Option], times: int) -> list[Option]:
+    """Return options whose times are so many times shorter."""
+    return [(name, value // times if name.endswith("_ms") else value) for name, value in options]
+
+
 @asynccontextmanager
-async def served(handler: Handler):
+async def served(handler: Handler, times: int = 1):
     """A server with our options on the loopback, without TLS: its port."""
-    server = grpc.aio.server(options=SERVER_OPTIONS)
+    server = grpc.aio.server(options=hurried(SERVER_OPTIONS, times))
     server.add_generic_rpc_handlers((handler.handlers(),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -62,8 +72,9 @@ async def served(handler: Handler):
         await server.stop(None)
 
 
-def channel_to(port: int, *options) -> grpc.aio.Channel:
-    return grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=[*CLIENT_OPTIONS, *options])
+def channel_to(port: int, *options, times: int = 1) -> grpc.aio.Channel:
+    ours = hurried(CLIENT_OPTIONS, times)
+    return grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=[*ours, *options])
 
 
 def calling(request: bytes, *options, **how):
@@ -135,8 +146,18 @@ def test_a_connection_has_eight_calls_at_a_time():
 
     async def scenario():
         handler = Handler()
-        async with served(handler) as port, channel_to(port) as channel:
-            calls = [channel.unary_unary(METHOD)(b"", timeout=0.5) for _ in range(20)]
+        own_line = ("grpc.use_local_subchannel_pool", 1)
+        async with (
+            served(handler) as port,
+            channel_to(port) as channel,
+            channel_to(port, own_line) as other,
+        ):
+            calls = [channel.unary_unary(METHOD)(b"") for _ in range(20)]
+            await until(lambda: handler.open == 8, 60, "eight open calls")
+            for _ in range(20):  # what else is to be opened has its turn meanwhile
+                await other.unary_unary(METHOD)(b"1")
+            for call in calls:
+                call.cancel()
             await asyncio.gather(*calls, return_exceptions=True)
         return handler.most_open
 
@@ -150,59 +171,58 @@ def test_a_call_does_not_try_again_by_itself():
         async with served(Handler()) as port:
             pass
         async with channel_to(port) as channel:
-            start = time.monotonic()
             with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await channel.unary_unary(METHOD)(b"1", timeout=10.0)
-        return caught.value.code(), time.monotonic() - start
+                await channel.unary_unary(METHOD)(b"1", timeout=60.0)
+        return caught.value.code()
 
-    code, seconds = asyncio.run(scenario())
+    assert asyncio.run(scenario()) == grpc.StatusCode.UNAVAILABLE
 
-    assert code == grpc.StatusCode.UNAVAILABLE
-    assert seconds < 5.0
+
+@pytest.mark.parametrize("options", [CLIENT_OPTIONS, SERVER_OPTIONS], ids=["client", "server"])
+def test_a_dead_line_is_noticed_within_a_minute(options):
+    """A ping is sent in time for its missing answer to be noticed."""
+    told = dict(options)
+
+    assert told["grpc.keepalive_time_ms"] + told["grpc.http2.ping_timeout_ms"] < 60_000
 
 
 @pytest.mark.slow
 def test_both_sides_notice_a_line_that_stands_still():
-    """No reset, no byte: pings find out within a minute, at the client and at the server."""
+    """No reset, no byte: pings find out, at the client and at the server."""
 
     async def scenario():
         handler = Handler()
-        async with served(handler) as port, Proxy(port) as proxy, channel_to(proxy.port) as channel:
-            call = channel.unary_unary(METHOD)(b"", timeout=120.0)
-            waiting = asyncio.ensure_future(asyncio.wait_for(call, 120.0))
-            await asyncio.wait_for(handler.began.wait(), 10.0)
+        async with (
+            served(handler, 10) as port,
+            Proxy(port) as proxy,
+            channel_to(proxy.port, times=10) as channel,
+        ):
+            waiting = asyncio.ensure_future(channel.unary_unary(METHOD)(b"", timeout=300.0))
+            await asyncio.wait_for(handler.began.wait(), 30.0)
             proxy.weather = Weather(frozen=True)
-            start = time.monotonic()
             await asyncio.wait([waiting])
-            client_s = time.monotonic() - start
-            await asyncio.wait_for(handler.cut.wait(), 90.0)
-            return waiting.exception().code(), client_s, time.monotonic() - start
+            await asyncio.wait_for(handler.cut.wait(), 300.0)
+            return waiting.exception().code()
 
-    code, client_s, server_s = asyncio.run(scenario())
-
-    assert code == grpc.StatusCode.UNAVAILABLE
-    assert max(client_s, server_s) < 60.0, (client_s, server_s)
+    assert asyncio.run(scenario()) == grpc.StatusCode.UNAVAILABLE
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("request_", [bytes(400_000), b"400000"], ids=["up", "down"])
 def test_a_slow_line_is_not_taken_for_a_dead_one(request_):
     """At 24 kB/s a message takes 17 s, and a ping's answer waits behind it: the connection stays."""
+    hurry = 4
 
     async def scenario():
         async with (
-            served(Handler()) as port,
-            Proxy(port, Weather(bytes_per_s=24e3)) as proxy,
-            channel_to(proxy.port) as channel,
+            served(Handler(), hurry) as port,
+            Proxy(port, Weather(bytes_per_s=24e3 * hurry)) as proxy,
+            channel_to(proxy.port, times=hurry) as channel,
         ):
-            start = time.monotonic()
-            answer = await channel.unary_unary(METHOD)(request_, timeout=60.0)
-            return len(answer), time.monotonic() - start, proxy.connections
+            answer = await channel.unary_unary(METHOD)(request_, timeout=300.0)
+            return len(answer), proxy.connections
 
-    size, seconds, connections = asyncio.run(scenario())
-
-    assert (size, connections) == (400_000 if request_ == b"400000" else 5, 1)
-    assert seconds > 15.0
+    assert asyncio.run(scenario()) == (400_000 if request_ == b"400000" else 5, 1)
 
 
 def test_a_coordinator_is_named_for_its_fleet():
