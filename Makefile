@@ -36,14 +36,11 @@ browser:
 
 test: setup system-tools browser  ## run every check and test but the nightly ones; the real model trains too
 	$(MAKE) --no-print-directory lint
-	$(MAKE) --no-print-directory -j2 test-model test-others
+	$(SIDE_BY_SIDE) -m "not nightly"
 
-# Side by side: the ones keep the processor busy, most of the others wait for clocks and lines.
-.PHONY: test-model test-others
-test-model: setup
-	nice -n 5 $(BIN)/pytest -m "model and not nightly"
-test-others: setup
-	$(BIN)/pytest -m "not model and not nightly"
+# Whole files, so that what a file computes once is computed once; tests/conftest.py puts the longest first.
+WORKERS ?= 2
+SIDE_BY_SIDE := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: lint
 lint: setup
@@ -53,7 +50,7 @@ lint: setup
 	$(BIN)/lint-imports
 
 check: lint system-tools  ## format, lint, types, imports and the fast tests (under 90 seconds)
-	$(BIN)/pytest -m "not slow and not model and not network and not nightly"
+	$(SIDE_BY_SIDE) -m "not slow and not model and not network and not nightly"
 
 nightly: setup  ## run what is too long for every change: the whole quickstart, and Flower on Ray
 	$(BIN)/pytest -m nightly

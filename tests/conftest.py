@@ -62,12 +62,19 @@ def tiny_config(tiny_values: dict[str, Any]) -> ConfigMaker:
     return make
 
 
+LONGEST = ("model", "network", "slow")
 NETWORK = ("server/coordinator", "client/daemon", "network")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what opens sockets and starts processes: a minute of tests that `make check` leaves out."""
+    """Mark what opens sockets and starts processes: a minute of tests that `make check` leaves out.
+
+    Files that train the real model come first, then those that wait for processes: beside them there is
+    other work to the end.
+    """
     folders = [ROOT / "tests" / each for each in NETWORK]
     for item in items:
         if any(folder in item.path.parents for folder in folders):
             item.add_marker("network")
+    longest = [{item.path for item in items if item.get_closest_marker(mark)} for mark in LONGEST]
+    items.sort(key=lambda item: [item.path not in paths for paths in longest])
