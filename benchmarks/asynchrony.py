@@ -24,7 +24,8 @@ from antiphon.core.run_folder import RunFolder
 from antiphon.simulation.fleet_file import fleet_text
 from antiphon.simulation.fleets import generate
 from antiphon.simulation.monitor import Monitor
-from antiphon.simulation.run import load_split, simulate
+from antiphon.simulation.run import simulate
+from antiphon.simulation.shares import load_split
 
 TINY = Path(__file__).parent.parent / "examples" / "tiny.yaml"
 CLIENTS, TARGET = 40, 0.45

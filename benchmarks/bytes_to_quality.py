@@ -18,7 +18,8 @@ from typing import Any
 
 from antiphon.core import config as configs
 from antiphon.core.run_folder import find_newest
-from antiphon.simulation.run import load_split, simulate
+from antiphon.simulation.run import simulate
+from antiphon.simulation.shares import load_split
 
 _ROOT = Path(__file__).parent.parent
 _DENSE_ROUNDS = 5

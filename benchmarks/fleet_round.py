@@ -30,7 +30,8 @@ from antiphon.core.journal import Entry, Journal
 from antiphon.simulation.fleet import Fleet
 from antiphon.simulation.fleet_file import fleet_text
 from antiphon.simulation.fleets import generate
-from antiphon.simulation.run import load_split, simulate
+from antiphon.simulation.run import simulate
+from antiphon.simulation.shares import load_split
 
 ROOT = Path(__file__).parent.parent
 DEADLINE_S, PHONES, SEED, DRAWN_ROUND, STEPS = 50.0, 12, 1, 2, 10

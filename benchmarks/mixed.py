@@ -23,7 +23,8 @@ from safetensors.numpy import load_file
 from antiphon.client.data.clients import encode_client
 from antiphon.client.worker import Worker
 from antiphon.core.config import RunConfig, validate
-from antiphon.simulation.run import Split, load_split, simulate
+from antiphon.simulation.run import simulate
+from antiphon.simulation.shares import Split, load_split
 
 _TINY = Path(__file__).parent.parent / "examples" / "tiny.yaml"
 _SCALARS = ("meadow", "summit")

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from antiphon.core import config as configs
-from antiphon.simulation.run import load_split, simulate
+from antiphon.simulation.run import simulate
+from antiphon.simulation.shares import load_split
 
 _ROOT = Path(__file__).parent.parent
 CLIENTS = 10

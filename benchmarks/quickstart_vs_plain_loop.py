@@ -27,7 +27,8 @@ from antiphon.client.data.tokens import Batch, collate
 from antiphon.core.config import RunConfig, load
 from antiphon.server.planning import client_seed
 from antiphon.simulation.monitor import Monitor
-from antiphon.simulation.run import Split, load_split, simulate
+from antiphon.simulation.run import simulate
+from antiphon.simulation.shares import Split, load_split
 from antiphon.strategies.learning_rate import rate
 from benchmarks.timing import machine
 

@@ -25,7 +25,8 @@ from antiphon.core import events, registry
 from antiphon.core.config import RunConfig, validate
 from antiphon.core.section import Choice
 from antiphon.core.tensors import from_bytes
-from antiphon.simulation.run import load_split, simulate
+from antiphon.simulation.run import simulate
+from antiphon.simulation.shares import load_split
 from antiphon.strategies.aggregation.contribution import Contribution
 from antiphon.strategies.scheduling.telemetry import ClientTelemetry, RunTelemetry
 

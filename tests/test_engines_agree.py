@@ -18,7 +18,8 @@ from tests.network.fleet import ProcessFleet
 from antiphon.cli.split import split_run
 from antiphon.core.config import validate
 from antiphon.core.run_folder import RunFolder
-from antiphon.simulation.run import load_split, simulate
+from antiphon.simulation.run import simulate
+from antiphon.simulation.shares import load_split
 
 
 @contextmanager

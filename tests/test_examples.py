@@ -10,7 +10,7 @@ from benchmarks import seeds_memory
 
 from antiphon.client.assets.names import model_folder
 from antiphon.core.config import load
-from antiphon.simulation.run import load_split
+from antiphon.simulation.shares import load_split
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 ANTIPHON = [sys.executable, "-c", "from antiphon.cli.main import main; main()"]

@@ -12,7 +12,7 @@ from antiphon.cli.split import split_run
 from antiphon.client.data.local import load_local
 from antiphon.core.errors import DataError, RunFolderError
 from antiphon.core.section import Choice
-from antiphon.simulation.run import load_split
+from antiphon.simulation.shares import load_split
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ from antiphon.core import config as configs
 from antiphon.core.events import Event
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder
-from antiphon.simulation.run import load_split, simulate
+from antiphon.simulation.run import simulate
+from antiphon.simulation.shares import load_split
 
 APP = Path(__file__).parents[2] / "dashboard" / "antiphon" / "dashboard" / "app.py"
 

@@ -22,7 +22,8 @@ import yaml
 from safetensors.numpy import load_file
 
 from antiphon.core.config import validate
-from antiphon.simulation.run import load_split, simulate
+from antiphon.simulation.run import simulate
+from antiphon.simulation.shares import load_split
 
 ROOT = Path(__file__).parent.parent.parent
 FILE = Path(__file__).with_suffix(".json")

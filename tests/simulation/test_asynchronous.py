@@ -12,7 +12,8 @@ from antiphon.core.events import RoundFolded, RoundPlanned, UpdateReceived
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder
 from antiphon.simulation.monitor import Monitor
-from antiphon.simulation.run import load_split, simulate
+from antiphon.simulation.run import simulate
+from antiphon.simulation.shares import load_split
 
 ConfigMaker = Callable[..., RunConfig]
 

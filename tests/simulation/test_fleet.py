@@ -36,7 +36,8 @@ from antiphon.simulation.availability import Availability
 from antiphon.simulation.fleet import Fleet
 from antiphon.simulation.fleet_file import ClientTraits
 from antiphon.simulation.monitor import Monitor
-from antiphon.simulation.run import load_split, simulate
+from antiphon.simulation.run import simulate
+from antiphon.simulation.shares import load_split
 from antiphon.simulation.workload import Workload
 
 pytestmark = pytest.mark.slow

@@ -22,7 +22,8 @@ from antiphon.core.run_folder import RunFolder
 from antiphon.simulation.letters import Kind, Parcel
 from antiphon.simulation.node import residuals_of
 from antiphon.simulation.place import Place
-from antiphon.simulation.run import load_split, simulate
+from antiphon.simulation.run import simulate
+from antiphon.simulation.shares import load_split
 
 pytestmark = [
     pytest.mark.nightly,

@@ -10,7 +10,8 @@ from tests.simulation.training_nodes import run_on_letters
 
 from antiphon.core.config import validate
 from antiphon.core.run_folder import RunFolder
-from antiphon.simulation.run import load_split, simulate
+from antiphon.simulation.run import simulate
+from antiphon.simulation.shares import load_split
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ from antiphon.core.config import RunConfig
 from antiphon.core.errors import AntiphonError, ConfigError
 from antiphon.simulation import flower_engine
 from antiphon.simulation.flower_run import simulate_on_flower
-from antiphon.simulation.run import load_split
+from antiphon.simulation.shares import load_split
 
 Backend = Callable[..., dict[str, Any]]
 

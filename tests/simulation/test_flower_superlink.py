@@ -13,7 +13,8 @@ from tests.simulation.superlink import SuperLinkFleet
 from antiphon.cli.flower import new_app
 from antiphon.core.config import validate
 from antiphon.core.run_folder import RunFolder
-from antiphon.simulation.run import load_split, simulate
+from antiphon.simulation.run import simulate
+from antiphon.simulation.shares import load_split
 
 
 @pytest.mark.slow

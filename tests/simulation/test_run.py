@@ -18,7 +18,8 @@ from antiphon.core.run_folder import newest, read_state
 from antiphon.server.report import read, write
 from antiphon.server.state_files import DamagedState
 from antiphon.simulation.monitor import Monitor
-from antiphon.simulation.run import load_split, simulate
+from antiphon.simulation.run import simulate
+from antiphon.simulation.shares import load_split
 
 METHODS = ["method=lora", "method=seeds"]
 

@@ -19,7 +19,8 @@ from antiphon.server.round import replay
 from antiphon.server.waiting import why_waiting
 from antiphon.simulation.monitor import Monitor
 from antiphon.simulation.progress import TerminalMonitor
-from antiphon.simulation.run import Split, load_split, simulate
+from antiphon.simulation.run import simulate
+from antiphon.simulation.shares import Split, load_split
 from antiphon.simulation.split import split_table
 
 

@@ -19,9 +19,9 @@ from antiphon.core.run_folder import RunFolder
 from antiphon.core.types import Plain
 from antiphon.server.run_begin import new_folder
 from antiphon.simulation.grid_run import run_over
-from antiphon.simulation.monitor import Monitor
+from antiphon.simulation.monitor import Monitor, MonitorFor, OnFolder
 from antiphon.simulation.node import residuals_of
-from antiphon.simulation.run import MonitorFor, OnFolder, Split, refuse_other_data
+from antiphon.simulation.shares import Split, refuse_other_data
 from antiphon.simulation.space import space_of
 from antiphon.simulation.split import draw_split
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 
 from antiphon.core.events import RoundPlanned
+from antiphon.core.run_folder import RunFolder
 from antiphon.server.actions import Reply
 
 
@@ -34,3 +36,10 @@ class Monitor:
 
     def round_undone(self, number: int, reason: str) -> None:
         """The stability guard rolled a round back."""
+
+
+MonitorFor = Callable[[int], AbstractContextManager[Monitor]]
+"""Makes the run's listener, given the number of clients."""
+
+OnFolder = Callable[[RunFolder], None]
+"""Hears of the run's folder as soon as there is one."""

@@ -116,7 +116,7 @@ class Node:
             return load_local(place.client, data, self._config.seed).examples
         if self._split is None:
             # Imported here: a node with rows of its own shares nothing out and draws no picture.
-            from antiphon.simulation.run import load_split
+            from antiphon.simulation.shares import load_split
 
             self._split = load_split(self._config).clients
         if not 0 <= place.partition < len(self._split):

@@ -6,85 +6,29 @@ made, so that a mistake leaves nothing behind.
 
 from __future__ import annotations
 
-import hashlib
-import math
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Sequence
+from contextlib import closing, nullcontext
 
 from antiphon.client.data.advice import advice
 from antiphon.client.data.clients import ClientData, ClientExamples, encode_client
-from antiphon.client.data.rows import Rows, load_rows
 from antiphon.client.tokenizer_folder import write_tokenizer
 from antiphon.client.worker import Worker, peak_memory_bytes
-from antiphon.core import registry
 from antiphon.core.clock import VirtualClock
 from antiphon.core.config import RunConfig
-from antiphon.core.errors import RunFolderError
-from antiphon.core.events import RunDescribed
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder
 from antiphon.core.types import Plain
-from antiphon.server.planning import check_cohort
 from antiphon.server.run_begin import begin_run, new_folder, resumed_folder
 from antiphon.server.run_end import end_run
 from antiphon.simulation.engine import Simulation
-from antiphon.simulation.fleet import Fleet, check_deadline, fleet_of
-from antiphon.simulation.monitor import Monitor
+from antiphon.simulation.fleet import check_deadline, fleet_of
+from antiphon.simulation.monitor import Monitor, MonitorFor, OnFolder
 from antiphon.simulation.resumption import bytes_up, under_way
+from antiphon.simulation.shares import Split, refuse_other_data
 from antiphon.simulation.space import space_of
-from antiphon.simulation.split import draw_split, prepare
+from antiphon.simulation.split import draw_split
 from antiphon.strategies.methods.method import method_of
-
-MonitorFor = Callable[[int], AbstractContextManager[Monitor]]
-"""Makes the run's listener, given the number of clients."""
-
-OnFolder = Callable[[RunFolder], None]
-"""Hears of the run's folder as soon as there is one."""
-
-
-@dataclass(frozen=True)
-class Split:
-    """The data of a run, and who holds it.
-
-    skipped: what was wrong with the rows that were passed over; fleet: none for one without a file.
-    """
-
-    clients: tuple[ClientExamples, ...]
-    labels: tuple[str, ...]
-    skipped: tuple[str, ...]
-    fleet: Fleet | None = None
-
-    @cached_property
-    def digest(self) -> str:
-        """A hash of every client's examples, to tell whether a resumed run sees the same data."""
-        return hashlib.sha256(repr(self.clients).encode(errors="surrogatepass")).hexdigest()[:16]
-
-    @cached_property
-    def fleet_digest(self) -> str | None:
-        """A hash of the fleet, to tell whether a resumed run has the same one; none: without a file."""
-        return self.fleet.digest if self.fleet and self.fleet.described else None
-
-
-def load_split(config: RunConfig) -> Split:
-    """Read the data and share it out. Raises DataError or ConfigError before any model is loaded."""
-    data = config.data
-    form = registry.build("format", data.format.kind, data.format.arguments)
-    partition = registry.build("partition", data.partition.kind, data.partition.arguments)
-    rows: Rows = load_rows(data.dataset, form, on_bad_rows=data.on_bad_rows, wanted=data.filter)
-    clients = prepare(rows, partition, data, config.seed)
-    names = [client.name for client in clients]
-    check_cohort(config, names)
-    fleet = fleet_of(config, names)
-    return Split(tuple(_held(each, fleet) for each in clients), rows.labels, rows.skipped, fleet)
-
-
-def _held(client: ClientExamples, fleet: Fleet) -> ClientExamples:
-    """Return the part of its training examples that a client holds: at least one."""
-    share = fleet.traits[client.name].data_share
-    return replace(client, train=client.train[: math.ceil(share * len(client.train))])
 
 
 def simulate(
@@ -168,23 +112,6 @@ def _advise(monitor: Monitor, config: RunConfig, clients: dict[str, ClientData])
     length = config.model.max_length
     for sentence in advice(list(clients.values()), max_length=length, batch=batch):
         monitor.advised(sentence)
-
-
-def refuse_other_data(journal: Journal, split: Split) -> None:
-    """Raise RunFolderError where the journal is of a run on other rows, or on another split of them."""
-    for entry in journal.read(kinds=[RunDescribed]):
-        event = entry.event
-        facts = event.facts if isinstance(event, RunDescribed) else {}
-        _refuse_other("data", facts.get("data_digest"), split.digest)
-        _refuse_other("fleet file", facts.get("fleet_digest"), split.fleet_digest)
-
-
-def _refuse_other(what: str, before: Plain, now: Plain) -> None:
-    if before not in (None, now):
-        raise RunFolderError(
-            f"the {what} has changed since this run began, so it cannot go on: restore the {what}, or "
-            "leave out --resume to start a new run"
-        )
 
 
 def _last_moment(journal: Journal) -> float:
