@@ -43,12 +43,12 @@ from antiphon.core.run_folder import RunFolder, create
 from antiphon.core.types import Assignment, LoraUpdate, Params, Update
 from antiphon.core.wire import pack_update, unpack_assignment, unpack_model
 from antiphon.server.federation import Federation
-from antiphon.server.space import Space
+from antiphon.server.folding.space import Space
 from antiphon.simulation.engine import Simulation
 from antiphon.simulation.fleet import fleet_of
-from antiphon.simulation.flower_engine import client_app, on_ray
-from antiphon.simulation.grid_run import run_over
-from antiphon.simulation.letters import Kind, Parcel
+from antiphon.simulation.flower.engine import client_app, on_ray
+from antiphon.simulation.flower.grid_run import run_over
+from antiphon.simulation.flower.letters import Kind, Parcel
 from antiphon.simulation.monitor import Monitor
 from antiphon.simulation.place import Place
 from antiphon.v1 import coordinator_pb2, update_pb2

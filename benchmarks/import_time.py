@@ -13,7 +13,8 @@ import time
 from benchmarks.timing import machine
 
 IMPORT = (
-    "import antiphon.server.federation, antiphon.server.report, sys; print('torch' in sys.modules)"
+    "import antiphon.server.federation, antiphon.server.report.report, sys; "
+    "print('torch' in sys.modules)"
 )
 
 

@@ -27,8 +27,8 @@ from tests.network.fleet import ROOT, ProcessFleet
 from antiphon.server.enrolment.fleet import Fleet, open_fleet
 from antiphon.server.enrolment.registrar import Registrar
 from antiphon.server.enrolment.tokens import new_token, written
-from antiphon.server.space import Space
-from antiphon.server.space_file import write_space
+from antiphon.server.folding.space import Space
+from antiphon.server.folding.space_file import write_space
 from benchmarks.network_round import config
 from benchmarks.swarm import SHAPES
 

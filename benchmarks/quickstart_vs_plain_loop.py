@@ -25,7 +25,7 @@ from antiphon.client.data.batches import batches
 from antiphon.client.data.clients import ClientData, encode_client
 from antiphon.client.data.tokens import Batch, collate
 from antiphon.core.config import RunConfig, load
-from antiphon.server.planning import client_seed
+from antiphon.server.planning.plans import client_seed
 from antiphon.simulation.monitor import Monitor
 from antiphon.simulation.run import simulate
 from antiphon.simulation.shares import Split, load_split

@@ -29,7 +29,7 @@ _REPLAY = """
 import sys, time
 from pathlib import Path
 from antiphon.core.journal import Journal
-from antiphon.server import round
+from antiphon.server.machine import round
 start = time.perf_counter()
 with Journal.reading(Path(sys.argv[1])) as journal:
     round.replay((entry.event, entry.at_s) for entry in journal.read())

@@ -18,7 +18,7 @@ PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
 WHEEL = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
 ROOTS: list[str] = WHEEL["sources"]
 HEAVY = ("flwr", "matplotlib", "peft", "streamlit", "torch", "transformers")
-LIGHT = ("antiphon.core.config", "antiphon.server.federation", "antiphon.server.report")
+LIGHT = ("antiphon.core.config", "antiphon.server.federation", "antiphon.server.report.report")
 
 
 def entry_points() -> list[str]:

@@ -19,7 +19,7 @@ from tests.conftest import small_values
 from antiphon.cli.main import main
 from antiphon.core.config import validate
 from antiphon.core.run_folder import RunFolder
-from antiphon.server.space_file import write_space
+from antiphon.server.folding.space_file import write_space
 from antiphon.simulation.space import space_of
 
 ANTIPHON = [sys.executable, "-c", "from antiphon.cli.main import main; main()"]

@@ -13,7 +13,7 @@ from antiphon.client.language_model import load_tokenizer
 from antiphon.client.tokenizer_folder import write_tokenizer
 from antiphon.core.errors import ModelError
 from antiphon.core.peft_folder import AdapterShape, write_peft_folder
-from antiphon.server.model_card import model_card
+from antiphon.server.folding.model_card import model_card
 from antiphon.strategies.initial_factors import initial_factors
 
 

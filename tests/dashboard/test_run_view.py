@@ -19,8 +19,8 @@ from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder
 from antiphon.dashboard.learning import client_curves, spreads
 from antiphon.dashboard.shelf import Shelf, spans
-from antiphon.server.chronicle import Chronicle
-from antiphon.server.report import build
+from antiphon.server.report.chronicle import Chronicle
+from antiphon.server.report.report import build
 
 
 @pytest.fixture

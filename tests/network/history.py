@@ -16,9 +16,9 @@ from antiphon.core.events import RoundFolded, RoundPlanned, UpdateReceived
 from antiphon.core.files import sha256_of
 from antiphon.core.journal import Entry, Journal
 from antiphon.core.run_folder import RunFolder
-from antiphon.server.actions import Fold, Reply
-from antiphon.server.round import step
-from antiphon.server.run_state import RunState
+from antiphon.server.machine.actions import Fold, Reply
+from antiphon.server.machine.round import step
+from antiphon.server.machine.run_state import RunState
 
 
 @dataclass(frozen=True)

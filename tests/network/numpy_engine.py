@@ -21,8 +21,8 @@ from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder, create
 from antiphon.core.types import Assignment, Update
 from antiphon.server.federation import Federation
+from antiphon.server.folding.space import Space
 from antiphon.server.run_end import end_run
-from antiphon.server.space import Space
 from antiphon.simulation.engine import Simulation
 from antiphon.simulation.fleet import fleet_of
 from antiphon.simulation.monitor import Monitor

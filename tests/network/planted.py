@@ -30,8 +30,8 @@ from antiphon.core.events import (
     UpdateReceived,
 )
 from antiphon.core.fault_points import Step
-from antiphon.server.run_state import RunState, Slot
-from antiphon.server.verdict import Verdict
+from antiphon.server.machine.run_state import RunState, Slot
+from antiphon.server.machine.verdict import Verdict
 
 PLANTED = [sys.executable, "-m", "tests.network.planted"]
 """Command of this program."""
@@ -72,9 +72,9 @@ def ack_before_commit() -> None:
 def no_idempotency_key() -> None:
     """Let the coordinator count an update that is handed in again as another one."""
     from antiphon.core.wire import round_of
-    from antiphon.server import hearing as machine
     from antiphon.server.coordinator.engine import Engine
     from antiphon.server.federation import Federation
+    from antiphon.server.machine import hearing as machine
 
     judge = machine.judge  # type: ignore[attr-defined]
 

@@ -13,7 +13,7 @@ from tests.network.history import answers, entries_of, violations
 from tests.network.nemesis import CLIENTS, run_config, write_data
 
 from antiphon.core.events import RoundFolded, UpdateReceived
-from antiphon.server.round import replay
+from antiphon.server.machine.round import replay
 
 ROUNDS = 8
 

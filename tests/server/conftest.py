@@ -9,7 +9,7 @@ from antiphon.core.events import ClientJoined, RoundEvaluated
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import create
 from antiphon.server.federation import Federation
-from antiphon.server.space import Space
+from antiphon.server.folding.space import Space
 
 
 @pytest.fixture

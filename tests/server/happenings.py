@@ -22,9 +22,9 @@ from antiphon.core.events import (
     UpdateRejected,
 )
 from antiphon.core.journal import Entry
-from antiphon.server.actions import Action, Evaluate, Fold, PlanRound
-from antiphon.server.round import pending_actions, step
-from antiphon.server.run_state import RunState
+from antiphon.server.machine.actions import Action, Evaluate, Fold, PlanRound
+from antiphon.server.machine.round import pending_actions, step
+from antiphon.server.machine.run_state import RunState
 
 CLIENTS = st.sampled_from("abc")
 NUMBERS = st.sampled_from([0, 0, 0, 0, -1, 1])  # counted from the machine's round

@@ -18,8 +18,8 @@ from antiphon.core.events import (
 )
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder
-from antiphon.server.report import build
-from antiphon.server.report_types import Report
+from antiphon.server.report.report import build
+from antiphon.server.report.report_types import Report
 
 JOINED: list[Event] = [
     RunStarted("quickstart", "0123", rounds=2, min_clients=2, max_failed_rounds=2),

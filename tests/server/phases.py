@@ -10,9 +10,9 @@ from antiphon.core.events import (
     RunStopped,
     UpdateReceived,
 )
-from antiphon.server.actions import Action, Reply
-from antiphon.server.round import step
-from antiphon.server.run_state import RunState
+from antiphon.server.machine.actions import Action, Reply
+from antiphon.server.machine.round import step
+from antiphon.server.machine.run_state import RunState
 
 START = RunStarted("quickstart", "0123", rounds=3, min_clients=2, max_failed_rounds=2)
 JOINED = [ClientJoined(each, 100) for each in "cab"]

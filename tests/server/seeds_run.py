@@ -4,7 +4,7 @@ import numpy as np
 
 from antiphon.core.types import Scalars, Update
 from antiphon.core.wire import pack_update
-from antiphon.server.actions import Fold
+from antiphon.server.machine.actions import Fold
 
 CLIENTS = ("north", "south")
 

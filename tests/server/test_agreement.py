@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from antiphon.core.config import RunConfig, validate
-from antiphon.server.agreement import (
+from antiphon.server.folding.space import Space
+from antiphon.server.planning.agreement import (
     Disagreement,
     check_examples,
     check_same_space,
@@ -15,7 +16,6 @@ from antiphon.server.agreement import (
     reported_space,
     votes_needed,
 )
-from antiphon.server.space import Space
 from antiphon.v1 import coordinator_pb2 as pb
 
 A, B = ".lora_A.weight", ".lora_B.weight"

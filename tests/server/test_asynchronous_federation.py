@@ -24,10 +24,10 @@ from antiphon.core.journal import Journal
 from antiphon.core.run_folder import create
 from antiphon.core.types import Scalars, Update
 from antiphon.core.wire import pack_update, unpack_assignment, unpack_model
-from antiphon.server.actions import Fold
 from antiphon.server.federation import Federation
-from antiphon.server.run_state import idle
-from antiphon.server.space import Space
+from antiphon.server.folding.space import Space
+from antiphon.server.machine.actions import Fold
+from antiphon.server.machine.run_state import idle
 
 CLIENTS = ("north", "south", "west")
 

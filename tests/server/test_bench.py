@@ -15,10 +15,10 @@ from antiphon.core.events import (
     Ticked,
     UpdateRejected,
 )
-from antiphon.server.actions import CancelAssignment, Fold, PlanRound
-from antiphon.server.bench import LONGEST, Bench, after_failure, is_benched, pause_s
-from antiphon.server.round import next_deadline, pending_actions
-from antiphon.server.run_state import RunState, having
+from antiphon.server.machine.actions import CancelAssignment, Fold, PlanRound
+from antiphon.server.machine.bench import LONGEST, Bench, after_failure, is_benched, pause_s
+from antiphon.server.machine.round import next_deadline, pending_actions
+from antiphon.server.machine.run_state import RunState, having
 
 
 def folded(state: RunState, number: int, cohort: str, *others: object) -> RunState:

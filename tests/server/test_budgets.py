@@ -22,10 +22,10 @@ from antiphon.core.events import (
 )
 from antiphon.core.run_sections import AsynchronousConfig
 from antiphon.core.section import Choice
-from antiphon.server.costs import costs_of
-from antiphon.server.planning import assignment_of, plan_round
-from antiphon.server.space import Space
-from antiphon.server.telemetry import Accumulator
+from antiphon.server.folding.space import Space
+from antiphon.server.planning.costs import costs_of
+from antiphon.server.planning.plans import assignment_of, plan_round
+from antiphon.server.planning.telemetry import Accumulator
 
 CLIENTS = ("a", "b", "c", "d")
 SPACE = Space({"m.lora_A.weight": (8, 64), "m.lora_B.weight": (64, 8)}, {}, "tiny", 10_000)

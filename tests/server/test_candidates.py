@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from antiphon.core.clock import VirtualClock
-from antiphon.server.candidates import Candidates
+from antiphon.server.planning.candidates import Candidates
 
 
 def test_a_candidate_has_one_vote():
@@ -43,7 +43,7 @@ def test_the_most_frequent_claim_comes_first():
 
 def test_the_votes_are_bounded(monkeypatch):
     """The oldest is dropped."""
-    monkeypatch.setattr("antiphon.server.candidates._MOST", 3)
+    monkeypatch.setattr("antiphon.server.planning.candidates._MOST", 3)
     votes = Candidates(1, lambda: 0.0)
 
     for name in "abcde":

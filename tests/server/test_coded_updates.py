@@ -14,9 +14,9 @@ from antiphon.core.journal import Journal
 from antiphon.core.run_folder import create
 from antiphon.core.types import CodecChoice, LoraUpdate, Update
 from antiphon.core.wire import unpack_model, update_blob
-from antiphon.server.actions import Fold
 from antiphon.server.federation import Federation
-from antiphon.server.space import Space
+from antiphon.server.folding.space import Space
+from antiphon.server.machine.actions import Fold
 
 CLIENTS = ("north", "south")
 FACTORS = {"m.lora_A.weight": (8, 40), "m.lora_B.weight": (60, 8)}

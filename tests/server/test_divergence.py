@@ -7,7 +7,7 @@ import math
 import pytest
 from tests.server.journals import OPENING, evaluated, report_of, whole_round
 
-from antiphon.server.divergence import advice_of, advice_on
+from antiphon.server.report.divergence import advice_of, advice_on
 
 
 def test_a_loss_that_falls_needs_no_advice() -> None:

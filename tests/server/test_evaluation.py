@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from antiphon.core.events import Evaluated
-from antiphon.server.evaluation import Evaluation
+from antiphon.server.folding.evaluation import Evaluation
 
 
 def evaluation(*clients: str, done: tuple[Evaluated, ...] = ()) -> Evaluation:

@@ -8,7 +8,7 @@ from antiphon.core.events import ClientJoined, RoundEvaluated, UpdateReceived, U
 from antiphon.core.files import write_bytes
 from antiphon.core.types import LoraUpdate, Update
 from antiphon.core.wire import pack_update, update_blob
-from antiphon.server.actions import Fold
+from antiphon.server.machine.actions import Fold
 
 
 def coefficient(federation):

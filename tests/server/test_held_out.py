@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from antiphon.core.errors import UpdateError
 from antiphon.core.events import Evaluated, RoundEvaluated
-from antiphon.server.held_out import METRICS, MOST_LOSS, median_loss, read_measurement
-from antiphon.server.telemetry import Accumulator
+from antiphon.server.folding.held_out import METRICS, MOST_LOSS, median_loss, read_measurement
+from antiphon.server.planning.telemetry import Accumulator
 
 
 def of(*losses):

@@ -1,6 +1,6 @@
 """Which rounds' models stand."""
 
-from antiphon.server.lineage import Lineage
+from antiphon.server.machine.lineage import Lineage
 
 
 def test_an_undo_takes_the_newest_fold_back_and_no_other():

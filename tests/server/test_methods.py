@@ -3,7 +3,7 @@
 import pytest
 
 from antiphon.core.errors import ConfigError
-from antiphon.server.methods import server_method
+from antiphon.server.folding.methods import server_method
 
 
 @pytest.mark.parametrize("rule", ["trimmed_mean", "median"])

@@ -4,7 +4,8 @@ import pytest
 
 from antiphon.core.errors import ConfigError
 from antiphon.core.events import RunStopped
-from antiphon.server.planning import (
+from antiphon.server.folding.space import Space
+from antiphon.server.planning.plans import (
     assignment_of,
     check_cohort,
     client_seed,
@@ -12,7 +13,6 @@ from antiphon.server.planning import (
     fewest_folded,
     plan_round,
 )
-from antiphon.server.space import Space
 from antiphon.strategies.scheduling.telemetry import ClientTelemetry, RunTelemetry, Telemetry
 
 CLIENTS = ("a", "b", "c", "d", "e")

@@ -27,8 +27,8 @@ from antiphon.core.events import (
     UpdateReceived,
 )
 from antiphon.core.journal import Entry
-from antiphon.server.plots import _spread, draw
-from antiphon.server.report import build
+from antiphon.server.report.plots import _spread, draw
+from antiphon.server.report.report import build
 
 pytestmark = pytest.mark.slow
 
@@ -171,7 +171,9 @@ def test_labels_do_not_overlap(values: list[float]) -> None:
 
 def test_matplotlib_is_imported_late() -> None:
     """Importing what can draw imports no matplotlib: a coordinator starts fast, and so does a check."""
-    drawing = "antiphon.server.plots, antiphon.server.report, antiphon.simulation.split"
+    drawing = (
+        "antiphon.server.report.plots, antiphon.server.report.report, antiphon.simulation.split"
+    )
     script = f"import sys, {drawing}; print('matplotlib' in sys.modules)"
 
     said = subprocess.run(

@@ -26,7 +26,7 @@ from antiphon.core.events import (
 )
 from antiphon.core.journal import Entry
 from antiphon.core.types import Plain
-from antiphon.server.report import build
+from antiphon.server.report.report import build
 
 
 def test_empty_journal(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from antiphon.core.events import (
     Event,
     RunStarted,
 )
-from antiphon.server.report import build
-from antiphon.server.run_state import Outcome
+from antiphon.server.machine.run_state import Outcome
+from antiphon.server.report.report import build
 
 
 @given(SCRIPT, st.integers(2, 3))

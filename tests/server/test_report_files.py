@@ -18,7 +18,7 @@ from antiphon.core.events import (
     RunDescribed,
 )
 from antiphon.core.run_folder import RunFolder
-from antiphon.server.report import write
+from antiphon.server.report.report import write
 
 
 def test_written_json_has_no_nan(tmp_path: Path) -> None:

@@ -27,8 +27,8 @@ from antiphon.core.events import (
 )
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder
-from antiphon.server.report import write
-from antiphon.server.report_page import bytes_said, duration, share, times_less
+from antiphon.server.report.report import write
+from antiphon.server.report.report_page import bytes_said, duration, share, times_less
 
 START = RunStarted("quickstart", "0123", rounds=1, min_clients=1, max_failed_rounds=1)
 FACTS = RunDescribed(

@@ -25,7 +25,7 @@ from antiphon.core.events import (
     UpdateRejected,
 )
 from antiphon.core.journal import Entry
-from antiphon.server.report import build
+from antiphon.server.report.report import build
 
 
 def test_undone_after_its_fold(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from antiphon.core.events import (
     Ticked,
     UpdateRejected,
 )
-from antiphon.server.actions import (
+from antiphon.server.machine.actions import (
     Assign,
     CancelAssignment,
     Evaluate,
@@ -35,8 +35,8 @@ from antiphon.server.actions import (
     PlanRound,
     Reply,
 )
-from antiphon.server.round import step
-from antiphon.server.run_state import Outcome, RunState, having, present
+from antiphon.server.machine.round import step
+from antiphon.server.machine.run_state import Outcome, RunState, having, present
 
 
 def test_run_waits_for_clients() -> None:

@@ -25,11 +25,11 @@ from antiphon.core.events import (
     UpdateReceived,
     UpdateRejected,
 )
-from antiphon.server.actions import Assign, CancelAssignment, Evaluate, Fold, PlanRound
-from antiphon.server.actions import Reply as Answer
-from antiphon.server.round import pending_actions, replay, step
-from antiphon.server.run_state import RunState, having
-from antiphon.server.waiting import why_waiting
+from antiphon.server.machine.actions import Assign, CancelAssignment, Evaluate, Fold, PlanRound
+from antiphon.server.machine.actions import Reply as Answer
+from antiphon.server.machine.round import pending_actions, replay, step
+from antiphon.server.machine.run_state import RunState, having
+from antiphon.server.machine.waiting import why_waiting
 
 START = RunStarted("quickstart", "0123", rounds=9, min_clients=1, max_failed_rounds=2)
 JOINED = [ClientJoined(each, 100) for each in "abcd"]

@@ -33,9 +33,9 @@ from antiphon.core.events import (
     RunStarted,
     RunStopped,
 )
-from antiphon.server.round import next_deadline, step
-from antiphon.server.run_state import RunState
-from antiphon.server.waiting import why_waiting
+from antiphon.server.machine.round import next_deadline, step
+from antiphon.server.machine.run_state import RunState
+from antiphon.server.machine.waiting import why_waiting
 
 
 def test_every_phase_is_tested() -> None:

@@ -29,7 +29,7 @@ from antiphon.core.events import (
     UpdateReceived,
     UpdateRejected,
 )
-from antiphon.server.actions import (
+from antiphon.server.machine.actions import (
     Action,
     Assign,
     CancelAssignment,
@@ -39,9 +39,9 @@ from antiphon.server.actions import (
     PlanRound,
     Reply,
 )
-from antiphon.server.bench import is_benched
-from antiphon.server.round import next_deadline, pending_actions, replay, step
-from antiphon.server.run_state import (
+from antiphon.server.machine.bench import is_benched
+from antiphon.server.machine.round import next_deadline, pending_actions, replay, step
+from antiphon.server.machine.run_state import (
     RunState,
     busy,
     counted,
@@ -51,7 +51,7 @@ from antiphon.server.run_state import (
     present,
     slots,
 )
-from antiphon.server.waiting import why_waiting
+from antiphon.server.machine.waiting import why_waiting
 
 CLIENTS = ("anna", "bela", "carl", "dora", "emil")
 ENDS = ("complete", "stopped")

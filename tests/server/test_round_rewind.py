@@ -24,9 +24,9 @@ from antiphon.core.events import (
     RunStopped,
     UpdateReceived,
 )
-from antiphon.server.actions import CancelAssignment, Finish, PlanRound
-from antiphon.server.round import step
-from antiphon.server.run_state import RunState
+from antiphon.server.machine.actions import CancelAssignment, Finish, PlanRound
+from antiphon.server.machine.round import step
+from antiphon.server.machine.run_state import RunState
 
 BACK = RunRewound(1, "damaged")
 LONGER = replace(COMPLETE, run=replace(START, rounds=9), phase="planning", round=4, reason="")

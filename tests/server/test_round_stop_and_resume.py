@@ -20,9 +20,9 @@ from tests.server.phases import (
 )
 
 from antiphon.core.events import Event, RoundEvaluated, RoundFolded, RunResumed, RunStopped, Ticked
-from antiphon.server.actions import Assign, CancelAssignment, Evaluate, Finish
-from antiphon.server.round import next_deadline, pending_actions, replay, step
-from antiphon.server.run_state import RunState
+from antiphon.server.machine.actions import Assign, CancelAssignment, Evaluate, Finish
+from antiphon.server.machine.round import next_deadline, pending_actions, replay, step
+from antiphon.server.machine.run_state import RunState
 
 
 def test_run_completes() -> None:

@@ -5,9 +5,9 @@ import pytest
 from antiphon.core.errors import ReportError
 from antiphon.core.events import RunEnded
 from antiphon.core.journal import Journal
-from antiphon.server import plots
-from antiphon.server.actions import Finish
-from antiphon.server.report import read, write
+from antiphon.server.machine.actions import Finish
+from antiphon.server.report import plots
+from antiphon.server.report.report import read, write
 from antiphon.server.run_end import end_run
 
 FINISH = Finish(True, "all rounds are over: 1 folded")

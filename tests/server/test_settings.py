@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from antiphon.core.config import resolved
-from antiphon.server.settings import training_settings
+from antiphon.server.report.settings import training_settings
 
 
 def test_seed_and_hyperparameters_are_told(tiny_config) -> None:

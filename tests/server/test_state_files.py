@@ -17,12 +17,12 @@ from antiphon.core.events import (
 )
 from antiphon.core.journal import Journal
 from antiphon.core.tensors import from_bytes, to_bytes
-from antiphon.server.actions import Finish
-from antiphon.server.agreement import claim_of
-from antiphon.server.report import build
-from antiphon.server.resumed import check_same_space
+from antiphon.server.folding.state_files import DamagedState, states_of
+from antiphon.server.machine.actions import Finish
+from antiphon.server.planning.agreement import claim_of
+from antiphon.server.planning.resumed import check_same_space
+from antiphon.server.report.report import build
 from antiphon.server.run_end import end_run
-from antiphon.server.state_files import DamagedState, states_of
 
 
 def flipped(file):

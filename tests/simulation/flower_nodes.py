@@ -16,11 +16,11 @@ from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder, create, open_for_resume
 from antiphon.core.types import LoraUpdate, Update
 from antiphon.core.wire import pack_update, unpack_assignment
-from antiphon.server.actions import Finish
 from antiphon.server.federation import Federation
-from antiphon.server.space import Space
-from antiphon.simulation.grid_driver import GridDriver
-from antiphon.simulation.letters import Answer, Letter, Parcel
+from antiphon.server.folding.space import Space
+from antiphon.server.machine.actions import Finish
+from antiphon.simulation.flower.driver import GridDriver
+from antiphon.simulation.flower.letters import Answer, Letter, Parcel
 from antiphon.simulation.monitor import Monitor
 from antiphon.v1 import coordinator_pb2, update_pb2
 

@@ -19,8 +19,8 @@ from antiphon.core.errors import UserError
 from antiphon.core.events import ClientFailed, RoundFolded, UpdateRejected
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder
-from antiphon.simulation.letters import Kind, Parcel
-from antiphon.simulation.node import residuals_of
+from antiphon.simulation.flower.letters import Kind, Parcel
+from antiphon.simulation.flower.node import residuals_of
 from antiphon.simulation.place import Place
 from antiphon.simulation.run import simulate
 from antiphon.simulation.shares import load_split
@@ -61,7 +61,7 @@ def adapter(folder: RunFolder) -> bytes:
 
 def faulty(kind: Kind, parcel: Parcel, config: RunConfig, place: Place) -> Parcel:
     """Train as ever, but for two of the four clients: one raises, one answers with garbage."""
-    from antiphon.simulation.node import answer
+    from antiphon.simulation.flower.node import answer
 
     if kind == "train" and place.partition == 1:
         raise ValueError("a made-up fault")
@@ -88,7 +88,7 @@ def test_flower_ends_with_the_simulations_adapter(tiny_values: dict[str, Any]) -
 
 def test_a_faulty_client_app_costs_its_client_only(tiny_values: dict[str, Any]) -> None:
     """An app that raises and a reply of garbage: both sit out a round, the others are folded."""
-    from antiphon.simulation.flower_run import simulate_on_flower
+    from antiphon.simulation.flower.run import simulate_on_flower
 
     config = on("flower", tiny_values, cohort={"quorum": 2})
 
@@ -107,7 +107,7 @@ def test_a_faulty_client_app_costs_its_client_only(tiny_values: dict[str, Any]) 
 
 def test_a_simulated_client_that_cannot_join_ends_the_run(tiny_values: dict[str, Any]) -> None:
     """Every client of a simulation is the user's own: what is wrong is said at once."""
-    from antiphon.simulation.flower_run import simulate_on_flower
+    from antiphon.simulation.flower.run import simulate_on_flower
 
     config = on("flower", tiny_values)
     before = dict(os.environ)

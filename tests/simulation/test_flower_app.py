@@ -14,8 +14,8 @@ from antiphon.cli.flower import FILES, new_app
 from antiphon.core.config import validate
 from antiphon.core.errors import ConfigError, RunFolderError, UpdateError
 from antiphon.core.types import Plain
-from antiphon.simulation import flower_run
-from antiphon.simulation.letters import Parcel
+from antiphon.simulation.flower import run as flower_run
+from antiphon.simulation.flower.letters import Parcel
 from antiphon.simulation.place import Place, place_of
 
 ROOT = Path(__file__).parents[2]
@@ -105,7 +105,7 @@ def test_the_engine_is_a_config_key() -> None:
 
 def test_records_give_the_parcel_back() -> None:
     """What is packed into Flower's records comes out of them."""
-    from antiphon.simulation.flower_engine import _parcel, _records
+    from antiphon.simulation.flower.engine import _parcel, _records
 
     sent = Parcel(b"message", b"content", "client")
 
@@ -116,7 +116,7 @@ def test_foreign_records_are_refused() -> None:
     """Records of another app are an UpdateError, whatever they hold."""
     from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
-    from antiphon.simulation.flower_engine import _parcel
+    from antiphon.simulation.flower.engine import _parcel
 
     foreign = [
         RecordDict(),

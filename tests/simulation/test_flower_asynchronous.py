@@ -9,7 +9,7 @@ from safetensors.numpy import load_file
 from tests.simulation.flower_nodes import Driven, MemoryPost, drive, only
 
 from antiphon.core.events import ClientFailed, RoundEvaluated, RoundPlanned, UpdateReceived
-from antiphon.simulation.letters import Answer, Letter, Parcel
+from antiphon.simulation.flower.letters import Answer, Letter, Parcel
 
 NAMES = {11: "ada", 12: "bob", 13: "cyd"}
 BEGAN = 1000.0

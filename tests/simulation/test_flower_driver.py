@@ -30,7 +30,7 @@ from antiphon.core.events import (
 from antiphon.core.run_sections import CompressionConfig
 from antiphon.core.types import LoraUpdate, Update
 from antiphon.core.wire import unpack_assignment
-from antiphon.simulation.letters import Letter, Parcel
+from antiphon.simulation.flower.letters import Letter, Parcel
 from antiphon.v1 import update_pb2
 
 NAMES = {11: "ada", 12: "bob", 13: "cyd"}

@@ -12,12 +12,12 @@ from antiphon.core.config import config_hash
 from antiphon.core.events import ClientJoined
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import newest
-from antiphon.server.agreement import Disagreement
-from antiphon.server.space_file import read_space
-from antiphon.simulation.grid_run import LoggingMonitor, serve_on_grid
-from antiphon.simulation.letters import Parcel
+from antiphon.server.folding.space_file import read_space
+from antiphon.server.planning.agreement import Disagreement
+from antiphon.simulation.flower.grid_run import LoggingMonitor, serve_on_grid
+from antiphon.simulation.flower.letters import Parcel
+from antiphon.simulation.flower.roster import Roster
 from antiphon.simulation.resumption import bytes_up
-from antiphon.simulation.roster import Roster
 from antiphon.v1 import coordinator_pb2 as pb
 
 NAMES = {11: "ada", 12: "bob", 13: "cyd"}

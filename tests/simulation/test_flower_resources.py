@@ -9,8 +9,8 @@ import pytest
 
 from antiphon.core.config import RunConfig
 from antiphon.core.errors import AntiphonError, ConfigError
-from antiphon.simulation import flower_engine
-from antiphon.simulation.flower_run import simulate_on_flower
+from antiphon.simulation.flower import engine as flower_engine
+from antiphon.simulation.flower.run import simulate_on_flower
 from antiphon.simulation.shares import load_split
 
 Backend = Callable[..., dict[str, Any]]

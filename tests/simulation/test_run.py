@@ -15,8 +15,8 @@ from antiphon.core.errors import (
 from antiphon.core.events import BytesMoved, RoundEvaluated, RoundFolded, RoundPlanned, RunEnded
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import newest, read_state
-from antiphon.server.report import read, write
-from antiphon.server.state_files import DamagedState
+from antiphon.server.folding.state_files import DamagedState
+from antiphon.server.report.report import read, write
 from antiphon.simulation.monitor import Monitor
 from antiphon.simulation.run import simulate
 from antiphon.simulation.shares import load_split

@@ -9,10 +9,10 @@ from pathlib import Path
 from antiphon.core.config import RunConfig, config_hash, resolved
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder, create
-from antiphon.simulation.grid_run import run_over
-from antiphon.simulation.letters import Answer, Letter, Parcel
+from antiphon.simulation.flower.grid_run import run_over
+from antiphon.simulation.flower.letters import Answer, Letter, Parcel
+from antiphon.simulation.flower.node import Node
 from antiphon.simulation.monitor import Monitor
-from antiphon.simulation.node import Node
 from antiphon.simulation.place import Place
 from antiphon.simulation.space import space_of
 

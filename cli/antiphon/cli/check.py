@@ -19,7 +19,7 @@ from antiphon.client.estimate import Estimate, estimate
 from antiphon.client.language_model import load_tokenizer
 from antiphon.core.config import RunConfig, config_hash, load, resolved
 from antiphon.core.json_text import json_text
-from antiphon.server.space_file import write_space
+from antiphon.server.folding.space_file import write_space
 from antiphon.simulation.shares import Split, load_split
 from antiphon.simulation.split import split_table
 from antiphon.strategies.methods.method import method_of

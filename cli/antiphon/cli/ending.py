@@ -10,9 +10,9 @@ from rich.markup import escape
 
 from antiphon.core.events import BY_POLICY
 from antiphon.core.run_folder import RunFolder
-from antiphon.server.divergence import advice_of
-from antiphon.server.report import read
-from antiphon.server.report_types import Report
+from antiphon.server.report.divergence import advice_of
+from antiphon.server.report.report import read
+from antiphon.server.report.report_types import Report
 
 
 def tell_ending(console: Console, folder: RunFolder) -> dict[str, Any]:

@@ -22,10 +22,10 @@ from antiphon.core.config import RunConfig, validate
 from antiphon.core.errors import DownloadError, ModelError, RunFolderError
 from antiphon.core.files import written_whole
 from antiphon.core.run_folder import RunFolder
-from antiphon.server.methods import server_method
-from antiphon.server.space import Space, write_adapter
-from antiphon.server.space_file import read_space
-from antiphon.server.state_files import DamagedState, states_of
+from antiphon.server.folding.methods import server_method
+from antiphon.server.folding.space import Space, write_adapter
+from antiphon.server.folding.space_file import read_space
+from antiphon.server.folding.state_files import DamagedState, states_of
 
 
 def export_run(

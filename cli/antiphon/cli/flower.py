@@ -11,7 +11,7 @@ from rich.markup import escape
 from antiphon.core.config import load
 from antiphon.core.errors import RunFolderError
 from antiphon.core.files import written_whole
-from antiphon.simulation import flower_app
+from antiphon.simulation.flower import app as flower_app
 
 FILES = ("pyproject.toml", "server_app.py", "client_app.py", "run.yaml")
 

@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from antiphon.cli.ending import tell_ending
 from antiphon.core.run_folder import RunFolder
-from antiphon.server.report import write
+from antiphon.server.report.report import write
 
 
 def make_report(run: Path, console: Console) -> dict[str, Any]:

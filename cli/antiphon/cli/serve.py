@@ -23,12 +23,12 @@ from antiphon.core.journal import Journal
 from antiphon.core.logs import configure_logs
 from antiphon.core.run_folder import RunFolder, find_newest
 from antiphon.core.section import validated
-from antiphon.server.actions import Finish
 from antiphon.server.coordinator.serve import Coordinator, Listening
 from antiphon.server.enrolment.fleet import open_fleet
 from antiphon.server.enrolment.occupancy import occupied
+from antiphon.server.folding.space_file import read_space
+from antiphon.server.machine.actions import Finish
 from antiphon.server.run_begin import new_folder, resumed_folder, runs_dir
-from antiphon.server.space_file import read_space
 
 Beginning = Literal["new", "resumed", "either"]
 """A new run; the newest of its name; or the newest where there is one, and else a new one."""

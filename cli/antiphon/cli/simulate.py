@@ -15,8 +15,8 @@ from antiphon.cli.ending import tell_ending
 from antiphon.core.config import load
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder
-from antiphon.server.round import replay
-from antiphon.server.waiting import why_waiting
+from antiphon.server.machine.round import replay
+from antiphon.server.machine.waiting import why_waiting
 from antiphon.simulation.monitor import Monitor
 from antiphon.simulation.progress import TerminalMonitor
 from antiphon.simulation.run import simulate

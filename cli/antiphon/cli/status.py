@@ -24,10 +24,10 @@ from antiphon.core.json_text import json_text
 from antiphon.core.run_folder import RunFolder
 from antiphon.core.types import Plain
 from antiphon.server.enrolment.occupancy import run_at_work
-from antiphon.server.round import replay
-from antiphon.server.run_state import RunState
-from antiphon.server.standing import Declines, rows, standings
-from antiphon.server.waiting import why_waiting
+from antiphon.server.machine.round import replay
+from antiphon.server.machine.run_state import RunState
+from antiphon.server.machine.standing import Declines, rows, standings
+from antiphon.server.machine.waiting import why_waiting
 
 _TIMEOUT_S = 3.0
 _RESUMED = {

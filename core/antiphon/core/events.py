@@ -1,6 +1,6 @@
 """What happens in a run, as values: all that a journal holds, and a dashboard or a report reads.
 
-There are two families. *Inputs* drive the round machine (server/round.py); replaying them gives its
+There are two families. *Inputs* drive the round machine (server/machine/round.py); replaying them gives its
 state. *Observations* are measurements beside it; the machine passes over them. How an event is written
 is in core/event_json.py. None always means: not measured.
 """

@@ -9,7 +9,7 @@ from typing import Literal
 
 from antiphon.core import events
 from antiphon.core.journal import Entry
-from antiphon.server.run_state import Status
+from antiphon.server.machine.run_state import Status
 
 Ending = Literal[
     "accepted", "working", "late", "cut off", "carried on", "failed", "rejected", "left"

@@ -1,7 +1,7 @@
 """A run's journal as far as it has been read; what is appended later is read on top.
 
-The run is told as in the report (server/chronicle.py). Beside it stands what a report does not tell: what
-each client's machine is, and when it was heard last.
+The run is told as in the report (server/report/chronicle.py). Beside it stands what a report does not
+tell: what each client's machine is, and when it was heard last.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from antiphon.core import events
 from antiphon.core.types import Plain
 from antiphon.dashboard.reading import BEGINNING, News
-from antiphon.server.chronicle import Chronicle
+from antiphon.server.report.chronicle import Chronicle
 
 
 class History:

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from antiphon.core.events import Evaluated
-from antiphon.server.chronicle import Chronicle
+from antiphon.server.report.chronicle import Chronicle
 
 Measure = Literal["loss", "accuracy"]
 MEASURES: tuple[Measure, ...] = ("loss", "accuracy")

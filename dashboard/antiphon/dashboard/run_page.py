@@ -20,8 +20,8 @@ from antiphon.dashboard.runs_list import RunLine
 from antiphon.dashboard.session import EVERY_S, chosen_run, runs_list, shelf
 from antiphon.dashboard.shelf import spans
 from antiphon.dashboard.standing import Life, asked, life_of
-from antiphon.server.report_page import bytes_said, share, times_less
-from antiphon.server.waiting import why_waiting
+from antiphon.server.machine.waiting import why_waiting
+from antiphon.server.report.report_page import bytes_said, share, times_less
 
 _METRIC_WIDTH = 172  # pixels: two of them stand beside each other on a telephone
 _NEWEST = "newest"

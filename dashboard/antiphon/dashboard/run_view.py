@@ -20,11 +20,11 @@ from antiphon.dashboard.learning import (
     spreads,
 )
 from antiphon.dashboard.traffic import Moved, Sums, rows, sums_by_round, sums_of_run
-from antiphon.server.chronicle import Chronicle, RoundRecord
-from antiphon.server.observed import integer_fact
-from antiphon.server.report_types import Outcome, Problem
-from antiphon.server.run_state import RunState
-from antiphon.server.standing import Standing, standings
+from antiphon.server.machine.run_state import RunState
+from antiphon.server.machine.standing import Standing, standings
+from antiphon.server.report.chronicle import Chronicle, RoundRecord
+from antiphon.server.report.observed import integer_fact
+from antiphon.server.report.report_types import Outcome, Problem
 
 
 @dataclass(frozen=True)

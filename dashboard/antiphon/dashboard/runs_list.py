@@ -25,7 +25,7 @@ from antiphon.dashboard.reading import (
     stamp_of,
 )
 from antiphon.dashboard.standing import Life, life_of
-from antiphon.server.lineage import Lineage
+from antiphon.server.machine.lineage import Lineage
 
 MOST_RUNS = 200
 """Runs that are listed: those in which something happened last."""

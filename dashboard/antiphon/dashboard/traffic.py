@@ -6,8 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from antiphon.server.chronicle import Chronicle, RoundRecord
-from antiphon.server.observed import Way
+from antiphon.server.report.chronicle import Chronicle, RoundRecord
+from antiphon.server.report.observed import Way
 
 _FLOAT32_BYTES = 4
 

@@ -44,22 +44,22 @@ from antiphon.core.run_folder import RunFolder
 from antiphon.core.tensors import to_content
 from antiphon.core.types import Assignment, Params, State, Update
 from antiphon.core.wire import pack_assignment, unpack_update, update_blob
-from antiphon.server.actions import Action, Finish, Fold, PlanRound
-from antiphon.server.agreement import claim_of
-from antiphon.server.due import adapter_is_due, evaluation_is_due
-from antiphon.server.evaluation import Evaluation
-from antiphon.server.global_model import GlobalModel
-from antiphon.server.held_out import means, median_loss
-from antiphon.server.measured import Measured
-from antiphon.server.methods import server_method
-from antiphon.server.planning import assignment_of, fewest_folded, plan_round
-from antiphon.server.resumed import check_same_space, resumed
-from antiphon.server.round import step
-from antiphon.server.run_state import RunState, slot_of, slots
-from antiphon.server.space import Space
-from antiphon.server.telemetry import Accumulator
-from antiphon.server.untold import usual_examples
-from antiphon.server.update_shelf import Unpack, UpdateShelf, built
+from antiphon.server.folding.evaluation import Evaluation
+from antiphon.server.folding.global_model import GlobalModel
+from antiphon.server.folding.held_out import means, median_loss
+from antiphon.server.folding.measured import Measured
+from antiphon.server.folding.methods import server_method
+from antiphon.server.folding.space import Space
+from antiphon.server.folding.untold import usual_examples
+from antiphon.server.folding.update_shelf import Unpack, UpdateShelf, built
+from antiphon.server.machine.actions import Action, Finish, Fold, PlanRound
+from antiphon.server.machine.round import step
+from antiphon.server.machine.run_state import RunState, slot_of, slots
+from antiphon.server.planning.agreement import claim_of
+from antiphon.server.planning.due import adapter_is_due, evaluation_is_due
+from antiphon.server.planning.plans import assignment_of, fewest_folded, plan_round
+from antiphon.server.planning.resumed import check_same_space, resumed
+from antiphon.server.planning.telemetry import Accumulator
 from antiphon.strategies.compression.codec import Shapes
 from antiphon.strategies.guard import learning_rate_scale, undo
 from antiphon.strategies.method import Folded

@@ -12,8 +12,8 @@ from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder, create, open_for_resume
 from antiphon.core.types import Plain
 from antiphon.server.federation import Federation
-from antiphon.server.space import Space
-from antiphon.server.space_file import write_space
+from antiphon.server.folding.space import Space
+from antiphon.server.folding.space_file import write_space
 
 
 def runs_dir(config: RunConfig) -> Path:

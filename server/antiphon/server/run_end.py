@@ -12,9 +12,9 @@ from antiphon.core.errors import ReportError
 from antiphon.core.events import RunDescribed, RunEnded
 from antiphon.core.run_folder import RunFolder
 from antiphon.core.types import Plain
-from antiphon.server import report
-from antiphon.server.actions import Finish
 from antiphon.server.federation import Federation
+from antiphon.server.machine.actions import Finish
+from antiphon.server.report import report
 
 _MOST_SAID = 300
 

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from antiphon.core.events import Event, PhaseTimed, RoundEvaluated, RoundPlanned, RoundUndone
-from antiphon.server.actions import (
+from antiphon.server.federation import Federation
+from antiphon.server.folding.evaluation import Evaluation
+from antiphon.server.machine.actions import (
     Action,
     Assign,
     CancelAssignment,
@@ -17,8 +19,6 @@ from antiphon.server.actions import (
     Fold,
     PlanRound,
 )
-from antiphon.server.evaluation import Evaluation
-from antiphon.server.federation import Federation
 from antiphon.simulation.monitor import Monitor
 
 

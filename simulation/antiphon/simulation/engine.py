@@ -32,17 +32,17 @@ from antiphon.core.events import (
 )
 from antiphon.core.types import Assignment
 from antiphon.core.wire import unpack_assignment, unpack_model, update_blob
-from antiphon.server.actions import (
+from antiphon.server.federation import Federation
+from antiphon.server.folding.evaluation import Evaluation
+from antiphon.server.folding.held_out import METRICS, read_measurement
+from antiphon.server.machine.actions import (
     Assign,
     CancelAssignment,
     Finish,
     Reply,
 )
-from antiphon.server.evaluation import Evaluation
-from antiphon.server.federation import Federation
-from antiphon.server.held_out import METRICS, read_measurement
-from antiphon.server.round import next_deadline
-from antiphon.server.run_state import present
+from antiphon.server.machine.round import next_deadline
+from antiphon.server.machine.run_state import present
 from antiphon.simulation.agenda import Agenda, Due, Given, Stage
 from antiphon.simulation.driver import Driver
 from antiphon.simulation.fleet import Fleet, clients_needed

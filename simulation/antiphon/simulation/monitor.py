@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 
 from antiphon.core.events import RoundPlanned
 from antiphon.core.run_folder import RunFolder
-from antiphon.server.actions import Reply
+from antiphon.server.machine.actions import Reply
 
 
 class Monitor:

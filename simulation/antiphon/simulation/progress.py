@@ -19,9 +19,9 @@ from rich.table import Column
 
 from antiphon.core.config import RunConfig
 from antiphon.core.events import RoundPlanned
-from antiphon.server.actions import Reply
-from antiphon.server.divergence import advice_on
-from antiphon.server.report_page import bytes_said
+from antiphon.server.machine.actions import Reply
+from antiphon.server.report.divergence import advice_on
+from antiphon.server.report.report_page import bytes_said
 from antiphon.simulation.monitor import Monitor
 from antiphon.strategies.methods.method import method_of
 

@@ -20,9 +20,9 @@ from antiphon.core.events import (
     UpdateRejected,
 )
 from antiphon.core.journal import Entry, Journal
-from antiphon.server.actions import Action, Assign, CancelAssignment
-from antiphon.server.round import step
-from antiphon.server.run_state import RunState
+from antiphon.server.machine.actions import Action, Assign, CancelAssignment
+from antiphon.server.machine.round import step
+from antiphon.server.machine.run_state import RunState
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def simulate(
     resumed = resumed_folder(config) if resume else None
     if config.engine.kind == "flower":
         # Imported here: Flower is an extra, and takes a second to import.
-        from antiphon.simulation.flower_run import simulate_on_flower
+        from antiphon.simulation.flower.run import simulate_on_flower
 
         return simulate_on_flower(
             config,

@@ -15,7 +15,7 @@ from antiphon.core.errors import RunFolderError
 from antiphon.core.events import RunDescribed
 from antiphon.core.journal import Journal
 from antiphon.core.types import Plain
-from antiphon.server.planning import check_cohort
+from antiphon.server.planning.plans import check_cohort
 from antiphon.simulation.fleet import Fleet, fleet_of
 from antiphon.simulation.split import prepare
 

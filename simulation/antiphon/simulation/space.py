@@ -8,7 +8,7 @@ from antiphon.client.assets.names import model_folder
 from antiphon.client.model_digest import model_digest
 from antiphon.client.shapes import trained_shapes
 from antiphon.core.config import RunConfig
-from antiphon.server.space import Space
+from antiphon.server.folding.space import Space
 
 
 def space_for_clients(config: RunConfig) -> Space:

@@ -37,7 +37,6 @@ from antiphon.core.wire import (
     unpack_model,
     update_blob,
 )
-from antiphon.server.agreement import reported_space
 from antiphon.server.coordinator.engine import Engine
 from antiphon.server.coordinator.leases import Leases
 from antiphon.server.coordinator.serve import Coordinator, Listening
@@ -47,7 +46,8 @@ from antiphon.server.enrolment.ledger import Ledger
 from antiphon.server.enrolment.registrar import Registrar
 from antiphon.server.enrolment.tokens import new_token, written
 from antiphon.server.federation import Federation
-from antiphon.server.space import Space
+from antiphon.server.folding.space import Space
+from antiphon.server.planning.agreement import reported_space
 from antiphon.v1 import coordinator_pb2 as pb
 from antiphon.v1 import coordinator_pb2_grpc
 

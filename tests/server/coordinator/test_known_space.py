@@ -10,9 +10,9 @@ from antiphon.core.errors import RunFolderError
 from antiphon.core.events import RunStarted
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import create
-from antiphon.server.agreement import claim_of
 from antiphon.server.coordinator.known_space import known_space
-from antiphon.server.space_file import write_space
+from antiphon.server.folding.space_file import write_space
+from antiphon.server.planning.agreement import claim_of
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from tests.server.coordinator.conftest import Serve, Site, journalled, sites, un
 from antiphon.core.events import ClientDeclined, ClientRevoked
 from antiphon.core.journal import Journal
 from antiphon.core.refusals import SENTENCES, Refusal
-from antiphon.server import report
+from antiphon.server.report import report
 from antiphon.v1 import coordinator_pb2 as pb
 
 TWO_OF_THREE = ("cohort.min_clients=2", "cohort.deadline_s=50")

@@ -13,8 +13,8 @@ from antiphon.core.errors import ReportError
 from antiphon.core.events import PhaseTimed, RunEnded, RunResumed, RunStarted, UpdateReceived
 from antiphon.core.run_folder import RunFolder
 from antiphon.core.wire import update_blob
-from antiphon.server.report import read
-from antiphon.server.state_files import DamagedState
+from antiphon.server.folding.state_files import DamagedState
+from antiphon.server.report.report import read
 from antiphon.v1 import coordinator_pb2 as pb
 
 ROUNDS = "rounds=2"

@@ -22,7 +22,7 @@ from antiphon.core.events import (
     UpdateReceived,
     UpdateRejected,
 )
-from antiphon.server.telemetry import Accumulator
+from antiphon.server.planning.telemetry import Accumulator
 from antiphon.strategies.scheduling.telemetry import ClientTelemetry, RunTelemetry, Telemetry
 
 NAMES = tuple(f"c{i}" for i in range(8))
@@ -51,7 +51,7 @@ clients = st.builds(
     failures=st.integers(0, 9),
     staleness=st.integers(0, 9),
 )
-"""What server/telemetry.py can come to know of one client, whatever that client claims."""
+"""What server/planning/telemetry.py can come to know of one client, whatever that client claims."""
 
 runs = st.builds(
     RunTelemetry,

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.strategies.members.installed import CONFIG, cases
 
-from antiphon.server.planning import assignment_of, plan_round
+from antiphon.server.planning.plans import assignment_of, plan_round
 from antiphon.strategies.methods.method import method_of
 
 FACTS = st.fixed_dictionaries(

@@ -14,8 +14,8 @@ from antiphon.core import registry
 from antiphon.core.event_json import decode, encode
 from antiphon.core.events import RoundPlanned, RunStopped
 from antiphon.core.types import CodecChoice
-from antiphon.server.planning import assignment_of, plan_round
-from antiphon.server.space import Space
+from antiphon.server.folding.space import Space
+from antiphon.server.planning.plans import assignment_of, plan_round
 from antiphon.strategies.policy.costs import Costs
 from antiphon.strategies.policy.policy import Decision, Draft, Stop
 from antiphon.strategies.scheduling.telemetry import Telemetry

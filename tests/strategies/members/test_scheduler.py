@@ -12,7 +12,7 @@ from tests.strategies.members.installed import cases
 from antiphon.core.errors import ConfigError
 from antiphon.core.event_json import decode, encode
 from antiphon.core.journal import Journal
-from antiphon.server.planning import plan_round
+from antiphon.server.planning.plans import plan_round
 from antiphon.strategies.scheduling.telemetry import ClientTelemetry
 
 KNOWN = fleets.known_from(fleets.told())

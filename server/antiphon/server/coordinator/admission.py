@@ -19,7 +19,10 @@ from antiphon.core.errors import AntiphonError
 from antiphon.core.events import ClientDeclined, ClientDescribed, ClientJoined
 from antiphon.core.json_text import json_text
 from antiphon.core.types import Plain
-from antiphon.server.agreement import (
+from antiphon.server.coordinator.engine import Engine
+from antiphon.server.folding.space import Space
+from antiphon.server.machine.standing import Declines
+from antiphon.server.planning.agreement import (
     Disagreement,
     check_examples,
     check_same_space,
@@ -27,12 +30,9 @@ from antiphon.server.agreement import (
     reported_space,
     votes_needed,
 )
-from antiphon.server.candidates import Candidates
-from antiphon.server.coordinator.engine import Engine
-from antiphon.server.machine_facts import facts_of
-from antiphon.server.planning import clients_needed
-from antiphon.server.space import Space
-from antiphon.server.standing import Declines
+from antiphon.server.planning.candidates import Candidates
+from antiphon.server.planning.machine_facts import facts_of
+from antiphon.server.planning.plans import clients_needed
 from antiphon.strategies.methods.method import method_of
 from antiphon.v1 import coordinator_pb2 as pb
 

@@ -29,16 +29,19 @@ from antiphon.core.events import (
     ClientRevoked,
     Evaluated,
     Event,
-    RoundEvaluated,
-    RoundPlanned,
-    RoundUndone,
-    RunStopped,
     Ticked,
     UpdateReceived,
     UpdateRejected,
 )
 from antiphon.core.wire import round_of, update_blob
-from antiphon.server.actions import (
+from antiphon.server.coordinator.desk import Cancelled, Desk, InHand, Measuring, Task, Training
+from antiphon.server.coordinator.expected import most_upload_bytes
+from antiphon.server.coordinator.leases import Leases
+from antiphon.server.coordinator.log_lines import say
+from antiphon.server.coordinator.submissions import Ended, Source, Submissions, Submitted
+from antiphon.server.federation import Federation
+from antiphon.server.folding.evaluation import Evaluation
+from antiphon.server.machine.actions import (
     Action,
     Assign,
     CancelAssignment,
@@ -48,14 +51,15 @@ from antiphon.server.actions import (
     PlanRound,
     Reply,
 )
-from antiphon.server.coordinator.desk import Cancelled, Desk, InHand, Measuring, Task, Training
-from antiphon.server.coordinator.expected import most_upload_bytes
-from antiphon.server.coordinator.leases import Leases
-from antiphon.server.coordinator.submissions import Ended, Source, Submissions, Submitted
-from antiphon.server.evaluation import Evaluation
-from antiphon.server.federation import Federation
-from antiphon.server.round import next_deadline
-from antiphon.server.run_state import RunState, idle, is_assigned, may_deliver, present, slot_of
+from antiphon.server.machine.round import next_deadline
+from antiphon.server.machine.run_state import (
+    RunState,
+    idle,
+    is_assigned,
+    may_deliver,
+    present,
+    slot_of,
+)
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -338,7 +342,7 @@ class Engine:
         """Journal what the federation has done, and log it."""
         written = [self._submissions.submit(partial(_same, event)) for event in events]
         for event, each in zip(events, written, strict=True):
-            _say(event)
+            say(event)
             await each
 
     async def _assign(self, action: Assign) -> None:
@@ -423,20 +427,6 @@ class Engine:
 
 def _same(event: Event) -> Event:
     return event
-
-
-def _say(event: Event) -> None:
-    match event:
-        case RoundPlanned():
-            cohort = len(event.cohort)
-            log.info("round planned", round=event.round, cohort=cohort, reason=event.reason)
-        case RunStopped():
-            log.info("the run ends", reason=event.reason)
-        case RoundUndone():
-            log.warning("round undone", round=event.round, reason=event.reason)
-        case RoundEvaluated():
-            scores = {name: round(value, 4) for name, value in event.metrics.items()}
-            log.info("round evaluated", round=event.round, **scores)
 
 
 def _ignore(task: asyncio.Future[Submitted]) -> None:

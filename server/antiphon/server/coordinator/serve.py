@@ -33,7 +33,6 @@ from antiphon.core.journal import Journal
 from antiphon.core.json_text import json_text
 from antiphon.core.logs import configure_logs
 from antiphon.core.run_folder import RunFolder
-from antiphon.server.actions import Finish
 from antiphon.server.coordinator.admission import Admission, Refused
 from antiphon.server.coordinator.allocator import return_memory_at_once
 from antiphon.server.coordinator.chatter import Chatter
@@ -55,10 +54,11 @@ from antiphon.server.enrolment.registrar import Registrar
 from antiphon.server.enrolment.requests import BadRequest
 from antiphon.server.enrolment.server_certificate import ServerCertificate
 from antiphon.server.enrolment.service import EnrolmentService, serve_enrolment
-from antiphon.server.planning import clients_needed
+from antiphon.server.folding.space import Space
+from antiphon.server.machine.actions import Finish
+from antiphon.server.planning.plans import clients_needed
 from antiphon.server.run_begin import begin_run
 from antiphon.server.run_end import end_run
-from antiphon.server.space import Space
 from antiphon.v1 import coordinator_pb2_grpc, enrolment_pb2
 
 log = structlog.get_logger()

@@ -25,7 +25,6 @@ from antiphon.core.errors import UpdateError
 from antiphon.core.events import ClientDeclined
 from antiphon.core.refusals import read_codes, said_of
 from antiphon.core.wire import pack_blob, round_of, unpack_blob, update_blob
-from antiphon.server.actions import Finish, Reply
 from antiphon.server.coordinator.admission import Admission, Held, Refused
 from antiphon.server.coordinator.allowance import A_MINUTE, Allowance
 from antiphon.server.coordinator.chatter import Chatter
@@ -35,8 +34,9 @@ from antiphon.server.coordinator.engine import Answer, Engine
 from antiphon.server.coordinator.refusal import NoSuchModel, abort, busy, told
 from antiphon.server.coordinator.spool import Spool
 from antiphon.server.coordinator.submissions import Ended
-from antiphon.server.held_out import read_measurement
-from antiphon.server.planning import fewest_folded
+from antiphon.server.folding.held_out import read_measurement
+from antiphon.server.machine.actions import Finish, Reply
+from antiphon.server.planning.plans import fewest_folded
 from antiphon.v1 import coordinator_pb2 as pb
 from antiphon.v1 import coordinator_pb2_grpc, enrolment_pb2, update_pb2
 

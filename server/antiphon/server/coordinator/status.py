@@ -8,9 +8,9 @@ from typing import Any
 from antiphon.server.coordinator.admission import Admission
 from antiphon.server.coordinator.engine import Engine
 from antiphon.server.coordinator.leases import Leases
-from antiphon.server.run_state import RunState
-from antiphon.server.standing import rows, standings
-from antiphon.server.waiting import why_waiting
+from antiphon.server.machine.run_state import RunState
+from antiphon.server.machine.standing import rows, standings
+from antiphon.server.machine.waiting import why_waiting
 
 
 def status_of(

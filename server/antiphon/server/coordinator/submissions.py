@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from antiphon.core.errors import AntiphonError
 from antiphon.core.events import Event
-from antiphon.server.actions import Action
 from antiphon.server.federation import Federation
-from antiphon.server.run_state import RunState
+from antiphon.server.machine.actions import Action
+from antiphon.server.machine.run_state import RunState
 
 _MOST_AT_ONCE = 256
 

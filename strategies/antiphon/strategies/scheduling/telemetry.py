@@ -1,6 +1,6 @@
 """What a scheduler and a policy see of the fleet and of the run: measured values, as far as there are any.
 
-All of it follows from the journal (server/telemetry.py gathers it), so that a run that was resumed
+All of it follows from the journal (server/planning/telemetry.py gathers it), so that a run that was resumed
 decides as one that was not. None means: not measured yet.
 """
 

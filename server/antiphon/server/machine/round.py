@@ -1,0 +1,430 @@
+"""The round machine: what a run does next, as a pure function of what has happened.
+
+    step(state, event, now) -> (state, actions)
+
+It has no socket, no clock, no disk and no randomness; the simulator and the coordinator drive the
+same one. An engine steps, appends the event to the journal at the same `now`, then carries the
+actions out; crash recovery is `replay` of the journal followed by a RunResumed event. A step that
+left the state as it was (a duplicate, a tick before the deadline) need not be journalled.
+
+The phases, and the event that ends each of them:
+
+    new         RunStarted
+    waiting     ClientJoined, until min_clients are present; after a failed round also the end of a pause
+    planning    RoundPlanned
+    collecting  enough updates are there; or the quorum, and nobody else works; or the quorum is out of
+                reach; or the deadline
+    folding     RoundFolded, or RoundUndone
+    evaluating  RoundEvaluated (of the untouched model, as round 0, before round 1), or RoundUndone
+    complete    (none: every round is over, or the policy has ended the run)
+    stopped     RunResumed, if rounds are left
+
+RunRewound leads from every phase but `new` to `waiting`, with the model of an earlier round: the rounds
+after it do not count, and their numbers stay used up.
+
+A round number is used once. A round that closes below its quorum has failed: the model stays as it
+is and the *next number* is planned, so a late update can never be taken for one of a second
+attempt, and a run of n rounds ends after n closings at most. max_failed_rounds in a row stop the
+run; it can be resumed when the fleet is mended. A member that has left may come back: as long as the
+quorum needs it, the round waits for it until the deadline.
+
+A client that fails, or whose update is refused, sits out some rounds (bench.py); where too few
+are left for `fewest`, those nearest to their bench's end are planned with all the same. After a failed
+round nothing is planned for a while, counted from its plan and longer with each one in a row, unless a
+client joins anew.
+
+A round whose plan has a max_staleness is asynchronous: a buffer that closes when it has enough updates
+and calls nobody off. Who is still at work then keeps the model and the assignment of the round in which
+it began, is in the cohort of the next round from its beginning, and may deliver between the two; only a
+client whose update would be too stale there, or that nothing would follow, is called off. A buffer that
+closes below its quorum keeps what it has: those updates are the next round's from its beginning.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import get_args
+
+from antiphon.core.errors import ProtocolError
+from antiphon.core.events import (
+    ClientFailed,
+    ClientJoined,
+    ClientLeft,
+    ClientRevoked,
+    Event,
+    Observation,
+    RoundEvaluated,
+    RoundFolded,
+    RoundPlanned,
+    RoundUndone,
+    RunResumed,
+    RunRewound,
+    RunStarted,
+    RunStopped,
+    Ticked,
+    UpdateReceived,
+    UpdateRejected,
+)
+from antiphon.server.machine.actions import (
+    Action,
+    CancelAssignment,
+    Evaluate,
+    Finish,
+    Fold,
+    PlanRound,
+)
+from antiphon.server.machine.bench import on_trial, pause_s
+from antiphon.server.machine.hearing import Step, assign, hear
+from antiphon.server.machine.run_state import (
+    ON_THE_WAY,
+    Ending,
+    Member,
+    Outcome,
+    Phase,
+    RunState,
+    Slot,
+    Status,
+    busy,
+    counted,
+    eligible,
+    enough_present,
+    having,
+    slots,
+)
+
+OBSERVATIONS = frozenset(get_args(Observation))
+"""The events that the machine passes over."""
+
+_UNFOLDED: tuple[Status, ...] = (*ON_THE_WAY, "accepted")
+
+
+def step(state: RunState, event: Event, now: float) -> Step:
+    """Return the state after an event at `now` (seconds), and what the engine must do about it.
+
+    Raises ProtocolError for an event of the engine's own that is out of place; an event that a
+    client causes never raises. Observations change nothing.
+    """
+    if type(event) in OBSERVATIONS:  # most of a journal
+        return state, ()
+    match event:
+        case (
+            UpdateReceived()
+            | UpdateRejected()
+            | ClientFailed()
+            | ClientJoined()
+            | ClientLeft()
+            | ClientRevoked()
+        ):
+            # The deadline binds whether or not the engine's timer was faster than the update.
+            due, closing = _close_if_due(state, now)
+            heard, answers = hear(due, event)
+            settled, following = _settle(heard, now)
+            return settled, (*closing, *answers, *following)
+        case RunStarted():
+            return _start(state, event, now)
+        case RunResumed():
+            return _resume(state, event, now)
+        case RunStopped():
+            return _stop(state, event)
+        case RunRewound():
+            return _rewind(state, event, now)
+        case RoundPlanned():
+            return _open(state, event, now)
+        case RoundFolded():
+            _expect(state, event.round, event, "folding")
+            return _enter(replace(state, phase="evaluating"))
+        case RoundUndone():
+            _expect(state, event.round, event, "folding", "evaluating")
+            return _end(state, "undone", event.reason, now)
+        case RoundEvaluated():
+            _expect(state, event.round, event, "evaluating")
+            return _end(state, "folded", "", now)
+        case Ticked():
+            return _settle(state, now) if state.phase == "waiting" else _close_if_due(state, now)
+    return state, ()
+
+
+def replay(events: Iterable[tuple[Event, float]]) -> RunState:
+    """Return the state after these (event, at_s), from the beginning. Raises ProtocolError."""
+    state = RunState()
+    for event, at_s in events:
+        state, _ = step(state, event, at_s)
+    return state
+
+
+def pending_actions(state: RunState) -> tuple[Action, ...]:
+    """Return what the state waits for an engine to do: all that one which crashed must do again."""
+    at_work = sorted(name for name, slot in slots(state).items() if slot.status == "assigned")
+    return (*_asked(state), *(assign(state, each) for each in at_work))
+
+
+def _asked(state: RunState) -> tuple[Action, ...]:
+    match state.phase:
+        case "planning":
+            here = eligible(state)
+            return (PlanRound(state.round, here, busy(state), on_trial(state.benches, here)),)
+        case "folding":
+            return (Fold(state.round, having(state, "accepted")),)
+        case "evaluating":
+            return (Evaluate(state.round),)
+        case "complete" | "stopped":
+            return (Finish(state.phase == "complete", state.reason),)
+    return ()
+
+
+def next_deadline(state: RunState) -> float | None:
+    """Return when a Ticked event is due (absolute seconds), or None if no time limit runs.
+
+    It is that of the round's deadline, or the end of the pause after a failed round.
+    """
+    if state.phase == "waiting" and enough_present(state):
+        return state.not_before
+    return state.deadline if state.phase == "collecting" else None
+
+
+def _start(state: RunState, event: RunStarted, now: float) -> Step:
+    if state.phase != "new":
+        raise ProtocolError(f"got {event}, but the run has started already: journal it once")
+    if min(event.rounds, event.min_clients, event.max_failed_rounds) < 1:
+        raise ProtocolError(f"rounds, min_clients and max_failed_rounds must be >= 1: got {event}")
+    return _settle(replace(state, phase="waiting", run=event), now)
+
+
+def _resume(state: RunState, event: RunResumed, now: float) -> Step:
+    if state.phase == "new":
+        raise ProtocolError("got RunResumed, but there is no run yet: begin with RunStarted")
+    if event.rounds is not None:
+        run = replace(state.run, rounds=event.rounds, config_hash=event.config_hash)
+        state = replace(state, run=run)
+        between = state.phase in ("waiting", "planning")
+        if between and state.round > 0 and len(state.outcomes) >= event.rounds:
+            return _finish(state)
+    if state.phase == "stopped" and len(state.outcomes) < state.run.rounds:
+        reopened = replace(state, failed_in_a_row=0, reason="", not_before=0.0)
+        return _await(reopened, len(state.outcomes) + 1 if state.round else 0, now)
+    if state.phase == "waiting" and not event.clock_stood:
+        # Whoever starts a coordinator again need not wait, whatever its clock says.
+        state, _ = _settle(replace(state, not_before=0.0), now)
+    if state.phase == "collecting" and not event.clock_stood:
+        # The time without a coordinator is not held against the clients: the deadline begins anew.
+        state = replace(state, deadline=now + state.deadline_s)
+    return state, pending_actions(state)
+
+
+def _stop(state: RunState, event: RunStopped) -> Step:
+    if state.phase == "new":
+        raise ProtocolError("got RunStopped, but there is no run yet: begin with RunStarted")
+    if state.phase in ("complete", "stopped"):
+        return state, ()
+    ended, cancelled = _call_off(state, ())
+    if state.phase in ("collecting", "folding"):
+        ended = _with_outcome(ended, "stopped", event.reason)
+    elif state.phase == "evaluating" and state.round > 0:
+        ended = _with_outcome(ended, "folded", "")
+    done = event.by_policy and any(each.ending == "folded" for each in ended.outcomes)
+    stopped = replace(ended, phase="complete" if done else "stopped", reason=event.reason)
+    return stopped, (*cancelled, *_asked(stopped))
+
+
+def _rewind(state: RunState, event: RunRewound, now: float) -> Step:
+    left = [each.round for each in state.outcomes if each.ending in ("folded", "undone")]
+    evaluating = state.phase == "evaluating" and state.round > 0
+    newest = state.round if evaluating else max(left, default=0)
+    if state.phase == "new" or event.round not in (0, *left) or event.round >= newest:
+        raise ProtocolError(
+            f"got {event}, but the models before the newest, {newest}, are of {left}"
+        )
+    back, cancelled = _call_off(state, ())
+    if state.phase in ("collecting", "folding") or evaluating:
+        back = _with_outcome(back, "rewound", "")
+    why = f"the run went back to round {event.round}"
+    back = replace(
+        back,
+        outcomes=tuple(
+            replace(each, ending="rewound", reason=why)
+            if each.round > event.round and each.ending in ("folded", "undone", "rewound")
+            else each
+            for each in back.outcomes
+        ),
+        folded={client: base for client, base in back.folded.items() if base <= event.round},
+        failed_in_a_row=0,
+        not_before=0.0,
+        reason="",
+    )
+    over = len(back.outcomes) >= back.run.rounds
+    after, following = _finish(back) if over else _await(back, len(back.outcomes) + 1, now)
+    return after, (*cancelled, *following)
+
+
+def _open(state: RunState, event: RoundPlanned, now: float) -> Step:
+    _expect(state, event.round, event, "planning")
+    _check_plan(state, event)
+    valid = _still_valid(state, event.round, event.max_staleness, _UNFOLDED)
+    begun, too_stale = _call_off(state, valid)
+    new = {each: _first_slot(state.clients[each], event.round) for each in sorted(event.cohort)}
+    cohort = {**begun.carried, **new}
+    opened = replace(
+        begun,
+        phase="collecting",
+        cohort=cohort,
+        counts=counted(cohort),
+        carried={},
+        quorum=event.quorum,
+        enough=event.enough,
+        max_staleness=event.max_staleness,
+        deadline=now + event.deadline_s,
+        deadline_s=event.deadline_s,
+        opened=now,
+    )
+    given = (assign(opened, each) for each in new if new[each].status == "assigned")
+    settled, following = _settle(opened, now)
+    return settled, (*too_stale, *given, *following)
+
+
+def _check_plan(state: RunState, event: RoundPlanned) -> None:
+    cohort = set(event.cohort)
+    if cohort - set(state.clients) or len(cohort) != len(event.cohort):
+        raise ProtocolError(f"a cohort is of clients that joined, each once: got {event.cohort}")
+    if already := sorted(cohort & set(state.carried)):
+        raise ProtocolError(f"got a cohort with {already}, who have a part of the round already")
+    if event.quorum < 1 or not event.deadline_s > 0:
+        raise ProtocolError(f"a round needs quorum >= 1 and deadline_s > 0: got {event}")
+    if event.enough < 0 or 0 < event.enough < event.quorum or (event.max_staleness or 0) < 0:
+        raise ProtocolError(f"a round needs enough >= quorum and max_staleness >= 0: got {event}")
+
+
+def _first_slot(member: Member, base: int) -> Slot:
+    if member.present:
+        return Slot("assigned", base)
+    return Slot("left", base, "left before the round was planned")
+
+
+def _still_valid(
+    state: RunState, number: int, max_staleness: int | None, statuses: tuple[Status, ...]
+) -> tuple[str, ...]:
+    """Return the members in one of these statuses whose update round `number` may fold."""
+    if max_staleness is None or number > state.run.rounds:
+        return ()
+    return tuple(
+        name
+        for name, slot in slots(state).items()
+        if slot.status in statuses and number - slot.base <= max_staleness
+    )
+
+
+def _call_off(state: RunState, but: Iterable[str], why: str = "") -> Step:
+    """Carry these members over, and call off the others who are at work."""
+    kept = {name: slots(state)[name] for name in but}
+    others = sorted(slots(state).items() - kept.items(), key=lambda each: each[0])
+    cancelled = (CancelAssignment(n, s.base, why) for n, s in others if s.status == "assigned")
+    return replace(state, carried=kept), tuple(cancelled)
+
+
+def _settle(state: RunState, now: float) -> Step:
+    """Move on if what the state waited for is there."""
+    if state.phase == "collecting":
+        if _is_settled(state):
+            return _close(state, "the quorum is out of reach", now)
+        return state, ()
+    if state.phase != "waiting" or now < state.not_before or not enough_present(state):
+        return state, ()
+    return _enter(replace(state, phase="planning" if state.round else "evaluating"))
+
+
+def _is_settled(state: RunState) -> bool:
+    """Whether the open round has nothing more to wait for."""
+    working, away = state.counts["assigned"], state.counts["left"]
+    accepted, quorum = state.counts["accepted"], state.quorum
+    if accepted >= state.enough > 0:
+        return True
+    out_of_reach = accepted + working + away < quorum
+    return out_of_reach or (working == 0 and (accepted >= quorum or away == 0))
+
+
+def _close_if_due(state: RunState, now: float) -> Step:
+    if state.phase == "collecting" and now >= state.deadline:
+        return _close(state, "the deadline has passed", now)
+    return state, ()
+
+
+def _close(state: RunState, cause: str, now: float) -> Step:
+    accepted = state.counts["accepted"]
+    folds = accepted >= state.quorum
+    # A buffer that is not folded keeps its updates: the next round goes on filling it.
+    statuses = ON_THE_WAY if folds else _UNFOLDED
+    valid = _still_valid(state, state.round + 1, state.max_staleness, statuses)
+    carried, cancelled = _call_off(state, valid, _why_called_off(state, cause))
+    closed = replace(carried, phase="folding")
+    if folds:
+        after, following = _enter(replace(closed, failed_in_a_row=0))
+    else:
+        why = f"{cause}: {accepted} of {len(state.cohort)} updates, quorum {state.quorum}"
+        after, following = _end(closed, "failed", why, now)
+    return after, (*cancelled, *following)
+
+
+def _why_called_off(state: RunState, cause: str) -> str:
+    """Return why members are called off; to be one more than a round needed is nothing that went wrong."""
+    if 0 < state.enough <= state.counts["accepted"]:
+        if state.max_staleness is None:
+            return ""
+        cause = "its update would have been too stale for the next one"
+    return f"the round closed before its update: {cause}"
+
+
+def _end(state: RunState, ending: Ending, reason: str, now: float) -> Step:
+    if state.round == 0:
+        return _await(state, 1, now)
+    failed = state.failed_in_a_row + 1 if ending == "failed" else 0
+    not_before = state.opened + pause_s(failed) if failed else 0.0
+    ended = replace(
+        _with_outcome(state, ending, reason), failed_in_a_row=failed, not_before=not_before
+    )
+    stops = failed >= state.run.max_failed_rounds
+    # Whoever began before an undo may have begun on what was undone.
+    kept = () if stops or ending == "undone" else tuple(state.carried)
+    ended, cancelled = _call_off(ended, kept)
+    if stops:
+        why = f"{failed} rounds in a row have failed; round {state.round}: {reason}"
+        after, following = _enter(replace(ended, phase="stopped", reason=why))
+    elif len(ended.outcomes) >= state.run.rounds:
+        after, following = _finish(ended)
+    else:
+        after, following = _await(ended, state.round + 1, now)
+    return after, (*cancelled, *following)
+
+
+def _finish(state: RunState) -> Step:
+    endings = Counter(each.ending for each in state.outcomes)
+    told = ", ".join(f"{count} {ending}" for ending, count in sorted(endings.items()))
+    phase: Phase = "complete" if endings["folded"] else "stopped"
+    return _enter(replace(state, phase=phase, reason=f"all rounds are over: {told}"))
+
+
+def _await(state: RunState, number: int, now: float) -> Step:
+    return _settle(
+        replace(state, phase="waiting", round=number, cohort={}, counts=counted({})), now
+    )
+
+
+def _enter(state: RunState) -> Step:
+    return state, _asked(state)
+
+
+def _with_outcome(state: RunState, ending: Ending, reason: str) -> RunState:
+    accepted, rejected = having(state, "accepted"), having(state, "rejected")
+    outcomes = (*state.outcomes, Outcome(state.round, ending, reason, accepted, rejected))
+    if ending != "folded":
+        return replace(state, outcomes=outcomes)
+    folded = {each: state.cohort[each].base for each in accepted}
+    return replace(state, outcomes=outcomes, folded={**state.folded, **folded})
+
+
+def _expect(state: RunState, number: int, event: Event, *phases: Phase) -> None:
+    if state.phase not in phases or number != state.round:
+        raise ProtocolError(
+            f"got {type(event).__name__} for round {number}, but round {state.round} is "
+            f"{state.phase}: report only the answer to the last action"
+        )

@@ -1,0 +1,85 @@
+"""Upper bounds of what a round moves, from the config and the shapes of what it trains.
+
+A codec's own estimate is taken 2 % higher, for those whose rate varies. A tensor's name, shape and
+place cost its name and 128 bytes, a message 1 KiB: three times what ours have, since an update may
+carry metrics of its own. Retransmissions after a broken connection are not foreseen; they count once
+they have been moved.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from antiphon.core.config import RunConfig
+from antiphon.core.types import CodecChoice
+from antiphon.server.folding.space import Space
+from antiphon.server.planning.members import member
+from antiphon.strategies.compression.codec import Codec
+from antiphon.strategies.forms.form import Form
+from antiphon.strategies.methods.method import method_of
+from antiphon.strategies.policy.costs import Costs
+
+_SLACK = 1.02
+_MESSAGE_BYTES = 1024
+_TENSOR_BYTES = 128
+_COEFFICIENT_BYTES = 16  # of a gap, a coefficient and a probability
+
+
+class _Bounds:
+    """The bounds of one run; those of a codec are computed once."""
+
+    def __init__(self, config: RunConfig, space: Space) -> None:
+        self._config, self._method = config, method_of(config)
+        self._bits: dict[tuple[object, ...], float] = {}
+        self._names = sum(len(name.encode()) + _TENSOR_BYTES for name in space.factors)
+        self._parameters = space.parameters
+
+    def down(self, client: str) -> int:
+        """Return the bound of one client's assignment and model."""
+        return _MESSAGE_BYTES + self.model(self._rank(client))
+
+    def model(self, rank: int) -> int:
+        """Return the bound of the global model as a client of this rank receives it."""
+        choice = self._config.compression.downlink
+        tensors = self._tensors(CodecChoice(choice.kind, choice.arguments), rank)
+        coefficients = _COEFFICIENT_BYTES * self._config.seeds.num_seeds + _MESSAGE_BYTES
+        return tensors if self._method.packs else coefficients
+
+    def up(self, client: str, codec: CodecChoice | None, steps: int) -> int:
+        """Return the bound of one client's update."""
+        sizes = (self._update(each.form, client, codec, steps) for each in self._method.roles)
+        return _MESSAGE_BYTES + max(sizes)
+
+    def _update(self, form: Form, client: str, codec: CodecChoice | None, steps: int) -> int:
+        if form.packs:
+            return self._tensors(codec, self._rank(client)) if codec else 0
+        return math.ceil(form.size(self._parameters, None, steps))
+
+    def _rank(self, client: str) -> int:
+        return self._config.lora.client_ranks.get(client, self._config.lora.r)
+
+    def _tensors(self, choice: CodecChoice, rank: int) -> int:
+        parameters = self._parameters * rank // self._config.lora.r
+        return self._names + math.ceil(_SLACK * self._bits_of(choice, parameters) * parameters / 8)
+
+    def _bits_of(self, choice: CodecChoice, parameters: int) -> float:
+        key = (choice.kind, *choice.arguments.items(), parameters)
+        if key not in self._bits:
+            codec: Codec = member("codec", choice.kind, choice.arguments)
+            self._bits[key] = codec.bits(parameters)
+        return self._bits[key]
+
+
+def costs_of(
+    config: RunConfig, space: Space, number: int, clients: Sequence[str], *, simulated: bool
+) -> Costs:
+    """Return the bounds of round `number`. clients: all that may be asked to measure the model after it.
+
+    simulated: the engine is the simulation, whose evaluation moves nothing.
+    """
+    bounds = _Bounds(config, space)
+    due = number % config.evaluation.every == 0 or number == config.rounds
+    measuring = 0 if simulated or not due else max(len(clients), config.data.clients or 0)
+    evaluation = measuring * (_MESSAGE_BYTES + bounds.model(config.lora.r)) if measuring else 0
+    return Costs(bounds.down, bounds.up, evaluation)

@@ -1,0 +1,1 @@
+"""The report: a run as its journal tells it, in numbers, pictures and a page."""

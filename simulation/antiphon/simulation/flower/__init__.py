@@ -1,0 +1,1 @@
+"""Runs on Flower: letters over its grid, and its simulation engine."""
