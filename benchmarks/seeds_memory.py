@@ -47,11 +47,11 @@ linears = linear_modules(model.network)
 space = SpanSpace(linears, 4096, Directions(seeds.directions.kind, 1, key=5))
 index = np.arange(1000, dtype=np.uint32)
 space.load(SeedCoefficients(4096, index, np.full(1000, 1e-7, dtype=np.float32)))
-plan = SeedTraining(4096, 1e-3, 1e-9, 1e3)
+plan = SeedTraining(np.arange(12, dtype=np.uint32), 1e-3, 1e-9, 1e3)
 kind = seeds.directions.kind
 dense = kind != "lowrank"
 probe = DenseProbe(linears, kind=kind, key=5) if dense else LowRankProbe(linears, rank=1, key=5)
-train(model, probe, [batch] * 12, plan, np.random.default_rng(0), lambda done, loss: None)
+train(model, probe, [batch] * 12, plan, lambda done, loss: None)
 probe.close()
 space.close()
 """

@@ -92,7 +92,7 @@ YAML_WORDS = (
     b"---\n",
     b"[" * 400,
 )
-_RULES = seeds(num_seeds=16, optimizer=sgd(), max_scalar=100.0)
+_RULES = seeds(num_seeds=16, key=5, optimizer=sgd(), max_scalar=100.0)
 
 
 def _update(content: bytes) -> Update:

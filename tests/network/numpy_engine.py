@@ -17,6 +17,7 @@ from antiphon.client.evaluation import Measured
 from antiphon.core.clock import VirtualClock
 from antiphon.core.coefficients import Download
 from antiphon.core.config import RunConfig, config_hash, resolved
+from antiphon.core.directions import run_key
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder, create
 from antiphon.core.types import Assignment, Update
@@ -31,6 +32,10 @@ from antiphon.simulation.monitor import Monitor
 class NumpyWorker:
     """See client.worker.Worker."""
 
+    def __init__(self, key: int) -> None:
+        """Answer as a client of the run with this key of directions."""
+        self._key = key
+
     def train(
         self,
         assignment: Assignment,
@@ -40,7 +45,7 @@ class NumpyWorker:
         budget: Budget | None = None,
     ) -> Update:
         """Return an update that follows from the assignment and the model."""
-        payload, size = payload_of(assignment, download), len(data.train)
+        payload, size = payload_of(assignment, download, self._key), len(data.train)
         told = {"loss": 1.0}
         return Update(data.name, assignment.round, size, assignment.steps, payload, told)
 
@@ -62,7 +67,7 @@ def simulate_in_numpy(config: RunConfig, space: Space, examples: Mapping[str, in
         federation = Federation(config, folder, journal, space, clock)
         engine = Simulation(
             federation,
-            NumpyWorker(),
+            NumpyWorker(run_key(config.seed)),
             clients,
             clock,
             fleet=fleet_of(config, clients),

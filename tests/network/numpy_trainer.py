@@ -32,8 +32,10 @@ from antiphon.client.trainer_protocol import (
 from antiphon.client.worker_process import Answers, OnStep, Requests, claim_streams, serve
 from antiphon.core import golden
 from antiphon.core.coefficients import SeedCoefficients
+from antiphon.core.directions import run_key
 from antiphon.core.files import write_bytes
 from antiphon.core.run_sections import CompressionConfig
+from antiphon.core.seed_choice import given
 from antiphon.core.types import Assignment, LoraUpdate, Params, Payload, Scalars, Update
 from antiphon.core.wire import unpack_assignment, unpack_model
 from antiphon.v1 import coordinator_pb2, update_pb2
@@ -45,6 +47,7 @@ class NumpySession:
     def prepare(self, request: Prepare) -> Prepared:
         """Read the shapes; take part as a machine that draws the golden directions."""
         self._client = request.client
+        self._key = run_key(int(request.config.get("seed", 0)))
         self._compression = CompressionConfig(**request.config.get("compression", {}))
         self._data: Mapping[str, Any] = json.loads(Path(request.data["dataset"]).read_text())
         shapes = {
@@ -92,7 +95,7 @@ class NumpySession:
     def _payload(self, assignment: Assignment, model: Params | SeedCoefficients) -> Payload:
         constant = self._data.get("constant")
         if constant is None or isinstance(model, SeedCoefficients):
-            return payload_of(assignment, model)
+            return payload_of(assignment, model, self._key)
         value = np.float32(constant)
         return LoraUpdate({name: np.full(model[name].shape, value) for name in sorted(model)})
 
@@ -102,11 +105,11 @@ class NumpySession:
         return Evaluated(10, {"loss": 1.0 + digest[0] / 256})
 
 
-def payload_of(assignment: Assignment, model: Params | SeedCoefficients) -> Payload:
-    """Return what a client sends: it follows from the assignment and the model."""
+def payload_of(assignment: Assignment, model: Params | SeedCoefficients, key: int) -> Payload:
+    """Return what a client sends: it follows from the assignment and the model. key: of the run."""
     rng = np.random.Generator(np.random.Philox(key=[assignment.seed, assignment.round]))
     if isinstance(model, SeedCoefficients):
-        index = rng.integers(0, model.num_seeds, assignment.steps).astype(np.uint32)
+        index = given(assignment, key, model.num_seeds)
         return Scalars(index, rng.normal(size=assignment.steps).astype(np.float32))
     return LoraUpdate(
         {

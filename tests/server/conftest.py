@@ -15,7 +15,9 @@ from antiphon.server.folding.space import Space
 @pytest.fixture
 def make(tiny_config, tmp_path):
     """Open a federation of two clients on the seeds method; the same folder when called again."""
-    config = tiny_config("method=seeds", "seeds.num_seeds=16", "rounds=3", "output.plots=true")
+    config = tiny_config(
+        "method=seeds", "seeds.num_seeds=16", "seeds.max_steps=16", "rounds=3", "output.plots=true"
+    )
     folder = create(tmp_path, "run", resolved(config), config_hash(config))
     space = Space({}, {"layer": (6, 4)}, "tiny", 24)
     opened = []

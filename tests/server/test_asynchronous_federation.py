@@ -39,7 +39,8 @@ def make(tiny_config, tmp_path: Path) -> Iterator[Maker]:
     """Open an asynchronous run by seeds, whose rate falls; the same folder when called again."""
     asynchronous = "cohort.asynchronous={buffer: 1, max_staleness: 2}"
     config = tiny_config(
-        "method=seeds", "seeds.num_seeds=16", "rounds=5", "seeds.lr_scheduler_type=linear",
+        "method=seeds", "seeds.num_seeds=16", "seeds.max_steps=16", "rounds=5",
+        "seeds.lr_scheduler_type=linear",
         "cohort.quorum=1", asynchronous,
     )  # fmt: skip
     folder = create(tmp_path, "run", resolved(config), config_hash(config))

@@ -62,6 +62,25 @@ def test_the_seeds_rate_follows_the_rounds_and_the_guard(tiny_config):
     assert rates == pytest.approx([0.4, 0.3, 0.2, 0.1])
 
 
+@pytest.mark.parametrize(
+    ("overrides", "clients", "pool"),
+    [
+        ((), 5, 25),
+        (("seeds.overlap=1",), 5, 0),
+        (("seeds.overlap=100",), 5, 10),
+        (("seeds.num_seeds=12",), 5, 0),
+        ((), 2, 0),
+    ],
+)
+def test_a_rounds_seeds_are_tried_by_several_clients(tiny_config, overrides, clients, pool):
+    """Five clients of ten steps share 25 seeds, two to each on average; two cannot be compared."""
+    config = tiny_config("method=seeds", "seeds.max_steps=10", *overrides)
+
+    plan = plan_round(config, 1, CLIENTS[:clients], 1.0)
+
+    assert assignment_of(config, plan, CLIENTS[0]).pool == pool
+
+
 def test_clients_have_seeds_of_their_own():
     """Two clients of a run, and one client in two runs, shuffle differently."""
     assert len({client_seed(1, "a"), client_seed(1, "b"), client_seed(2, "a")}) == 3

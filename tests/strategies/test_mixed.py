@@ -65,6 +65,7 @@ def test_scalars_count_as_the_delta_they_stand_for():
         (steps(value=(np.nan, 1.0, 1.0)), "seeds", "not finite"),
         (steps(value=(1e9, 1.0, 1.0)), "seeds", "max_scalar"),
         (steps(index=(1, 2, 3, 4), value=(1, 1, 1, 1)), "seeds", "3 steps"),
+        (steps(index=(3, 3, 3)), "seeds", "other seeds than round 1 gave it"),
     ],
 )
 def test_what_was_not_asked_for_is_refused(payload, method, reason):

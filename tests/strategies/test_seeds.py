@@ -4,18 +4,19 @@ import numpy as np
 import pytest
 
 from antiphon.core.errors import ConfigError, UpdateError
+from antiphon.core.seed_choice import given, pool
 from antiphon.core.tensors import from_bytes, to_bytes
 from antiphon.core.types import Assignment, LoraUpdate, Scalars, Update
 from antiphon.strategies.guard import Guard, learning_rate_scale
 from antiphon.strategies.seeds import probabilities, seeds
 from antiphon.strategies.server_opt import optimizers
 
-K = 32
+K, KEY = 32, 5
 
 
 def method(optimizer=None, **others):
     """The method with few seeds."""
-    return seeds(num_seeds=K, optimizer=optimizer or optimizers.sgd(), **others)
+    return seeds(num_seeds=K, key=KEY, optimizer=optimizer or optimizers.sgd(), **others)
 
 
 def update(client, examples=10, steps=50, loss=None):
@@ -126,6 +127,34 @@ def test_check_refuses_broken_scalars(index, value, words):
 
     with pytest.raises(UpdateError, match=words):
         served.check(served.init({}), Update("a", 1, 9, 5, broken), asked)
+
+
+ASKED = Assignment(1, "a", "seeds", 5, 0, 50, 0.1, 8, 0, pool=16)
+
+
+def sent_along(index):
+    """An update of ones along these seeds."""
+    scalars = Scalars(np.array(index, np.uint32), np.ones(len(index), np.float32))
+    return Update("a", 1, 9, 5, scalars)
+
+
+def test_seeds_of_the_clients_own_choice_are_refused():
+    """An attacker cannot look for the direction that harms most: the coordinator says which it tries."""
+    served, along = method(), given(ASKED, KEY, K)
+    served.check(served.init({}), sent_along(along[[0, 2, 4]]), ASKED)
+
+    with pytest.raises(UpdateError, match="other seeds than round 1 gave it"):
+        served.check(served.init({}), sent_along([along[0]] * 5), ASKED)
+
+
+def test_draws_by_probabilities_must_be_of_the_rounds_pool():
+    """The probabilities may have changed since an asynchronous client drew; the pool has not."""
+    served, inside = method(sampling="pro"), pool(KEY, 1, K, 16)
+    outside = np.setdiff1d(np.arange(K), inside)
+    served.check(served.init({}), sent_along(inside[[3, 3, 1]]), ASKED)
+
+    with pytest.raises(UpdateError, match="other seeds"):
+        served.check(served.init({}), sent_along([inside[3], outside[0]]), ASKED)
 
 
 def test_another_methods_payload_is_refused():

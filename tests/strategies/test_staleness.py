@@ -22,7 +22,7 @@ PARAMS = {
     B: RNG.standard_normal((4, 2), dtype=np.float32),
 }
 LORA = lora(aggregation=factors(), optimizer=sgd(), lora_alpha=4, r=2)
-SEEDS = seeds(num_seeds=8, optimizer=sgd())
+SEEDS = seeds(num_seeds=8, key=5, optimizer=sgd())
 
 
 def delta(seed: int) -> dict[str, FloatArray]:

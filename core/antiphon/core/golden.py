@@ -1,4 +1,4 @@
-"""Golden vectors of the random directions: what every machine of a federation must draw.
+"""Golden vectors of directions and of the order of seeds: what every machine of a federation must draw.
 
 A client whose bits differ would move along other directions than the coordinator believes, and nobody
 would see an error. So the draws below are fixed here, compared by the tests on every backend, and compared
@@ -15,13 +15,15 @@ import numpy as np
 
 from antiphon.core import directions
 from antiphon.core.errors import AntiphonError
-from antiphon.core.types import FloatArray
+from antiphon.core.seed_choice import given
+from antiphon.core.types import Assignment, FloatArray
 
 KEY = directions.run_key(2024)
 NAME = "model.layers.0.self_attn.q_proj"
 SHAPE = (192, 576)
 RANK = 2
 SEEDS = (0, 7, 4095)
+ASKED = Assignment(3, "anybody", "seeds", 200, 0, 600, 1e-3, 8, seed=2**62 + 5, pool=96)
 
 GOLDEN: Mapping[str, str] = {
     "rademacher-0": "94798668988f0be716d388e4dbdf4b7698d9a206fae8d9ce691862108de25969",
@@ -33,6 +35,7 @@ GOLDEN: Mapping[str, str] = {
     "rademacher-4095": "c154d283057dd040e930da5a8f177f38b827e176976c9bb73a7f74200de49ac1",
     "gaussian-4095": "5a9d186a43c9b55922f8c5c1438a10b96e7762b41505e59679085cd61efdf845",
     "lowrank-4095": "56f5a7f8961d969f6f18cdd603d68d32fe3a7dd0230e11126e31191277078332",
+    "order-of-seeds": "3f1322ab57d63e4f5747978881cead43e060abd642534aac6498488206014987",
 }
 
 
@@ -70,6 +73,7 @@ def fingerprints(draws: Draws) -> dict[str, str]:
             found[f"{kind}-{seed}"] = _sha(draws.dense(kind, seed, 1000, 5000))
         u, v = draws.low_rank(seed)
         found[f"lowrank-{seed}"] = _sha(np.concatenate([u.ravel(), v.ravel()]))
+    found["order-of-seeds"] = _sha(given(ASKED, KEY, 4096).astype(np.float32))
     return found
 
 

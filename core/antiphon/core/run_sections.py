@@ -120,6 +120,11 @@ class SeedsConfig(Section):
     )
     directions: DirectionConfig = Field(default_factory=DirectionConfig, description="See above.")
     num_seeds: PositiveInt = Field(4096, description="K, candidate seeds of the run.")
+    overlap: Annotated[float, Field(ge=1, le=1000)] = Field(
+        2.0,
+        description="How many clients of a round try each seed, on average, so that their scalars can be "
+        "compared (method seeds, three clients or more); 1: a round uses all K seeds.",
+    )
     sampling: Literal["uniform", "pro"] = Field(
         "uniform", description="pro: seeds whose scalars were large are drawn more often."
     )

@@ -87,7 +87,8 @@ class Assignment:
 
     method: `lora` or `seeds`; steps: local steps to take; learning_rate: of the whole round for
     `seeds`, ignored by `lora` (which follows its schedule from `first_step` of `total_steps`);
-    r: rank of the client's adapter; seed: of the client's own shuffling and seed choice; max_tokens:
+    r: rank of the client's adapter; seed: of the client's own shuffling and order of seeds; pool: how many
+    of the candidate seeds this round uses (0: all); max_tokens:
     the client stops after the step in which it has seen as many (0: no limit); codec: of the tensors
     that it sends; folded_round: the last round whose fold has an update of this client in it (0: none),
     up to which its error feedback is settled; upload_bytes: about how many the update will have.
@@ -106,3 +107,4 @@ class Assignment:
     codec: CodecChoice = field(default_factory=CodecChoice)
     folded_round: int = 0
     upload_bytes: int = 0
+    pool: int = 0

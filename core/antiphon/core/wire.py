@@ -159,6 +159,7 @@ def pack_assignment(assignment: Assignment, model: Blob, run_id: str) -> bytes:
         codec=_pack_codec(assignment.codec),
         folded_round=assignment.folded_round,
         upload_bytes=assignment.upload_bytes,
+        pool=assignment.pool,
     )
     return message.SerializeToString(deterministic=True)
 
@@ -184,6 +185,7 @@ def unpack_assignment(message: bytes, client: str, run_id: str) -> tuple[Assignm
         codec=_unpack_codec(parsed.codec),
         folded_round=parsed.folded_round,
         upload_bytes=parsed.upload_bytes,
+        pool=parsed.pool,
     )
     return assignment, unpack_blob(parsed.model)
 

@@ -18,7 +18,7 @@ from antiphon.core.errors import UpdateError
 from antiphon.core.types import Assignment, FloatArray, LoraUpdate, Scalars, State, Update
 from antiphon.strategies.method import Folded, ServerMethod
 from antiphon.strategies.seed_space import Directions, total
-from antiphon.strategies.seeds import checked_scalars
+from antiphon.strategies.seeds import check_choice, checked_scalars
 
 Shapes = Mapping[str, tuple[int, int]]
 
@@ -70,11 +70,10 @@ def _check(settings: _Mixed, state: State, update: Update, assignment: Assignmen
             f"client {update.client} sent an update of method {sent}, the assignment asked for "
             f"{assignment.method}"
         )
-    if isinstance(update.payload, Scalars) and len(update.payload.value) > assignment.steps:
-        raise UpdateError(
-            f"client {update.client} sent {len(update.payload.value)} scalars, the assignment asked for "
-            f"{assignment.steps} steps"
-        )
+    if isinstance(update.payload, Scalars):
+        scalars = checked_scalars(update, settings.num_seeds, settings.max_scalar)
+        key, num_seeds = settings.along.key, settings.num_seeds
+        check_choice(scalars, assignment, key=key, num_seeds=num_seeds)
     shapes = _shapes(settings, state)
     as_delta = _as_delta(settings, shapes, update, assignment.learning_rate)
     settings.lora.check(state, as_delta, assignment)

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from antiphon.core.coefficients import SeedCoefficients
 from antiphon.core.errors import ConfigError, UpdateError
+from antiphon.core.seed_choice import given, in_turn, pool
 from antiphon.core.types import AnyArray, Assignment, Params, Scalars, State, Update
 from antiphon.strategies.aggregation.contribution import Points, normalise, weighted
 from antiphon.strategies.guard import (
@@ -50,6 +51,7 @@ Sampling = Literal["uniform", "pro"]
 @dataclass(frozen=True)
 class _Seeds:
     num_seeds: int
+    key: int
     optimizer: ServerOptimizer
     max_scalar: float
     sampling: Sampling
@@ -61,6 +63,7 @@ class _Seeds:
 def seeds(
     *,
     num_seeds: int,
+    key: int,
     optimizer: ServerOptimizer,
     max_scalar: float = 1e3,
     sampling: Sampling = "uniform",
@@ -68,8 +71,9 @@ def seeds(
     protections: Sequence[Protection] = (),
     combine: Callable[[Points], Float64Array] = weighted,
 ) -> ServerMethod:
-    """Make the method. num_seeds: K; max_scalar: a scalar beyond it is refused (clients clip to
-    it); protections: what bounds each client's say, from left to right; combine: makes one point of all.
+    """Make the method. num_seeds: K; key: of the run's directions; max_scalar: a scalar beyond it is
+    refused (clients clip to it); protections: what bounds each client's say, from left to right; combine:
+    makes one point of all.
 
     Raises ConfigError for a server optimizer that is not linear.
     """
@@ -79,7 +83,7 @@ def seeds(
             "on weights: use sgd, momentum or nesterov"
         )
     settings = _Seeds(
-        num_seeds, optimizer, max_scalar, sampling, guard, tuple(protections), combine
+        num_seeds, key, optimizer, max_scalar, sampling, guard, tuple(protections), combine
     )
     return ServerMethod(
         init=partial(_init, settings),
@@ -116,12 +120,9 @@ def _init(settings: _Seeds, params: Params) -> State:
 
 
 def _check(settings: _Seeds, state: State, update: Update, assignment: Assignment) -> None:
-    taken = len(_scalars_of(settings, update).value)
-    if taken > assignment.steps:
-        raise UpdateError(
-            f"client {update.client} sent {taken} scalars, "
-            f"the assignment asked for {assignment.steps} steps"
-        )
+    sent = _scalars_of(settings, update)
+    drawn = settings.sampling == "pro"
+    check_choice(sent, assignment, key=settings.key, num_seeds=settings.num_seeds, drawn=drawn)
 
 
 def _download(settings: _Seeds, state: State, r: int) -> SeedCoefficients:
@@ -241,6 +242,31 @@ def checked_scalars(update: Update, num_seeds: int, max_scalar: float) -> Scalar
             f"max_scalar = {max_scalar:g}: clients clip to it"
         )
     return sent
+
+
+def check_choice(
+    sent: Scalars, assignment: Assignment, *, key: int, num_seeds: int, drawn: bool = False
+) -> None:
+    """Look whether a client moved along the seeds that it was given. key: of the run; num_seeds: K.
+
+    drawn: it drew them by probabilities, which may have changed since: then they must be of the round's
+    pool. Raises UpdateError for more scalars than steps, and for seeds of the client's own choice.
+    """
+    client, taken = assignment.client, len(sent.index)
+    if taken > assignment.steps:
+        raise UpdateError(
+            f"client {client} sent {taken} scalars, the assignment asked for {assignment.steps} steps"
+        )
+    if drawn:
+        candidates = pool(key, assignment.round, num_seeds, assignment.pool)
+        is_as_given = bool(np.isin(sent.index, candidates).all())
+    else:
+        is_as_given = in_turn(sent.index, given(assignment, key, num_seeds))
+    if not is_as_given:
+        raise UpdateError(
+            f"client {client} moved along other seeds than round {assignment.round} gave it: the "
+            "coordinator says which seeds a client tries. Does it run another version of Antiphon?"
+        )
 
 
 def _report(before: State, after: State) -> dict[str, float]:

@@ -25,9 +25,11 @@ from antiphon.core.channel import secure_channel
 from antiphon.core.clock import Clock, SteadyClock, VirtualClock
 from antiphon.core.config import RunConfig, config_hash, resolved
 from antiphon.core.coordinator_settings import CoordinatorSettings
+from antiphon.core.directions import run_key
 from antiphon.core.events import Event
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder, create
+from antiphon.core.seed_choice import given
 from antiphon.core.types import LoraUpdate, Scalars, Update
 from antiphon.core.wire import (
     Packed,
@@ -232,7 +234,9 @@ class Site:
         """Make an update for an assignment: all factors move by `value`, or one scalar of `value`."""
         asked, _ = unpack_assignment(assignment, self.name, self.run_id)
         if asked.method == "seeds":
-            payload: Any = Scalars(np.array([3], np.uint32), np.array([value], np.float32))
+            config = self.running.config
+            along = given(asked, run_key(config.seed), config.seeds.num_seeds)[:1]
+            payload: Any = Scalars(along, np.array([value], np.float32))
         else:
             payload = LoraUpdate({n: np.full(s, value, np.float32) for n, s in SHAPES.items()})
         update = Update(self.name, asked.round, 10, 1, payload, {"loss": 2.0})

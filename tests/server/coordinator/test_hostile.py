@@ -256,7 +256,7 @@ def test_a_replayed_message_counts_for_nobody_else(serve):
     """Who sends it is in the certificate: the bytes of another's update are the sender's own."""
 
     async def scenario():
-        async with serve("method=seeds") as running:
+        async with serve("method=seeds", "seeds.num_seeds=1") as running:
             async with sites(running, "north", "mallory") as (north, mallory):
                 await asyncio.gather(north.join(), mallory.join())
                 update = north.update((await north.next("train")).assignment)

@@ -99,7 +99,7 @@ def with_seeds(optimizer: Any) -> Made:
     """The method seeds with all it may keep; sgd takes the place of what may not act on seeds."""
     linear = optimizer if optimizer.linear else registry.build("server_opt", "sgd", {})
     return made(
-        seeds(num_seeds=K, optimizer=linear, sampling="pro", guard=Guard(1.5)),
+        seeds(num_seeds=K, key=5, optimizer=linear, sampling="pro", guard=Guard(1.5)),
         scalars,
     )
 

@@ -1,8 +1,8 @@
 """Trainer `spsa`: zeroth-order steps along seeded directions, FedKSeed's client (arXiv 2312.06353).
 
-For each step: draw a candidate seed k (uniform, or by FedKSeed-Pro's probabilities), look at the loss on
-both sides, g = (L(w + εz_k) − L(w − εz_k)) / 2ε, move w ← w − lr·g·z_k, and remember (k, g). Those pairs
-are the whole update.
+For each step: take the next seed k (core/seed_choice.py), look at the loss on both sides,
+g = (L(w + εz_k) − L(w − εz_k)) / 2ε, move w ← w − lr·g·z_k, and remember (k, g). Those pairs are the whole
+update.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from antiphon.client.zeroth_order.lowrank import LowRankProbe
 from antiphon.client.zeroth_order.probe import Probe
 from antiphon.core.config import RunConfig
 from antiphon.core.run_sections import SeedsConfig
+from antiphon.core.seed_choice import drawn, given
 from antiphon.core.types import Assignment, Scalars
 from antiphon.strategies.seed_space import Directions, directions_of
 
@@ -54,19 +55,23 @@ class SpsaTrainer:
     ) -> Trained:
         """Take the assignment's steps at its learning rate."""
         plan = SeedTraining(
-            num_seeds=self.seeds.num_seeds,
+            seeds=self._given(assignment, space),
             epsilon=self.seeds.epsilon,
             learning_rate=assignment.learning_rate,
             max_scalar=self.seeds.max_scalar,
-            probabilities=space.probabilities,
         )
         batches = local_batches(model, data, assignment, self.seeds.per_device_train_batch_size)
-        rng = np.random.Generator(np.random.Philox(key=[assignment.seed, assignment.round]))
         probe = self._probe(space)
         try:
-            return train(model, probe, batches, plan, rng, on_step, meter)
+            return train(model, probe, batches, plan, on_step, meter)
         finally:
             probe.close()
+
+    def _given(self, assignment: Assignment, space: Space) -> npt.NDArray[np.uint32]:
+        key, num_seeds = self.directions.key, self.seeds.num_seeds
+        if space.probabilities is None:
+            return given(assignment, key, num_seeds)
+        return drawn(assignment, key, num_seeds, space.probabilities)
 
     def _probe(self, space: Space) -> Probe:
         along = self.directions
@@ -77,13 +82,12 @@ class SpsaTrainer:
 
 @dataclass(frozen=True)
 class SeedTraining:
-    """The constants of a client's round. probabilities: (K,), or none for uniform draws."""
+    """The constants of a client's round. seeds: of its steps, uint32 (steps,)."""
 
-    num_seeds: int
+    seeds: npt.NDArray[np.uint32]
     epsilon: float
     learning_rate: float
     max_scalar: float
-    probabilities: npt.NDArray[np.float64] | None = None
 
 
 @torch.no_grad()
@@ -92,11 +96,12 @@ def train(
     probe: Probe,
     batches: Iterable[Batch],
     plan: SeedTraining,
-    rng: np.random.Generator,
     on_step: OnStep,
     meter: Meter | None = None,
 ) -> Trained:
-    """Take one step per batch. A step whose loss is not finite moves nothing and is not reported.
+    """Take one step per batch and seed.
+
+    A step whose loss is not finite moves nothing and is not reported.
 
     meter: counts the steps, and ends them early where its budget is used up.
     """
@@ -104,8 +109,8 @@ def train(
     indices: list[int] = []
     values: list[np.float32] = []
     losses: list[float] = []
-    for done, batch in enumerate(meter.limit(batches), 1):
-        seed = int(rng.choice(plan.num_seeds, p=plan.probabilities))
+    steps = zip(meter.limit(batches), plan.seeds.tolist(), strict=False)
+    for done, (batch, seed) in enumerate(steps, 1):
         above, below = two_sided_losses(model, probe, batch, seed, plan.epsilon)
         loss = (above + below) / 2
         scalar = projected_gradient(above, below, plan.epsilon, plan.max_scalar)

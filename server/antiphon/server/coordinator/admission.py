@@ -165,7 +165,7 @@ def _check_golden(drawn: Mapping[str, str]) -> None:
     wrong = sorted(name for name, sha in golden.GOLDEN.items() if drawn.get(name) != sha)
     if wrong:
         raise Refused(
-            f"this machine draws other random directions than the run ({', '.join(wrong[:3])}): its "
-            "updates would move the model along other directions. Use another device, or the versions "
-            "of torch and numpy that the others use"
+            f"this machine draws other random directions or seeds than the run ({', '.join(wrong[:3])}): "
+            "its updates would move the model along other directions. Use the version of Antiphon, torch "
+            "and numpy that the others use, or another device"
         )

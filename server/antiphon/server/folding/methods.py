@@ -28,6 +28,7 @@ def server_method(config: RunConfig) -> ServerMethod:
     if config.method == "seeds":
         return seeds(
             num_seeds=config.seeds.num_seeds,
+            key=directions_of(config).key,
             optimizer=optimizer,
             max_scalar=config.seeds.max_scalar,
             sampling=config.seeds.sampling,

@@ -12,6 +12,7 @@ import numpy as np
 from antiphon.core.config import RunConfig
 from antiphon.core.errors import ConfigError
 from antiphon.core.events import BY_POLICY, RoundPlanned, RunStopped
+from antiphon.core.run_sections import SeedsConfig
 from antiphon.core.section import Choice
 from antiphon.core.types import DENSE, Assignment, CodecChoice, Plain
 from antiphon.server.folding.space import Space
@@ -19,6 +20,7 @@ from antiphon.server.planning.costs import costs_of
 from antiphon.server.planning.members import member
 from antiphon.strategies.methods.method import Method, Role, method_of
 from antiphon.strategies.policy.policy import Decision, Draft, Policy, Stop
+from antiphon.strategies.protection.protection import FEWEST
 from antiphon.strategies.scheduling.scheduler import Scheduler
 from antiphon.strategies.scheduling.telemetry import ClientTelemetry, Telemetry, used_values
 from antiphon.strategies.scheduling.work import Worker, balanced, equal
@@ -61,7 +63,7 @@ def plan_round(
         quorum=cohort.quorum(decision.size, len(members), len(set(members) & set(on_trial))),
         deadline_s=decision.deadline_s,
         reason=_reason(config, members, clients, decision.reason, scale),
-        plan={each: _task(config, number, telemetry.of(each), decision, scale) for each in members},
+        plan=_tasks(config, number, telemetry, decision, scale),
         enough=enough,
         max_staleness=None if asynchronous is None else asynchronous.max_staleness,
         telemetry=_telemetry(telemetry, members, uses, decision.seen),
@@ -187,6 +189,7 @@ def assignment_of(
         max_tokens=int(task.get("max_tokens") or 0),
         codec=_codec(task),
         folded_round=folded_round,
+        pool=int(task.get("pool") or 0),
     )
 
 
@@ -257,6 +260,30 @@ def check_cohort(config: RunConfig, clients: Sequence[str]) -> None:
 def _role(method: Method, client: ClientTelemetry) -> Role:
     facts: dict[str, Plain] = {"memory_bytes": client.memory_bytes, "device": client.device}
     return method.role_of(client.client, facts)
+
+
+def _tasks(
+    config: RunConfig, number: int, telemetry: Telemetry, decision: Decision, scale: float
+) -> dict[str, dict[str, Plain]]:
+    """Return what each member of the cohort does."""
+    members = sorted(decision.steps)
+    tasks = {each: _task(config, number, telemetry.of(each), decision, scale) for each in members}
+    if config.method == "seeds":
+        size = pool_size(config.seeds, list(decision.steps.values()))
+        tasks = {client: {**task, "pool": size} for client, task in tasks.items()}
+    return tasks
+
+
+def pool_size(seeds: SeedsConfig, steps: Sequence[int]) -> int:
+    """Return how many of the K seeds a round of clients with these steps uses; 0: all of them.
+
+    Each is tried by `seeds.overlap` of the clients on average, and no client has to repeat one. Two
+    clients cannot say which of them is unusual, so that they need no seeds in common.
+    """
+    if len(steps) < FEWEST or seeds.overlap <= 1:
+        return 0
+    size = max(max(steps), math.ceil(sum(steps) / seeds.overlap))
+    return 0 if size >= seeds.num_seeds else size
 
 
 def _task(
