@@ -78,7 +78,7 @@ class RunConfig(Section):
     protection: tuple[Choice, ...] = Field(
         (Choice(kind="clip"), Choice(kind="cap")),
         description="What bounds one client's say in a run of three clients or more, in this order; "
-        "[]: nothing.",
+        "[]: nothing. Method seeds has agree after these two unless they are given.",
     )
     server_opt: Choice = Field(
         Choice(kind="sgd"), description="What the server does with the mean update."
@@ -88,6 +88,14 @@ class RunConfig(Section):
     )
     output: OutputConfig = Field(default_factory=OutputConfig, description="The run folder.")
     engine: EngineConfig = Field(default_factory=EngineConfig, description="Where it runs.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_protection(cls, raw: Any) -> Any:
+        """Put the method's own protections where none are given."""
+        if not isinstance(raw, Mapping) or raw.get("method") != "seeds" or "protection" in raw:
+            return raw
+        return {**raw, "protection": [{"kind": kind} for kind in ("clip", "cap", "agree")]}
 
     @model_validator(mode="after")
     def _no_contradiction(self) -> Self:

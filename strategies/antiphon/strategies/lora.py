@@ -19,10 +19,11 @@ import numpy as np
 from antiphon.core.errors import UpdateError
 from antiphon.core.tensors import check_against
 from antiphon.core.types import Assignment, FloatArray, LoraUpdate, Params, State, Update
-from antiphon.strategies.aggregation.change import change_norms
+from antiphon.strategies.aggregation.change import change_norms, change_products
 from antiphon.strategies.aggregation.contribution import Aggregation, Contribution
 from antiphon.strategies.aggregation.restrict import restrict
 from antiphon.strategies.method import Folded, ServerMethod, in_order
+from antiphon.strategies.protection.agreement import UNKNOWN, agreements_of_products
 from antiphon.strategies.protection.protection import (
     Protected,
     Protection,
@@ -122,9 +123,12 @@ def _protected(
     reach: Sequence[float] = [0.0] * len(contributions)
     if any(each.reads_reach for each in settings.protections):
         reach = (settings.aggregation.reach or change_norms)(start, contributions)
+    compared = [UNKNOWN] * len(contributions)
+    if any(each.reads_agreement for each in settings.protections):
+        compared = agreements_of_products(change_products(start, contributions))
     shares = [
-        Share(each.client, each.weight, how_far)
-        for each, how_far in zip(contributions, reach, strict=True)
+        Share(each.client, each.weight, how_far, agreement=found)
+        for each, how_far, found in zip(contributions, reach, compared, strict=True)
     ]
     limited = protected(settings.protections, shares, remembered(state))
     counted = [

@@ -32,6 +32,7 @@ from antiphon.strategies.guard import (
     undo,
 )
 from antiphon.strategies.method import Folded, ServerMethod, in_order
+from antiphon.strategies.protection.agreement import UNKNOWN, agreements
 from antiphon.strategies.protection.protection import (
     Protected,
     Protection,
@@ -140,8 +141,9 @@ def _fold(
     if settings.guard and loss is not None and settings.guard.exploded(state, loss):
         before = undo(state)
         return Folded(before, _report(state, before), undone=True)
-    limited = _protected(settings, state, ordered, learning_rate)
-    after = _moved(settings, state, ordered, limited.shares, learning_rate)
+    points = [_point(settings, each, learning_rate) for each in ordered]
+    limited = _protected(settings, state, ordered, points)
+    after = _moved(settings, state, ordered, points, limited.shares, learning_rate)
     after = {**after, **memory(limited.usual)}
     if settings.guard:
         after = remember(state, after, loss)
@@ -149,13 +151,15 @@ def _fold(
 
 
 def _protected(
-    settings: _Seeds, state: State, ordered: Sequence[Update], learning_rate: float
+    settings: _Seeds, state: State, ordered: Sequence[Update], points: Sequence[Float64Array]
 ) -> Protected:
     """Return what each client's update counts."""
-    reach = [float(np.linalg.norm(_point(settings, each, learning_rate))) for each in ordered]
+    compared = [UNKNOWN] * len(points)
+    if points and any(each.reads_agreement for each in settings.protections):
+        compared = agreements(np.stack(points))
     asked = [
-        Share(each.client, float(each.examples), how_far)
-        for each, how_far in zip(ordered, reach, strict=True)
+        Share(each.client, float(each.examples), float(np.linalg.norm(point)), agreement=found)
+        for each, point, found in zip(ordered, points, compared, strict=True)
     ]
     return protected(settings.protections, asked, remembered(state))
 
@@ -164,17 +168,15 @@ def _moved(
     settings: _Seeds,
     state: State,
     ordered: Sequence[Update],
+    points: Sequence[Float64Array],
     shares: Sequence[Share],
     learning_rate: float,
 ) -> State:
     weights = normalise({each.client: each.weight for each in shares})
     if len(weights) != len(ordered):
         raise UpdateError("a client contributes twice to one round: fold each client's update once")
-    points = [
-        each.factor * _point(settings, update, learning_rate)
-        for each, update in zip(shares, ordered, strict=True)
-    ]
-    cohort = Points(tuple(weights), np.array(list(weights.values())), np.stack(points))
+    counted = [each.factor * point for each, point in zip(shares, points, strict=True)]
+    cohort = Points(tuple(weights), np.array(list(weights.values())), np.stack(counted))
     delta = -learning_rate * settings.combine(cohort)
     start = {"coefficients": _wide(state["coefficients"])}
     opt, after = settings.optimizer.apply(under("opt", state), start, {"coefficients": delta})

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.strategies.members.installed import cases
 
+from antiphon.strategies.protection.agreement import Agreement
 from antiphon.strategies.protection.protection import Share, usual_of
 
 POSITIVE = st.floats(1e-6, 1e9)
@@ -17,12 +18,17 @@ def protection(request):
     return request.param.build()
 
 
-def shares(pairs):
-    """A cohort of (weight, reach)."""
-    return [Share(f"c{at}", weight, reach) for at, (weight, reach) in enumerate(pairs)]
+def shares(rows):
+    """A cohort of (weight, reach), or of (weight, reach, agreement)."""
+    return [
+        Share(f"c{at}", weight, reach, 1.0, *(Agreement(value, 0.1) for value in told))
+        for at, (weight, reach, *told) in enumerate(rows)
+    ]
 
 
-cohorts = st.lists(st.tuples(POSITIVE, POSITIVE), min_size=3, max_size=8).map(shares)
+cohorts = st.lists(st.tuples(POSITIVE, POSITIVE, st.floats(-4, 4)), min_size=3, max_size=8).map(
+    shares
+)
 
 
 @given(cohort=cohorts)
@@ -58,7 +64,10 @@ def test_equal_clients_keep_their_shares(protection, weight, reach):
 @given(lie=st.floats(1, 1e300))
 def test_a_lie_gains_no_more_than_a_bounded_multiple(protection, lie):
     """Whatever one of five claims, and however far it reaches, its say beside another's is bounded."""
-    cohort = shares([(10.0, 1.0)] * 4 + [(10.0, lie) if protection.reads_reach else (lie, 1.0)])
+    lies = (10.0, lie) if protection.reads_reach else (lie, 1.0)
+    if protection.reads_agreement:  # it bounds neither: whoever lies agrees with nobody
+        lies = (10.0, 1.0)
+    cohort = shares([(10.0, 1.0)] * 4 + [lies])
 
     after = protection.limit(cohort, usual_of(cohort))
 

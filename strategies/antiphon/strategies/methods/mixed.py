@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from antiphon.core import registry
 from antiphon.core.config import RunConfig
 from antiphon.core.errors import ConfigError
 from antiphon.strategies.methods.lora import check_ranks
@@ -26,6 +27,12 @@ def mixed(*, config: RunConfig) -> Method:
             "method mixed does not say who sends seed-scalars: set mixed.seeds, "
             "mixed.seeds_below_gb or mixed.seeds_devices"
         )
+    for each in config.protection:
+        if registry.build("protection", each.kind, each.arguments).reads_agreement:
+            raise ConfigError(
+                f"protection {each.kind} compares the directions of updates, but in a mixed round scalars "
+                "and deltas stand nearly at right angles, however honest: leave it out"
+            )
     check_ranks(config)
     devices = frozenset(asked.seeds_devices)
     who = Who("mixed.seeds", frozenset(asked.seeds), asked.seeds_below_gb, devices)

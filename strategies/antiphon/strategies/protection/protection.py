@@ -1,8 +1,8 @@
 """What bounds one client's say in a round, before anything is aggregated.
 
-A protection sees the cohort's shares (names, weights, lengths), never a tensor, so that one rule serves
-deltas of factors and scalars of seeds alike. It may lower a share and never raise one. What is usual comes
-from the cohort itself; a cohort too small to say is held against the last one that was not.
+A protection sees the cohort's shares (names, weights, lengths, agreement), never a tensor, so that one rule
+serves deltas of factors and scalars of seeds alike. It may lower a share and never raise one. What is usual
+comes from the cohort itself; a cohort too small to say is held against the last one that was not.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from antiphon.core.types import State
+from antiphon.strategies.protection.agreement import UNKNOWN, Agreement
 from antiphon.strategies.state import prefixed, under
 
 FEWEST = 3
@@ -24,13 +25,14 @@ _REMEMBERED = "protection"
 @dataclass(frozen=True)
 class Share:
     """One client's say. weight: its examples; reach: how far its update moves the model (a norm);
-    factor: how many times its change counts, at most 1.
+    factor: how many times its change counts, at most 1; agreement: how far it points where the others do.
     """
 
     client: str
     weight: float
     reach: float = 0.0
     factor: float = 1.0
+    agreement: Agreement = UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -44,11 +46,13 @@ class Usual:
 @dataclass(frozen=True)
 class Protection:
     """limit(shares, usual) → the shares of the same clients, none of them larger; reads_reach: whether it
-    needs to know how far each update moves the model, which costs a pass over the updates.
+    needs to know how far each update moves the model, which costs a pass over the updates; reads_agreement:
+    whether it needs every update compared with every other.
     """
 
     limit: Callable[[Sequence[Share], Usual], Sequence[Share]]
     reads_reach: bool = False
+    reads_agreement: bool = False
 
 
 @dataclass(frozen=True)
