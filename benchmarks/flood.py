@@ -21,6 +21,7 @@ from benchmarks.raw_http2 import HEADERS, RST_STREAM, RawHttp2, whole_number
 
 _STREAMS = 8
 _COORDINATOR, _ENROLMENT = "/antiphon.v1.Coordinator", "/antiphon.v1.Enrolment"
+_INDEXED = bytes([0x80 + 60]) * 16_384  # `via`, without a value
 _WINDOW = {4: (1 << 31) - 1}  # SETTINGS_INITIAL_WINDOW_SIZE: as much of a stream as there is
 
 
@@ -52,6 +53,14 @@ class Flood:
         small = b"\0" + whole_number(1, 7) + b"x" + whole_number(1, 7) + b"y"
         self._endless(small * (16_384 // len(small)), small * (16_384 // len(small)))
 
+    def continuation_indexed(self) -> None:
+        """The same, of fields that take a byte each: an index into HPACK's own table."""
+        self._endless(_INDEXED, _INDEXED)
+
+    def continuation_after_a_call(self) -> None:
+        """The same, after an honest call; gRPC's settings are never acknowledged."""
+        self._endless(_INDEXED, _INDEXED, honest=True)
+
     def unread_downloads(self) -> None:
         """800 downloads of which nothing is read."""
         request = pb.DownloadRequest(run_id=self._run_id, sha256=self._sha256).SerializeToString()
@@ -70,13 +79,18 @@ class Flood:
                 threading.Thread(target=_again, args=(connection, path), daemon=True).start()
         _say("up")
 
-    def _endless(self, first: bytes, then: bytes) -> None:
+    def _endless(self, first: bytes, then: bytes, *, honest: bool = False) -> None:
         def send(connection: RawHttp2) -> None:
-            with suppress(OSError):
-                connection.headers(1, f"{_COORDINATOR}/Hello", whole=False)
-                connection.more_headers(1, first)
+            with suppress(OSError, EOFError):
+                if honest:
+                    connection.headers(1, f"{_COORDINATOR}/Hello")
+                    connection.message(1, b"")
+                    while connection.frame()[0] != HEADERS:
+                        pass
+                connection.headers(3, f"{_COORDINATOR}/Hello", whole=False)
+                connection.more_headers(3, first)
                 while True:
-                    connection.more_headers(1, then)
+                    connection.more_headers(3, then)
             _say("ended")
 
         def keep() -> None:

@@ -272,6 +272,8 @@ FLOODS: dict[str, dict[str, Any]] = {
     "half_open_uploads": {},
     "continuation": {},
     "continuation_fields": {},
+    "continuation_indexed": {},
+    "continuation_after_a_call": {},
     "unread_downloads": {},
     "unread_downloads_of_many": {"attackers": 100},
 }

@@ -81,11 +81,11 @@ async def measure(fleet: ProcessFleet, port: int, size: int, turns: int) -> dict
     opened.close()
     port_of_ours, book = fleet.ports["listen"], Book(sent_folder(fleet.folder), time.time)
     link = Link(
-        lambda: RecordedChannel(_channel(port_of_ours, ours), book, "loopback"),
+        lambda: RecordedChannel(channel_to(port_of_ours, ours), book, "loopback"),
         Backoff(Random(1)),
         Metrics(),
     )
-    stub = coordinator_pb2_grpc.CoordinatorStub(_channel(port, bare))
+    stub = coordinator_pb2_grpc.CoordinatorStub(channel_to(port, bare))
     run_id, number, model = await _assigned(link, size)
     content = np.random.default_rng(1).bytes(size)
     file, copy = fleet.folder / "up", fleet.folder / "down"
@@ -149,7 +149,8 @@ async def _timed(work: Callable[[], Awaitable[Any]]) -> float:
     return time.perf_counter() - start
 
 
-def _channel(port: int, given: dict[str, str]) -> grpc.aio.Channel:
+def channel_to(port: int, given: dict[str, str]) -> grpc.aio.Channel:
+    """Open a channel of a client with this identity."""
     credentials = grpc.ssl_channel_credentials(
         given["roots"].encode(), given["key"].encode(), given["certificate"].encode()
     )

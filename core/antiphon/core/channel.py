@@ -23,6 +23,9 @@ RETRY_AFTER = "antiphon-retry-after-ms"
 
 Option = tuple[str, int | str]
 
+SETTINGS_TIMEOUT_S = 5.0
+"""Time that a server waits for its settings to be acknowledged before it closes a connection, seconds."""
+
 _IDENTITY_ONLY = 1  # of the bit set of compression algorithms
 
 _KEEPALIVE: Sequence[Option] = (
@@ -47,6 +50,8 @@ SERVER_OPTIONS: Sequence[Option] = (
     ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.lookahead_bytes", 2 * CHUNK_BYTES),  # one on its way while one is taken in
     ("grpc.server_handshake_timeout_ms", 8_000),
+    # Until then gRPC takes blocks of headers of 16 MiB, whatever it has announced.
+    ("grpc.http2.settings_timeout", int(SETTINGS_TIMEOUT_S * 1000)),
     *_KEEPALIVE,
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),

@@ -62,11 +62,8 @@ class Hub:
 
         async def served():
             service = EnrolmentService(self.registrar, FailureLimit(self.clock.now))
-            server, port = await serve_enrolment("127.0.0.1:0", service, self.certificate)
-            try:
+            async with serve_enrolment("127.0.0.1:0", service, self.certificate) as port:
                 return await asyncio.wait_for(scenario(f"127.0.0.1:{port}"), 20)
-            finally:
-                await server.stop(None)
 
         return asyncio.run(served())
 

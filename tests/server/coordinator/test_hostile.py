@@ -392,7 +392,7 @@ def test_a_call_for_another_run_is_refused(serve, run_id):
     assert len(reason) < 200
 
 
-@pytest.mark.parametrize("sha256", [b"", b"../../config.yaml", b"\0" * 32, b"x" * 3_000_000])
+@pytest.mark.parametrize("sha256", [b"", b"../../config.yaml", b"\0" * 32, b"x" * 70_000])
 def test_a_model_that_is_not_there_is_not_found(serve, sha256):
     """What is read is a model of this round, and never another file."""
 

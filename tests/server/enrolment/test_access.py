@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 
 import grpc
@@ -18,6 +17,7 @@ from antiphon.server.enrolment.authority import bundle_file
 from antiphon.server.enrolment.ledger import Issued
 from antiphon.server.enrolment.open_calls import OpenCalls
 from antiphon.server.enrolment.registrar import serial_of
+from antiphon.server.front.behind import behind_front
 from antiphon.v1 import coordinator_pb2
 
 KINDS = ("UnaryUnary", "UnaryStream", "StreamUnary", "StreamStream")
@@ -30,6 +30,7 @@ class Echo:
     def __init__(self) -> None:
         self.waiting = asyncio.Event()
         self.ended = asyncio.Event()
+        self.peer = ""
 
     async def answer(self, request: bytes) -> bytes:
         if request == b"wait":
@@ -41,6 +42,7 @@ class Echo:
         return calling_client().encode()
 
     async def unary_unary(self, request, context):
+        self.peer = context.peer()
         return await self.answer(request)
 
     async def unary_stream(self, request, context):
@@ -101,14 +103,12 @@ def with_access(fleet):
         echo = Echo()
         server = grpc.aio.server(interceptors=[access], options=SERVER_OPTIONS)
         server.add_generic_rpc_handlers((echo.handlers(),))
-        port = server.add_secure_port("127.0.0.1:0", fleet.certificate.credentials(clients=True))
-        await server.start()
-        try:
-            with access.lines.watched(port):
-                async with secure_channel(f"127.0.0.1:{port}", credentials, "ward") as channel:
-                    return await asyncio.wait_for(scenario(channel, access, echo), 20)
-        finally:
-            await server.stop(None)
+        shown = fleet.certificate.credentials(clients=True)
+        async with (
+            behind_front(server, "127.0.0.1:0", shown, access.lines) as port,
+            secure_channel(f"127.0.0.1:{port}", credentials, "ward") as channel,
+        ):
+            return await asyncio.wait_for(scenario(channel, access, echo), 20)
 
     return lambda scenario, credentials: asyncio.run(run(scenario, credentials))
 
@@ -374,15 +374,13 @@ def test_budget_of_calls(with_access, edge):
     assert "edge has 3 calls open, expected 3" in reason
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 def test_hang_up(with_access, edge):
     """A connection that is hung up on ends with its calls, also one whose reader has stopped."""
 
     async def scenario(channel, access, echo):
         waiting = asyncio.ensure_future(refusal(call(channel, "UnaryUnary", b"wait")))
         await echo.waiting.wait()
-        (peer,) = access.lines._lines
-        await access.lines.hang_up(f"ipv4:{peer[0]}:{peer[1]}", "enough")
+        await access.lines.hang_up(echo.peer, "enough")
         code, _ = await waiting
         await echo.ended.wait()
         return code, access.open_calls()

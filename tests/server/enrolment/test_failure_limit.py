@@ -3,7 +3,8 @@
 import pytest
 
 from antiphon.core.clock import VirtualClock
-from antiphon.server.enrolment.failure_limit import MOST_PEERS, FailureLimit, address_of
+from antiphon.server.enrolment.failure_limit import MOST_PEERS, FailureLimit
+from antiphon.server.front.peers import address_of
 
 
 def test_burst_then_rate():

@@ -77,16 +77,13 @@ def test_live(fleet):
 
     async def scenario() -> list[int]:
         service = EnrolmentService(fleet.registrar, FailureLimit(fleet.clock.now))
-        server, port = await serve_enrolment("127.0.0.1:0", service, fleet.certificate)
-        try:
+        async with serve_enrolment("127.0.0.1:0", service, fleet.certificate) as port:
             seen = [await asyncio.to_thread(shown, port)]
             fleet.clock.advance_to(fleet.clock.now() + LIFE_S * 0.67)
             seen.append(await asyncio.to_thread(shown, port))
             bundle_file(fleet.authority.folder).unlink()
             fleet.clock.advance_to(fleet.clock.now() + LIFE_S)
             return [*seen, await asyncio.to_thread(shown, port)]
-        finally:
-            await server.stop(None)
 
     first, second, third = asyncio.run(scenario())
 

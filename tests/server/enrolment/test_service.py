@@ -20,13 +20,12 @@ def with_service(fleet):
 
     async def run(scenario, door=None):
         service = EnrolmentService(fleet.registrar, FailureLimit(fleet.clock.now, burst=5))
-        server, port = await serve_enrolment("127.0.0.1:0", service, fleet.certificate, door=door)
         root = grpc.ssl_channel_credentials(fleet.authority.root.public_bytes(Encoding.PEM))
-        try:
-            async with secure_channel(f"127.0.0.1:{port}", root, "ward") as channel:
-                return await asyncio.wait_for(scenario(channel), 20)
-        finally:
-            await server.stop(None)
+        async with (
+            serve_enrolment("127.0.0.1:0", service, fleet.certificate, door=door) as port,
+            secure_channel(f"127.0.0.1:{port}", root, "ward") as channel,
+        ):
+            return await asyncio.wait_for(scenario(channel), 20)
 
     return lambda scenario, door=None: asyncio.run(run(scenario, door))
 
@@ -130,12 +129,10 @@ def test_port_in_use(fleet):
 
     async def scenario():
         service = EnrolmentService(fleet.registrar, FailureLimit(fleet.clock.now))
-        server, port = await serve_enrolment("127.0.0.1:0", service, fleet.certificate)
-        try:
-            with pytest.raises(UserError, match="cannot listen"):
-                await serve_enrolment(f"127.0.0.1:{port}", service, fleet.certificate)
-        finally:
-            await server.stop(None)
+        async with serve_enrolment("127.0.0.1:0", service, fleet.certificate) as port:
+            with pytest.raises(UserError, match=r"cannot listen .* in use"):
+                async with serve_enrolment(f"127.0.0.1:{port}", service, fleet.certificate):
+                    pass
 
     asyncio.run(scenario())
 

@@ -55,6 +55,7 @@ from antiphon.server.enrolment.requests import BadRequest
 from antiphon.server.enrolment.server_certificate import ServerCertificate
 from antiphon.server.enrolment.service import EnrolmentService, serve_enrolment
 from antiphon.server.folding.space import Space
+from antiphon.server.front.front import Front
 from antiphon.server.machine.actions import Finish
 from antiphon.server.planning.plans import clients_needed
 from antiphon.server.run_begin import begin_run
@@ -175,13 +176,15 @@ class Coordinator:
             # The guard says who goes: gRPC would turn away whoever is last.
             maximum_concurrent_rpcs=2 * settings.max_concurrent_calls,
         )
-        port = _bound(server, settings.listen, certificate.credentials(clients=True))
+        front = Front(settings.listen, access.lines)
+        stack.push_async_callback(asyncio.to_thread, front.close)
+        server.add_secure_port(front.inside, certificate.credentials(clients=True))
         registrar = Registrar(
             fleet.authority,
             fleet.ledger,
             time.time,
             fleet.random,
-            coordinator_port=port,
+            coordinator_port=front.port,
             ttl_s=settings.certificate_ttl_h * 3600,
             grace_s=settings.renewal_grace_d * 86_400,
             elapsed=time.monotonic,
@@ -206,16 +209,22 @@ class Coordinator:
         if (space := self._known_space()) is not None:  # before the first call can ask for it
             self.admission.engine = await self._open(space)
             await self._expel_the_revoked()
-        stack.enter_context(access.lines.watched(port))
-        await server.start()
-        stack.push_async_callback(server.stop, settings.drain_s)
+        await self._take_calls(stack, server, front)
         for work in (
             access.watch(),
             self._note_seen(),
             self._watch_the_loop(),
         ):
             stack.callback(asyncio.ensure_future(work).cancel)
-        return Listening(port, enrolment_port, metrics_port)
+        return Listening(front.port, enrolment_port, metrics_port)
+
+    async def _take_calls(
+        self, stack: AsyncExitStack, server: grpc.aio.Server, front: Front
+    ) -> None:
+        await server.start()
+        stack.push_async_callback(server.stop, self._settings.drain_s)
+        front.start()
+        stack.callback(front.refuse)
 
     async def _enrol(
         self, stack: AsyncExitStack, registrar: Registrar, certificate: ServerCertificate
@@ -225,11 +234,9 @@ class Coordinator:
             return None
         joining = EnrolmentService(registrar, FailureLimit(time.monotonic))
         door = Door(time.monotonic)
-        enrolment, port = await serve_enrolment(
-            self._settings.enrolment, joining, certificate, door=door
-        )
-        stack.callback(asyncio.ensure_future(door.watch(port)).cancel)
-        stack.push_async_callback(enrolment.stop, 1.0)
+        serving = serve_enrolment(self._settings.enrolment, joining, certificate, door=door)
+        port = await stack.enter_async_context(serving)
+        stack.callback(asyncio.ensure_future(door.watch()).cancel)
         return port
 
     def _show(self, stack: AsyncExitStack) -> int | None:
@@ -374,15 +381,6 @@ async def _renewed(registrar: Registrar, client: str, request: bytes) -> enrolme
         raise UpdateError(str(error)) from None
 
 
-def _bound(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials) -> int:
-    try:
-        return server.add_secure_port(address, credentials)
-    except RuntimeError as error:
-        raise UserError(
-            f"cannot listen on {address}: {error}. Choose another port, or stop what has it"
-        ) from None
-
-
 def _pages(address: str, metrics: CoordinatorMetrics, status: Callable[[], Any]) -> HttpPages:
     try:
         return HttpPages(address, coordinator_pages(metrics.registry, status))
@@ -393,6 +391,6 @@ def _pages(address: str, metrics: CoordinatorMetrics, status: Callable[[], Any])
 
 
 def _raise_file_limit() -> None:
-    """A waiting client holds a socket; the system's default allows about a thousand."""
+    """A waiting client holds three descriptors; the system allows about a thousand by default."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

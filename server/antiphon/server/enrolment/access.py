@@ -25,9 +25,10 @@ from antiphon.core.errors import AntiphonError
 from antiphon.core.identity import UNREADABLE, Caller, IdentityError, caller_of
 from antiphon.server.enrolment.early_calls import Begin, from_headers_on, room_of
 from antiphon.server.enrolment.ledger import Ledger
-from antiphon.server.enrolment.lines import Lines, Room
 from antiphon.server.enrolment.open_calls import End, OpenCall, OpenCalls, TooMany
 from antiphon.server.enrolment.registrar import serial_of
+from antiphon.server.front.lines import Lines, Room
+from antiphon.server.front.peers import written
 
 if TYPE_CHECKING:
     from antiphon.server.enrolment.early_calls import Context, Handler
@@ -263,7 +264,7 @@ class Access(grpc.aio.ServerInterceptor):
 
 
 async def _refuse(context: Context, method: str, end: End) -> NoReturn:
-    peer = context.peer()[:200]
+    peer = written(context.peer())
     log.warning("call refused", method=method[:200], reason=end.reason[:200], peer=peer)
     later = end.code is grpc.StatusCode.RESOURCE_EXHAUSTED
     hint = ((RETRY_AFTER, str(_RETRY_MS)),) if later else ()

@@ -10,9 +10,9 @@ import grpc
 
 from antiphon.core.channel import RETRY_AFTER
 from antiphon.server.enrolment.early_calls import Begin, from_headers_on
-from antiphon.server.enrolment.failure_limit import address_of
-from antiphon.server.enrolment.lines import Lines, Room
 from antiphon.server.enrolment.open_calls import OpenCalls, TooMany
+from antiphon.server.front.lines import Lines, Room
+from antiphon.server.front.peers import address_of
 
 if TYPE_CHECKING:
     from antiphon.server.enrolment.early_calls import Context, Handler
@@ -52,12 +52,11 @@ class Door(grpc.aio.ServerInterceptor):
             self._guarded[method] = from_headers_on(handler, self._counted)
         return self._guarded[method]
 
-    async def watch(self, port: int) -> None:
-        """End half-open calls in time, and look after the connections to `port`. Runs until cancelled."""
-        with self.lines.watched(port):
-            while True:
-                await asyncio.sleep(_LOOK_EVERY_S)
-                self.calls.expire()
+    async def watch(self) -> None:
+        """End half-open calls in time. Runs until cancelled."""
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            self.calls.expire()
 
     async def _counted(self, begin: Begin, context: Context) -> Any:
         peer = context.peer()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from antiphon.core.channel import CHUNK_BYTES, MAX_MESSAGE_BYTES
-from antiphon.server.enrolment.lines import Room
+from antiphon.server.front.lines import Room
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]

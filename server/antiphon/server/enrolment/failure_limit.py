@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from collections.abc import Callable
-from urllib.parse import unquote
+
+from antiphon.server.front.peers import address_of
 
 MOST_PEERS = 10_000
 """Addresses that are remembered; beyond it the one that failed longest ago is forgotten."""
@@ -40,25 +39,3 @@ class FailureLimit:
     def _left(self, address: str) -> float:
         left, then = self._failures.get(address, (self._burst, self._now()))
         return min(self._burst, left + (self._now() - then) * self._per_s)
-
-
-def address_of(peer: str) -> str:
-    """Return the address within gRPC's name of a peer; of IPv6 the /64, which one site has for itself.
-
-    `ipv4:192.0.2.7:4711` is `192.0.2.7`; a name of another form stands for itself.
-    """
-    found = re.fullmatch(r"ipv[46]:\[?([^\]]+)\]?:\d+", unquote(peer))
-    if found is None:
-        return peer[:200]
-    return network_of(found[1])
-
-
-def network_of(address: str) -> str:
-    """Return what one site has for itself: an address, of IPv6 the /64; another word stands for itself."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address[:200]
-    if isinstance(parsed, ipaddress.IPv6Address):
-        return str(ipaddress.ip_network((parsed, 64), strict=False))
-    return str(parsed)

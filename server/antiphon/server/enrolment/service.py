@@ -8,23 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, NoReturn
 
 import grpc
 import structlog
 
 from antiphon.core.channel import RETRY_AFTER, SERVER_OPTIONS, Option
-from antiphon.core.errors import AntiphonError, UserError
+from antiphon.core.errors import AntiphonError
 from antiphon.server.enrolment.door import TOTAL, Door
 from antiphon.server.enrolment.failure_limit import FailureLimit
 from antiphon.server.enrolment.ledger import ClientRefused, TokenRefused
 from antiphon.server.enrolment.registrar import NotProven, Registrar
 from antiphon.server.enrolment.requests import BadRequest
 from antiphon.server.enrolment.server_certificate import ServerCertificate
+from antiphon.server.front.behind import behind_front
+from antiphon.server.front.peers import written
 from antiphon.v1 import enrolment_pb2, enrolment_pb2_grpc
 
 _MAX_MESSAGE_BYTES = 64 << 10
+_GRACE_S = 1.0
 _REFUSED: dict[type[AntiphonError], tuple[grpc.StatusCode, str]] = {
     TokenRefused: (
         grpc.StatusCode.UNAUTHENTICATED,
@@ -95,41 +99,38 @@ class EnrolmentService(enrolment_pb2_grpc.EnrolmentServicer):
             answer = await asyncio.to_thread(work)
         except tuple(_REFUSED) as error:
             self._limit.failed(peer)
-            log.warning("enrolment refused", peer=peer[:200], reason=str(error)[:200])
+            log.warning("enrolment refused", peer=written(peer), reason=str(error)[:200])
             await _abort(context, error)
-        log.info(done, client=answer.client, peer=peer[:200])
+        log.info(done, client=answer.client, peer=written(peer))
         return answer
 
 
+@asynccontextmanager
 async def serve_enrolment(
     address: str,
     service: EnrolmentService,
     certificate: ServerCertificate,
     options: Sequence[Option] = SERVER_OPTIONS,
     door: Door | None = None,
-) -> tuple[grpc.aio.Server, int]:
-    """Start the service on HOST:PORT (port 0: any). The caller stops the server.
+) -> AsyncIterator[int]:
+    """Serve at HOST:PORT (port 0: any) until the block ends; gives the port.
 
     door: counts calls, and is watched by the caller; none: one that nobody watches.
-    Returns the server and its port. Raises UserError where the address cannot be listened on.
+    Raises UserError where the address cannot be listened on.
     """
     kept = [each for each in options if each[0] != "grpc.max_receive_message_length"]
     small = ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES)
+    door = door or Door(time.monotonic)
     server = grpc.aio.server(
         options=[*kept, small],
-        interceptors=[door or Door(time.monotonic)],
-        maximum_concurrent_rpcs=4
-        * TOTAL,  # the door says who goes: gRPC would turn away whoever is last
+        interceptors=[door],
+        # The door says who goes: gRPC would turn away whoever is last.
+        maximum_concurrent_rpcs=4 * TOTAL,
     )
     enrolment_pb2_grpc.add_EnrolmentServicer_to_server(service, server)
-    try:
-        port = server.add_secure_port(address, certificate.credentials(clients=False))
-    except RuntimeError as error:
-        raise UserError(
-            f"cannot listen on {address}: {error}. Choose another port, or stop what has it"
-        ) from None
-    await server.start()
-    return server, port
+    credentials = certificate.credentials(clients=False)
+    async with behind_front(server, address, credentials, door.lines, grace_s=_GRACE_S) as port:
+        yield port
 
 
 async def _abort(context: Context, error: AntiphonError) -> NoReturn:
