@@ -40,10 +40,10 @@ from antiphon.core.config import RunConfig
 from antiphon.core.events import RoundPlanned
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder, create
+from antiphon.core.space import Space
 from antiphon.core.types import Assignment, LoraUpdate, Params, Update
 from antiphon.core.wire import pack_update, unpack_assignment, unpack_model
 from antiphon.server.federation import Federation
-from antiphon.server.folding.space import Space
 from antiphon.simulation.engine import Simulation
 from antiphon.simulation.fleet import fleet_of
 from antiphon.simulation.flower.engine import client_app, on_ray

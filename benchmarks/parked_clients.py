@@ -24,10 +24,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tests.network.fleet import ROOT, ProcessFleet
 
+from antiphon.core.space import Space
 from antiphon.server.enrolment.fleet import Fleet, open_fleet
 from antiphon.server.enrolment.registrar import Registrar
 from antiphon.server.enrolment.tokens import new_token, written
-from antiphon.server.folding.space import Space
 from antiphon.server.folding.space_file import write_space
 from benchmarks.network_round import config
 from benchmarks.swarm import SHAPES

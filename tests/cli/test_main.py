@@ -17,10 +17,10 @@ import yaml
 from tests.conftest import small_values
 
 from antiphon.cli.main import main
+from antiphon.client.shapes import space_of
 from antiphon.core.config import validate
 from antiphon.core.run_folder import RunFolder
 from antiphon.server.folding.space_file import write_space
-from antiphon.simulation.space import space_of
 
 ANTIPHON = [sys.executable, "-c", "from antiphon.cli.main import main; main()"]
 

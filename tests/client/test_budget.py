@@ -8,7 +8,7 @@ import pytest
 from antiphon.client.budget import Budget, Meter
 from antiphon.client.data.clients import encode_client
 from antiphon.client.data.local import load_local
-from antiphon.client.shapes import trained_shapes
+from antiphon.client.shapes import space_of
 from antiphon.client.worker import Worker
 from antiphon.core.clock import VirtualClock
 from antiphon.core.coefficients import SeedCoefficients
@@ -31,7 +31,7 @@ class Client:
         local = load_local("all", config.data, config.seed)
         self.data = encode_client(self.worker.model.tokenizer, local.examples, 64)
         self.download = (
-            initial_factors(trained_shapes(config).factors, config.seed)
+            initial_factors(space_of(config).factors, config.seed)
             if config.method == "lora"
             else SeedCoefficients(config.seeds.num_seeds, np.zeros(0, np.uint32), np.zeros(0, "f4"))
         )

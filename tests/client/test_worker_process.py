@@ -15,7 +15,7 @@ from antiphon.client.daemon.trainer import Trainer, TrainerCancelled, TrainerFai
 from antiphon.client.data.clients import encode_client
 from antiphon.client.data.local import load_local
 from antiphon.client.model_digest import model_digest
-from antiphon.client.shapes import trained_shapes
+from antiphon.client.shapes import space_of
 from antiphon.client.trainer_protocol import (
     Evaluate,
     Prepare,
@@ -51,7 +51,7 @@ class Task:
     def __init__(self, config, folder, steps=3):
         self.config, self.folder = config, folder
         model = (
-            initial_factors(trained_shapes(config).factors, 5)
+            initial_factors(space_of(config).factors, 5)
             if config.method == "lora"
             else SeedCoefficients(64, np.array([3, 9], np.uint32), np.array([1e-3, -2e-3], "f4"))
         )
@@ -134,7 +134,7 @@ def test_prepare_says_what_this_machine_is(work):
 
     machine = coordinator_pb2.Capabilities.FromString(prepared.capabilities)
     space = coordinator_pb2.SpaceReport.FromString(prepared.space)
-    shapes = trained_shapes(work.config)
+    shapes = space_of(work.config)
     assert (prepared.examples, prepared.evaluation_examples) == (40, 20)
     assert machine.tokens_per_s > 0
     assert machine.memory_bytes > 1e8

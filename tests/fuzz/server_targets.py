@@ -17,6 +17,7 @@ from tests.fuzz.target import Target, message, scratch, written
 from antiphon.core import config, event_json, events, golden
 from antiphon.core.errors import RunFolderError
 from antiphon.core.identity import renewal_statement
+from antiphon.core.space import Space
 from antiphon.server.coordinator.admission import Admission
 from antiphon.server.coordinator.admission import Refused as NotAdmitted
 from antiphon.server.coordinator.engine import Engine
@@ -27,7 +28,6 @@ from antiphon.server.enrolment.registrar import NotProven, Registrar
 from antiphon.server.enrolment.requests import BadRequest, requested_key
 from antiphon.server.enrolment.tokens import new_token
 from antiphon.server.enrolment.tokens import written as token_text
-from antiphon.server.folding.space import Space
 from antiphon.server.folding.space_file import read_space, write_space
 from antiphon.server.planning.agreement import Disagreement, check_same_space, reported_space
 from antiphon.server.planning.machine_facts import facts_of

@@ -20,9 +20,9 @@ from antiphon.core.config import RunConfig, config_hash, resolved
 from antiphon.core.directions import run_key
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder, create
+from antiphon.core.space import Space
 from antiphon.core.types import Assignment, Update
 from antiphon.server.federation import Federation
-from antiphon.server.folding.space import Space
 from antiphon.server.run_end import end_run
 from antiphon.simulation.engine import Simulation
 from antiphon.simulation.fleet import fleet_of

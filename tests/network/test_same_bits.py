@@ -16,7 +16,7 @@ from tests.network.nemesis import CLIENTS, run_config, write_data
 from tests.network.numpy_engine import simulate_in_numpy
 
 from antiphon.core.config import validate
-from antiphon.server.folding.space import Space
+from antiphon.core.space import Space
 
 ROUNDS = 3
 TWO_OF_THREE = {"min_clients": 3, "size": 2, "deadline_s": 600.0}

@@ -8,8 +8,8 @@ from antiphon.core.config import config_hash, resolved
 from antiphon.core.events import ClientJoined, RoundEvaluated
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import create
+from antiphon.core.space import Space
 from antiphon.server.federation import Federation
-from antiphon.server.folding.space import Space
 
 
 @pytest.fixture

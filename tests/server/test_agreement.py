@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from antiphon.core.config import RunConfig, validate
-from antiphon.server.folding.space import Space
+from antiphon.core.space import Space
 from antiphon.server.planning.agreement import (
     Disagreement,
     check_examples,

@@ -22,10 +22,10 @@ from antiphon.core.events import (
 )
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import create
+from antiphon.core.space import Space
 from antiphon.core.types import Scalars, Update
 from antiphon.core.wire import pack_update, unpack_assignment, unpack_model
 from antiphon.server.federation import Federation
-from antiphon.server.folding.space import Space
 from antiphon.server.machine.actions import Fold
 from antiphon.server.machine.run_state import idle
 

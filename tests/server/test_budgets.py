@@ -22,7 +22,7 @@ from antiphon.core.events import (
 )
 from antiphon.core.run_sections import AsynchronousConfig
 from antiphon.core.section import Choice
-from antiphon.server.folding.space import Space
+from antiphon.core.space import Space
 from antiphon.server.planning.costs import costs_of
 from antiphon.server.planning.plans import assignment_of, plan_round
 from antiphon.server.planning.telemetry import Accumulator

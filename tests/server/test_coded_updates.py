@@ -12,10 +12,10 @@ from antiphon.core.events import RoundEvaluated, UpdateReceived, UpdateRejected
 from antiphon.core.files import write_bytes
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import create
+from antiphon.core.space import Space
 from antiphon.core.types import CodecChoice, LoraUpdate, Update
 from antiphon.core.wire import unpack_model, update_blob
 from antiphon.server.federation import Federation
-from antiphon.server.folding.space import Space
 from antiphon.server.machine.actions import Fold
 
 CLIENTS = ("north", "south")

@@ -4,7 +4,7 @@ import pytest
 
 from antiphon.core.errors import ConfigError
 from antiphon.core.events import RunStopped
-from antiphon.server.folding.space import Space
+from antiphon.core.space import Space
 from antiphon.server.planning.plans import (
     assignment_of,
     check_cohort,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from antiphon.core.config import validate
 from antiphon.core.errors import RunFolderError
 from antiphon.core.run_folder import RunFolder
-from antiphon.server.folding.space import Space
+from antiphon.core.space import Space
 from antiphon.server.folding.space_file import read_space, write_space
 
 LORA = validate(

@@ -25,8 +25,8 @@ from antiphon.core.events import (
 )
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import create
+from antiphon.core.space import Space
 from antiphon.server.federation import Federation
-from antiphon.server.folding.space import Space
 from antiphon.server.planning.telemetry import Accumulator
 
 STARTED = RunStarted("run", "", rounds=9, min_clients=1, max_failed_rounds=3)

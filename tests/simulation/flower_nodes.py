@@ -14,10 +14,10 @@ from antiphon.core.config import RunConfig, config_hash, resolved
 from antiphon.core.events import Event
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder, create, open_for_resume
+from antiphon.core.space import Space
 from antiphon.core.types import LoraUpdate, Update
 from antiphon.core.wire import pack_update, unpack_assignment
 from antiphon.server.federation import Federation
-from antiphon.server.folding.space import Space
 from antiphon.server.machine.actions import Finish
 from antiphon.simulation.flower.driver import GridDriver
 from antiphon.simulation.flower.letters import Answer, Letter, Parcel

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
+from antiphon.client.shapes import space_of
 from antiphon.core.config import RunConfig, config_hash, resolved
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder, create
@@ -14,7 +15,6 @@ from antiphon.simulation.flower.letters import Answer, Letter, Parcel
 from antiphon.simulation.flower.node import Node
 from antiphon.simulation.monitor import Monitor
 from antiphon.simulation.place import Place
-from antiphon.simulation.space import space_of
 
 
 class TrainingPost:

@@ -65,7 +65,7 @@ def check_config(
     values = resolved(config)
     costs = estimate(config)
     if space_file is not None:
-        from antiphon.simulation.space import space_for_clients
+        from antiphon.client.shapes import space_for_clients
 
         write_space(space_file, space_for_clients(config))
         console.print(f"space: {escape(str(space_file))}", highlight=False, soft_wrap=True)

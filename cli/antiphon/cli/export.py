@@ -22,10 +22,12 @@ from antiphon.core.config import RunConfig, validate
 from antiphon.core.errors import DownloadError, ModelError, RunFolderError
 from antiphon.core.files import written_whole
 from antiphon.core.run_folder import RunFolder
+from antiphon.core.space import Space
+from antiphon.server.folding.adapter_folder import write_adapter
 from antiphon.server.folding.methods import server_method
-from antiphon.server.folding.space import Space, write_adapter
 from antiphon.server.folding.space_file import read_space
 from antiphon.server.folding.state_files import DamagedState, states_of
+from antiphon.strategies.initial_factors import initial_factors
 
 
 def export_run(
@@ -57,7 +59,7 @@ def _write(
     folder: RunFolder, config: RunConfig, wanted: int | None, out: Path, console: Console
 ) -> None:
     space, method = _space(folder, config, console), server_method(config)
-    states = states_of(folder, lambda: method.init(space.initial(config.seed)))
+    states = states_of(folder, lambda: method.init(initial_factors(space.factors, config.seed)))
     number = states.newest() if wanted is None else wanted
     if number not in states.rounds():
         raise RunFolderError(
@@ -92,7 +94,7 @@ def _tokenizer(folder: RunFolder, space: Space) -> Iterator[Path | None]:
 def _space(folder: RunFolder, config: RunConfig, console: Console) -> Space:
     if folder.space_file.exists():
         return _with_folder(read_space(folder.space_file, config), console)
-    from antiphon.simulation.space import space_of
+    from antiphon.client.shapes import space_of
 
     return space_of(config)
 

@@ -13,11 +13,11 @@ import torch
 
 from antiphon.client.data.clients import ClientData
 from antiphon.client.golden import TorchDraws
-from antiphon.client.shapes import TrainedShapes
 from antiphon.client.worker import Worker
 from antiphon.core import golden
 from antiphon.core.coefficients import Download, SeedCoefficients
 from antiphon.core.config import RunConfig
+from antiphon.core.space import Space
 from antiphon.core.types import Assignment
 from antiphon.strategies.initial_factors import initial_factors
 from antiphon.strategies.methods.method import method_of
@@ -29,7 +29,7 @@ _LIBRARIES = ("torch", "transformers", "numpy")
 def describe(
     worker: Worker,
     config: RunConfig,
-    shapes: TrainedShapes,
+    shapes: Space,
     data: ClientData,
     now: Callable[[], float],
 ) -> coordinator_pb2.Capabilities:
@@ -54,7 +54,7 @@ def describe(
 def tokens_per_s(
     worker: Worker,
     config: RunConfig,
-    shapes: TrainedShapes,
+    shapes: Space,
     data: ClientData,
     now: Callable[[], float],
 ) -> float:
@@ -133,7 +133,7 @@ def _limits(root: Path, path: str, name: str) -> list[int]:
     return [int(text) for text in texts if text.isdigit()]
 
 
-def _untouched_model(config: RunConfig, shapes: TrainedShapes) -> Download:
+def _untouched_model(config: RunConfig, shapes: Space) -> Download:
     if config.method == "seeds":
         nothing = np.zeros(0, dtype=np.float32)
         return SeedCoefficients(config.seeds.num_seeds, nothing.astype(np.uint32), nothing)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from antiphon.client.language_model import pick_device, pick_precision
-from antiphon.client.shapes import trained_shapes
+from antiphon.client.shapes import space_of
 from antiphon.core import registry
 from antiphon.core.config import RunConfig
 from antiphon.core.section import Choice
@@ -39,7 +39,7 @@ def estimate(config: RunConfig) -> Estimate:
 
     Raises ModelError where the model or its target modules do not exist.
     """
-    shapes = trained_shapes(config)
+    shapes = space_of(config)
     total, trained = shapes.model_parameters, shapes.parameters
     roles = method_of(config).roles
     up = max(_bytes_up(config, role, trained) for role in roles)

@@ -3,43 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 
 from antiphon.client.adapter import target_linears
 from antiphon.client.assets.names import model_folder
 from antiphon.client.language_model import LanguageModel, first_line
+from antiphon.client.model_digest import model_digest
 from antiphon.core.config import RunConfig
 from antiphon.core.errors import ConfigError, ModelError
 from antiphon.core.peft_folder import factor_name
+from antiphon.core.space import Shape, Space
 from antiphon.v1 import coordinator_pb2
 
-Shape = tuple[int, int]
 
+def space_of(config: RunConfig) -> Space:
+    """Return the space; its base model is the folder on this machine.
 
-@dataclass(frozen=True)
-class TrainedShapes:
-    """factors: of the adapter, by PEFT's names; weights: of the linear weights that seeds move, by module.
-
-    One of the two is empty. model_parameters: of the base model.
+    Raises ModelError where the model or its target modules do not exist.
     """
-
-    factors: Mapping[str, Shape]
-    weights: Mapping[str, Shape]
-    model_parameters: int
-
-    @property
-    def parameters(self) -> int:
-        """How many numbers are trained."""
-        shapes = [*self.factors.values(), *self.weights.values()]
-        return sum(int(np.prod(shape)) for shape in shapes)
-
-
-def trained_shapes(config: RunConfig) -> TrainedShapes:
-    """Return the shapes. Raises ModelError where the model or its target modules do not exist."""
     name = config.model.model_name_or_path
     network = _network_of_shapes(name)
     model = LanguageModel(network, None, torch.device("meta"), torch.float32, False, name)
@@ -49,25 +33,35 @@ def trained_shapes(config: RunConfig) -> TrainedShapes:
             f"model.max_length is {config.model.max_length}, but {name} reads at most {limit} tokens: "
             "lower it"
         )
+    base = str(model_folder(name))
     parameters = sum(parameter.numel() for parameter in network.parameters())
     if config.trains_weights:
         linears = target_linears(model, config.seeds.target_modules)
         weights = {n: (each.out_features, each.in_features) for n, each in linears.items()}
-        return TrainedShapes({}, weights, parameters)
+        return Space({}, weights, base, parameters)
     factors: dict[str, Shape] = {}
     for module, linear in target_linears(model, config.lora.target_modules).items():
         factors[factor_name(module, "A")] = (config.lora.r, linear.in_features)
         factors[factor_name(module, "B")] = (linear.out_features, config.lora.r)
-    return TrainedShapes(factors, {}, parameters)
+    return Space(factors, {}, base, parameters)
 
 
-def space_report(shapes: TrainedShapes, model_digest: bytes) -> coordinator_pb2.SpaceReport:
-    """Return what a client tells the coordinator of its space. model_digest: see model_digest.py."""
+def space_for_clients(config: RunConfig) -> Space:
+    """Return the space as each client of a run on a network reports it: the model by its name and digest.
+
+    Raises ModelError where the model is not on this machine, or its target modules do not exist.
+    """
+    name = config.model.model_name_or_path
+    return replace(space_of(config), base_model=name, model_digest=model_digest(name).hex())
+
+
+def space_report(space: Space, digest: bytes) -> coordinator_pb2.SpaceReport:
+    """Return what a client tells the coordinator of its space. digest: see model_digest.py."""
     return coordinator_pb2.SpaceReport(
-        factors=_matrices(shapes.factors),
-        weights=_matrices(shapes.weights),
-        model_parameters=shapes.model_parameters,
-        model_digest=model_digest,
+        factors=_matrices(space.factors),
+        weights=_matrices(space.weights),
+        model_parameters=space.model_parameters,
+        model_digest=digest,
     )
 
 

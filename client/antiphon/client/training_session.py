@@ -19,7 +19,7 @@ from antiphon.client.data.clients import ClientData, encode_client
 from antiphon.client.data.local import load_local
 from antiphon.client.model_digest import model_digest
 from antiphon.client.sender import Sender
-from antiphon.client.shapes import space_report, trained_shapes
+from antiphon.client.shapes import space_of, space_report
 from antiphon.client.site_config import site_config
 from antiphon.client.trainer_protocol import (
     Evaluate,
@@ -75,7 +75,7 @@ class TrainingSession:
         # Data and shapes first: what is wrong with them is found before a model is loaded.
         said = request.data.get("eval_examples") is not None
         local = load_local(request.client, config.data, config.seed, held_out_said=said)
-        shapes = trained_shapes(config)
+        shapes = space_of(config)
         with _memory_errors():
             worker = Worker(config)
             data = encode_client(worker.model.tokenizer, local.examples, config.model.max_length)

@@ -41,6 +41,7 @@ from antiphon.core.events import (
 from antiphon.core.files import remove_parts
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder
+from antiphon.core.space import Space
 from antiphon.core.tensors import to_content
 from antiphon.core.types import Assignment, Params, State, Update
 from antiphon.core.wire import pack_assignment, unpack_update, update_blob
@@ -49,7 +50,6 @@ from antiphon.server.folding.global_model import GlobalModel
 from antiphon.server.folding.held_out import means, median_loss
 from antiphon.server.folding.measured import Measured
 from antiphon.server.folding.methods import server_method
-from antiphon.server.folding.space import Space
 from antiphon.server.folding.untold import usual_examples
 from antiphon.server.folding.update_shelf import Unpack, UpdateShelf, built
 from antiphon.server.machine.actions import Action, Finish, Fold, PlanRound

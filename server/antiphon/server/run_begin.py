@@ -10,9 +10,9 @@ from antiphon.core.config import RunConfig, config_hash, resolved
 from antiphon.core.events import RunDescribed
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder, create, open_for_resume
+from antiphon.core.space import Space
 from antiphon.core.types import Plain
 from antiphon.server.federation import Federation
-from antiphon.server.folding.space import Space
 from antiphon.server.folding.space_file import write_space
 
 

@@ -12,6 +12,7 @@ from contextlib import closing, nullcontext
 
 from antiphon.client.data.advice import advice
 from antiphon.client.data.clients import ClientData, ClientExamples, encode_client
+from antiphon.client.shapes import space_of
 from antiphon.client.tokenizer_folder import write_tokenizer
 from antiphon.client.worker import Worker, peak_memory_bytes
 from antiphon.core.clock import VirtualClock
@@ -26,7 +27,6 @@ from antiphon.simulation.fleet import check_deadline, fleet_of
 from antiphon.simulation.monitor import Monitor, MonitorFor, OnFolder
 from antiphon.simulation.resumption import bytes_up, under_way
 from antiphon.simulation.shares import Split, refuse_other_data
-from antiphon.simulation.space import space_of
 from antiphon.simulation.split import draw_split
 from antiphon.strategies.methods.method import method_of
 

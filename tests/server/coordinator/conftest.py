@@ -30,6 +30,7 @@ from antiphon.core.events import Event
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder, create
 from antiphon.core.seed_choice import given
+from antiphon.core.space import Space
 from antiphon.core.types import LoraUpdate, Scalars, Update
 from antiphon.core.wire import (
     Packed,
@@ -48,7 +49,6 @@ from antiphon.server.enrolment.ledger import Ledger
 from antiphon.server.enrolment.registrar import Registrar
 from antiphon.server.enrolment.tokens import new_token, written
 from antiphon.server.federation import Federation
-from antiphon.server.folding.space import Space
 from antiphon.server.planning.agreement import reported_space
 from antiphon.v1 import coordinator_pb2 as pb
 from antiphon.v1 import coordinator_pb2_grpc

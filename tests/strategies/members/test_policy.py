@@ -13,8 +13,8 @@ from tests.strategies.members.installed import cases
 from antiphon.core import registry
 from antiphon.core.event_json import decode, encode
 from antiphon.core.events import RoundPlanned, RunStopped
+from antiphon.core.space import Space
 from antiphon.core.types import CodecChoice
-from antiphon.server.folding.space import Space
 from antiphon.server.planning.plans import assignment_of, plan_round
 from antiphon.strategies.policy.costs import Costs
 from antiphon.strategies.policy.policy import Decision, Draft, Stop

@@ -18,9 +18,9 @@ from antiphon.core.config import RunConfig, config_hash, resolved
 from antiphon.core.errors import AntiphonError
 from antiphon.core.events import ClientDeclined, ClientDescribed, ClientJoined
 from antiphon.core.json_text import json_text
+from antiphon.core.space import Space
 from antiphon.core.types import Plain
 from antiphon.server.coordinator.engine import Engine
-from antiphon.server.folding.space import Space
 from antiphon.server.machine.standing import Declines
 from antiphon.server.planning.agreement import (
     Disagreement,

@@ -9,7 +9,7 @@ from antiphon.core.errors import RunFolderError, UserError
 from antiphon.core.events import RunStarted
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder
-from antiphon.server.folding.space import Space
+from antiphon.core.space import Space
 from antiphon.server.folding.space_file import read_space
 from antiphon.server.planning.agreement import claim_of
 

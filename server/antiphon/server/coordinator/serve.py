@@ -33,6 +33,7 @@ from antiphon.core.journal import Journal
 from antiphon.core.json_text import json_text
 from antiphon.core.logs import configure_logs
 from antiphon.core.run_folder import RunFolder
+from antiphon.core.space import Space
 from antiphon.server.coordinator.admission import Admission, Refused
 from antiphon.server.coordinator.allocator import return_memory_at_once
 from antiphon.server.coordinator.chatter import Chatter
@@ -54,7 +55,6 @@ from antiphon.server.enrolment.registrar import Registrar
 from antiphon.server.enrolment.requests import BadRequest
 from antiphon.server.enrolment.server_certificate import ServerCertificate
 from antiphon.server.enrolment.service import EnrolmentService, serve_enrolment
-from antiphon.server.folding.space import Space
 from antiphon.server.front.front import Front
 from antiphon.server.machine.actions import Finish
 from antiphon.server.planning.plans import clients_needed

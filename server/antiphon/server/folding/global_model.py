@@ -14,10 +14,12 @@ from antiphon.core.content import Content
 from antiphon.core.events import Event, RunRewound
 from antiphon.core.files import write_hashed
 from antiphon.core.run_folder import RunFolder
+from antiphon.core.space import Space
 from antiphon.core.types import State
+from antiphon.server.folding.adapter_folder import write_adapter
 from antiphon.server.folding.model_shelf import ModelShelf
-from antiphon.server.folding.space import Space, write_adapter
 from antiphon.server.folding.state_files import StateFiles
+from antiphon.strategies.initial_factors import initial_factors
 from antiphon.strategies.method import ServerMethod
 
 
@@ -29,7 +31,9 @@ class GlobalModel:
     ) -> None:
         """Begin before the first event; `take_up` follows the last one."""
         self._config, self._folder, self._space, self._method = config, folder, space, method
-        self._states = StateFiles(folder, lambda: method.init(space.initial(config.seed)))
+        self._states = StateFiles(
+            folder, lambda: method.init(initial_factors(space.factors, config.seed))
+        )
         self._blobs = ModelShelf(folder, config, space, method)
         self._downloads: dict[int, Download] = {}
         self.state: State = {}

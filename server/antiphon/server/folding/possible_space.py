@@ -12,7 +12,7 @@ from typing import Final
 from antiphon.core.config import RunConfig
 from antiphon.core.errors import AntiphonError
 from antiphon.core.peft_folder import module_of
-from antiphon.server.folding.space import Shape, Space
+from antiphon.core.space import Shape, Space
 from antiphon.strategies.aggregation.adapter import A_SUFFIX, B_SUFFIX
 
 _MOST_MATRICES: Final = 20_000

@@ -13,8 +13,8 @@ from antiphon.core.errors import RunFolderError
 from antiphon.core.files import write_text
 from antiphon.core.json_text import json_text
 from antiphon.core.run_folder import read_bytes
+from antiphon.core.space import Shape, Space
 from antiphon.server.folding.possible_space import ImpossibleSpace, check_possible
-from antiphon.server.folding.space import Shape, Space
 
 _MOST_SAID = 200
 

@@ -12,8 +12,8 @@ from typing import Final
 
 from antiphon.core.config import RunConfig
 from antiphon.core.errors import AntiphonError
+from antiphon.core.space import Shape, Space
 from antiphon.server.folding.possible_space import ImpossibleSpace, check_possible
-from antiphon.server.folding.space import Shape, Space
 from antiphon.v1 import coordinator_pb2 as pb
 
 _MAX_EXAMPLES: Final = 1 << 40

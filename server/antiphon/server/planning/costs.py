@@ -12,8 +12,8 @@ import math
 from collections.abc import Sequence
 
 from antiphon.core.config import RunConfig
+from antiphon.core.space import Space
 from antiphon.core.types import CodecChoice
-from antiphon.server.folding.space import Space
 from antiphon.server.planning.members import member
 from antiphon.strategies.compression.codec import Codec
 from antiphon.strategies.forms.form import Form

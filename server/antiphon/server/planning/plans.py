@@ -14,8 +14,8 @@ from antiphon.core.errors import ConfigError
 from antiphon.core.events import BY_POLICY, RoundPlanned, RunStopped
 from antiphon.core.run_sections import SeedsConfig
 from antiphon.core.section import Choice
+from antiphon.core.space import Space
 from antiphon.core.types import DENSE, Assignment, CodecChoice, Plain
-from antiphon.server.folding.space import Space
 from antiphon.server.planning.costs import costs_of
 from antiphon.server.planning.members import member
 from antiphon.strategies.methods.method import Method, Role, method_of

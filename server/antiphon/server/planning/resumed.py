@@ -6,7 +6,7 @@ from antiphon.core.config import RunConfig, config_hash
 from antiphon.core.errors import RunFolderError
 from antiphon.core.events import RunResumed, RunStarted
 from antiphon.core.run_folder import RunFolder
-from antiphon.server.folding.space import Space
+from antiphon.core.space import Space
 from antiphon.server.planning.agreement import claim_of
 
 

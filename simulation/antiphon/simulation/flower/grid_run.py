@@ -14,8 +14,8 @@ from antiphon.core.errors import AntiphonError
 from antiphon.core.events import RoundPlanned
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder
+from antiphon.core.space import Space
 from antiphon.core.types import Plain
-from antiphon.server.folding.space import Space
 from antiphon.server.folding.space_file import read_space
 from antiphon.server.machine.actions import Finish, Reply
 from antiphon.server.planning.agreement import Disagreement, claim_of, reported_space, votes_needed

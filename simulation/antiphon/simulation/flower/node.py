@@ -18,7 +18,7 @@ from antiphon.client.data.clients import ClientData, ClientExamples, encode_clie
 from antiphon.client.data.local import load_local
 from antiphon.client.model_digest import model_digest
 from antiphon.client.sender import Sender
-from antiphon.client.shapes import space_report, trained_shapes
+from antiphon.client.shapes import space_of, space_report
 from antiphon.client.worker import Worker
 from antiphon.core.blob import Blob, blob_of
 from antiphon.core.coefficients import Download
@@ -66,9 +66,7 @@ class Node:
                 device_name=device_name(device),
                 memory_bytes=device_memory_bytes(device),
             ),
-            space=space_report(
-                trained_shapes(config), model_digest(config.model.model_name_or_path)
-            ),
+            space=space_report(space_of(config), model_digest(config.model.model_name_or_path)),
         )
         return Parcel(message.SerializeToString(), client=client.name)
 

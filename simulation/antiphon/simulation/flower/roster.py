@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from google.protobuf.message import DecodeError
 
 from antiphon.core.config import RunConfig, config_hash
+from antiphon.core.space import Space
 from antiphon.core.types import Plain
-from antiphon.server.folding.space import Space
 from antiphon.server.planning.agreement import (
     Disagreement,
     check_examples,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 
 from antiphon.client.language_model import pick_device
+from antiphon.client.shapes import space_of
 from antiphon.core.config import RunConfig
 from antiphon.core.errors import ConfigError, UserError
 from antiphon.core.journal import Journal
@@ -22,7 +23,6 @@ from antiphon.simulation.flower.grid_run import run_over
 from antiphon.simulation.flower.node import residuals_of
 from antiphon.simulation.monitor import Monitor, MonitorFor, OnFolder
 from antiphon.simulation.shares import Split, refuse_other_data
-from antiphon.simulation.space import space_of
 from antiphon.simulation.split import draw_split
 
 if TYPE_CHECKING:
