@@ -318,10 +318,10 @@ def test_without_a_file_nothing_is_described(tiny_config: Callable[..., RunConfi
 
 
 def test_roles_by_machine_need_machines(tiny_config: Callable[..., RunConfig]) -> None:
-    """Simulated clients without a fleet file say nothing of themselves: nobody would send scalars."""
+    """Simulated clients without a fleet file say nothing of themselves: nobody would have the role."""
     config = tiny_config("method=mixed", "seeds.space=adapter", "mixed.seeds_devices=[cpu]")
 
-    with pytest.raises(ConfigError, match="nobody would send scalars"):
+    with pytest.raises(ConfigError, match="nobody would be one of them"):
         load_split(config)
 
 

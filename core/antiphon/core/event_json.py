@@ -56,7 +56,7 @@ def decode(kind: str, body: str) -> Event:
         )
     try:
         values = _parsed(body)
-        if len(values) == len(fields):
+        if type(values) is dict and len(values) == len(fields):
             for name, exact, read in fields:
                 value = values[name]
                 if type(value) is not exact:
