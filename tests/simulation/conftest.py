@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from antiphon.core.config import RunConfig, config_hash
-from antiphon.simulation.run import load_split, simulate
+from antiphon.simulation.run import simulate
+from antiphon.simulation.shares import load_split
 
 Undisturbed = Callable[[RunConfig], bytes]
 
