@@ -316,6 +316,21 @@ def test_it_sleeps_while_nothing_happens(behind):
     until(lambda: behind.front._wait_s() is None)
 
 
+def test_a_defect_does_not_end_it(behind):
+    """Whatever goes wrong with one connection, others still get through."""
+    caller, _, _ = behind.both()
+    (passage,) = behind.front._passages.values()
+    passage.up._sink = None
+    caller.sendall(b"x")
+    with suppress(ConnectionResetError):
+        assert caller.recv(1) == b""
+
+    other, server, _ = behind.both()
+    other.sendall(b"hello")
+
+    assert exactly(server, 5) == b"hello"
+
+
 def test_numbers_are_not_used_again(behind):
     """Two connections of one peer's address and port would have two names."""
     names = [behind.both()[2] for _ in range(3)]

@@ -21,8 +21,8 @@ EACH = 16
 """Calls at once from one address; enrolling is one short call."""
 TOTAL = 256
 """Calls at once."""
-CONNECTIONS = 64
-"""Connections of one address."""
+CONNECTIONS, MOST_CONNECTIONS = 64, 256
+"""Connections of one address, and of all."""
 
 _LOOK_EVERY_S = 1.0
 _RETRY_MS = 1_000
@@ -35,7 +35,7 @@ class Door(grpc.aio.ServerInterceptor):
     def __init__(self, now: Callable[[], float], *, each: int = EACH, total: int = TOTAL) -> None:
         """now: seconds of a clock that is never set; each, total: see EACH and TOTAL."""
         self.calls = OpenCalls(now, each=each, total=total)
-        self.lines = Lines(now, each_address=CONNECTIONS)
+        self.lines = Lines(now, each_address=CONNECTIONS, most=MOST_CONNECTIONS)
         self._guarded: dict[str, Handler] = {}
 
     async def intercept_service(

@@ -33,7 +33,7 @@ _AT_ONCE = 64  # connections that are taken before others have their turn
 _REST_S = 0.2  # after one that could not be taken
 _FLUSH_S, _LAST_FLUSH_S = 20.0, 2.0  # for what gRPC has sent before it closed a connection, or all
 _UNACKNOWLEDGED_MS = 20_000
-_EACH_COSTS, _OTHERS = 3, 512  # descriptors: of a connection, and of everything else
+_EACH_COSTS, _OTHERS = 3, 1_280  # descriptors: of a connection, and of everything else
 _FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _ABRUPTLY = struct.pack("ii", 1, 0)
 
@@ -83,7 +83,9 @@ class Front:
     def start(self) -> None:
         """Take connections; gRPC listens by now."""
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self._lines.most = max(64, (soft - _OTHERS) // _EACH_COSTS)
+        self._lines.most = min(
+            self._lines.most, max((soft - _OTHERS) // _EACH_COSTS, soft // 2 // _EACH_COSTS)
+        )
         self._lines.on_orders = self._ring
         self._inside.hide()
         self._bell.setblocking(False)
@@ -120,21 +122,28 @@ class Front:
 
     def _run(self) -> None:
         while not self._over():
-            for key, what in self._selector.select(self._wait_s()):
-                key.data(what)
-            if self._refusing and self._listeners:
-                self._shut()
-            if self._lines.has_orders:
-                orders = self._lines.orders()
-                for line in orders.resume:
-                    self._go_on(line)
-                for line in orders.cut:
-                    self._end(line, abruptly=True)
-            if (now := time.monotonic()) >= self._looks_at:
-                self._looks_at = now + _TICK_S
-                self._look(now)
+            try:
+                self._turn()
+            except Exception as error:  # whatever it is, others must still get through
+                log.error("the front goes on after a defect", reason=repr(error)[:200])
+                time.sleep(_REST_S)
         for line in [*self._passages, *self._waiting]:
             self._end(line)
+
+    def _turn(self) -> None:
+        for key, what in self._selector.select(self._wait_s()):
+            key.data(what)
+        if self._refusing and self._listeners:
+            self._shut()
+        if self._lines.has_orders:
+            orders = self._lines.orders()
+            for line in orders.resume:
+                self._go_on(line)
+            for line in orders.cut:
+                self._end(line, abruptly=True)
+        if (now := time.monotonic()) >= self._looks_at:
+            self._looks_at = now + _TICK_S
+            self._look(now)
 
     def _over(self) -> bool:
         if self._ends_at is None:
@@ -252,6 +261,9 @@ class Front:
         except OSError:  # one end has gone
             self._end(passage.line)
             return
+        except Exception:
+            self._end(passage.line, abruptly=True)
+            raise
         if down.ended:
             self._end(passage.line)
         else:

@@ -26,8 +26,8 @@ EACH_CALLER = 2
 """Connections of one client; ours have one, and that of a line that has just gone."""
 EACH_ADDRESS = 1_024
 """Connections of one address that no client has called on yet."""
-MOST = 6_000
-"""Connections of all."""
+MOST = 100_000
+"""Connections of all; fewer where the process may not have as many descriptors."""
 
 SEATS_EACH, SEATS = 24, 96
 """Connections of one address, and of all, that are let to make their first call at the same time."""
@@ -52,7 +52,7 @@ STUCK_S = 15.0
 BARRED_S = 60.0
 """Time for which a client is let in no more whose connection was cut for that, seconds."""
 
-_BYTES_A_CALL, _OF_ANSWERS, _OVERHEAD = 1 << 10, 1 / 64, 1.25
+_BYTES_A_CALL, _OF_ANSWERS, _OVERHEAD = 512, 1 / 64, 1.25
 _YOUNG_BYTES_A_S, _BYTES_A_S = 2 << 10, 4 << 10
 _MOST_CLIENTS = 10_000  # whose balance is remembered
 _ENOUGH_BYTES = 16 << 10
@@ -107,7 +107,7 @@ class Orders:
 class Lines:
     """The connections of one server. The front tells of them, calls tell of themselves with `call`.
 
-    now: seconds of a clock that is never set; each_caller, each_address: see EACH_CALLER, EACH_ADDRESS.
+    now: seconds of a clock that is never set; each_caller, each_address, most: see EACH_CALLER and so on.
     """
 
     def __init__(
@@ -116,10 +116,11 @@ class Lines:
         *,
         each_caller: int = EACH_CALLER,
         each_address: int = EACH_ADDRESS,
+        most: int = MOST,
     ) -> None:
         """Nothing is connected."""
         self._now, self._each_caller, self._each_address = now, each_caller, each_address
-        self.most = MOST
+        self.most = most
         self.on_orders: Callable[[], None] = lambda: None
         self._lines: dict[int, Line] = {}
         self._strangers: dict[str, dict[Line, None]] = {}  # by network, oldest first
