@@ -319,6 +319,7 @@ def test_it_sleeps_while_nothing_happens(behind):
 def test_a_defect_does_not_end_it(behind):
     """Whatever goes wrong with one connection, others still get through."""
     caller, _, _ = behind.both()
+    until(lambda: behind.front._passages)
     (passage,) = behind.front._passages.values()
     passage.up._sink = None
     caller.sendall(b"x")
