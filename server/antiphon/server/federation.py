@@ -230,8 +230,9 @@ class Federation:
         return int(role.form.size(parameters, built(asked.codec), asked.steps))
 
     def expected_upload_bytes(self, client: str, number: int) -> int:
-        """Return about how many bytes a client's update of round `number` has; at most, where that is not
-        known. It may be asked beside the federation's own thread: it reads what was planned, once.
+        """Return about how many bytes a client's update of round `number` has.
+
+        At most, where that is not known.
         """
         plan = self._plans.get(number)
         if plan is None or client not in plan.plan:

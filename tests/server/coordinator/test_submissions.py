@@ -67,6 +67,27 @@ def test_what_submit_returns_is_in_the_journal(federation):
     assert events == [event] == [ClientJoined("north", 10)]
 
 
+def test_the_event_loop_sees_what_is_committed_only(federation):
+    """While a transaction is under way, the state that the event loop reads is that of the one before."""
+
+    async def scenario():
+        async with submitting(federation) as (submissions, _):
+            seen = []
+
+            def look():
+                seen.append((set(submissions.machine.clients), set(federation.machine.clients)))
+                return ClientJoined("south", 10)
+
+            first, second = submissions.submit(joined("north")), submissions.submit(look)
+            await asyncio.gather(first, second)
+            return seen, set(submissions.machine.clients)
+
+    seen, after = asyncio.run(scenario())
+
+    assert seen == [(set(), {"north"})]
+    assert after == {"north", "south"}
+
+
 def test_many_submissions_are_few_commits(federation, monkeypatch):
     """A hundred clients that come at once do not wait for the disk a hundred times."""
     counted = commits(monkeypatch)
