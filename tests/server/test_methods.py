@@ -3,7 +3,7 @@
 import pytest
 
 from antiphon.core.errors import ConfigError
-from antiphon.server.folding.methods import server_method
+from antiphon.strategies.methods.method import method_of
 
 
 @pytest.mark.parametrize("rule", ["trimmed_mean", "median"])
@@ -17,4 +17,4 @@ def test_a_rule_on_each_number_alone_is_refused_with_seeds(tiny_config, rule):
 @pytest.mark.parametrize("rule", ["product", "multi_krum", "geometric_median", "centered_clip"])
 def test_other_rules_serve_both_methods(tiny_config, method, rule):
     """Means, and what needs lengths and angles only."""
-    assert server_method(tiny_config(f"method={method}", f"aggregation={rule}"))
+    assert method_of(tiny_config(f"method={method}", f"aggregation={rule}"))

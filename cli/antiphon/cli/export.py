@@ -24,10 +24,10 @@ from antiphon.core.files import written_whole
 from antiphon.core.run_folder import RunFolder
 from antiphon.core.space import Space
 from antiphon.server.folding.adapter_folder import write_adapter
-from antiphon.server.folding.methods import server_method
 from antiphon.server.folding.space_file import read_space
 from antiphon.server.folding.state_files import DamagedState, states_of
 from antiphon.strategies.initial_factors import initial_factors
+from antiphon.strategies.methods.method import method_of
 
 
 def export_run(
@@ -58,7 +58,7 @@ def export_run(
 def _write(
     folder: RunFolder, config: RunConfig, wanted: int | None, out: Path, console: Console
 ) -> None:
-    space, method = _space(folder, config, console), server_method(config)
+    space, method = _space(folder, config, console), method_of(config).serve()
     states = states_of(folder, lambda: method.init(initial_factors(space.factors, config.seed)))
     number = states.newest() if wanted is None else wanted
     if number not in states.rounds():

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from antiphon.client.language_model import LanguageModel
+from antiphon.core.config import RunConfig
 from antiphon.core.errors import ModelError
 from antiphon.core.types import FloatArray, Params
 
@@ -79,6 +80,18 @@ class Adapter:
             weight[: values.shape[0], : values.shape[1]].copy_(values)
         for layer in self._layers:
             layer.scaling[_ADAPTER] = scale
+
+
+def adapter_in(model: LanguageModel, config: RunConfig) -> Adapter:
+    """Inject the factors that a run's config asks for. Raises ModelError where no module matches."""
+    lora = config.lora
+    return Adapter(
+        model,
+        r=lora.r,
+        lora_alpha=lora.lora_alpha,
+        lora_dropout=lora.lora_dropout,
+        target_modules=lora.target_modules,
+    )
 
 
 def linear_modules(network: Any) -> dict[str, nn.Linear]:

@@ -134,7 +134,8 @@ def _limits(root: Path, path: str, name: str) -> list[int]:
 
 
 def _untouched_model(config: RunConfig, shapes: Space) -> Download:
-    if config.method == "seeds":
+    num_seeds = method_of(config).space.num_seeds
+    if num_seeds is not None:
         nothing = np.zeros(0, dtype=np.float32)
-        return SeedCoefficients(config.seeds.num_seeds, nothing.astype(np.uint32), nothing)
+        return SeedCoefficients(num_seeds, nothing.astype(np.uint32), nothing)
     return initial_factors(shapes.factors, config.seed)

@@ -41,26 +41,15 @@ def estimate(config: RunConfig) -> Estimate:
     """
     shapes = space_of(config)
     total, trained = shapes.model_parameters, shapes.parameters
-    roles = method_of(config).roles
+    method = method_of(config)
+    roles, down = method.roles, _codec(config.compression.downlink)
     up = max(_bytes_up(config, role, trained) for role in roles)
     memory = max(_memory_bytes(config, role, total, trained) for role in roles)
-    return Estimate(total, trained, up, _bytes_down(config, trained), memory)
+    return Estimate(total, trained, up, math.ceil(method.space.size(trained, down)), memory)
 
 
 def _bytes_up(config: RunConfig, role: Role, trained: int) -> int:
     return math.ceil(role.form.size(trained, _codec(config.compression.uplink), role.trainer.steps))
-
-
-def _bytes_down(config: RunConfig, trained: int) -> int:
-    if config.method == "seeds":
-        # Every seed may have been touched; a full set travels without indices.
-        per_seed = _FLOAT * (2 if config.seeds.sampling == "pro" else 1)
-        return per_seed * config.seeds.num_seeds
-    return _packed(config.compression.downlink, trained)  # of both kinds of a mixed run's clients
-
-
-def _packed(choice: Choice, parameters: int) -> int:
-    return math.ceil(_codec(choice).bits(parameters) * parameters / 8)
 
 
 def _codec(choice: Choice) -> Codec:

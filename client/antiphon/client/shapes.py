@@ -16,6 +16,7 @@ from antiphon.core.config import RunConfig
 from antiphon.core.errors import ConfigError, ModelError
 from antiphon.core.peft_folder import factor_name
 from antiphon.core.space import Shape, Space
+from antiphon.strategies.methods.method import method_of
 from antiphon.v1 import coordinator_pb2
 
 
@@ -35,7 +36,7 @@ def space_of(config: RunConfig) -> Space:
         )
     base = str(model_folder(name))
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    if config.trains_weights:
+    if method_of(config).space.trains_weights:
         linears = target_linears(model, config.seeds.target_modules)
         weights = {n: (each.out_features, each.in_features) for n, each in linears.items()}
         return Space({}, weights, base, parameters)

@@ -11,25 +11,19 @@ from collections.abc import Callable
 
 import torch
 
-from antiphon.client.adapter import Adapter, target_linears
 from antiphon.client.budget import Budget, Meter
 from antiphon.client.data.clients import ClientData
 from antiphon.client.evaluation import Measured, Measurement, evaluate
 from antiphon.client.golden import TorchDraws
 from antiphon.client.language_model import load
 from antiphon.client.method import Method, Role
-from antiphon.client.spaces.lora import LoraSpace
-from antiphon.client.spaces.space import Space
-from antiphon.client.spaces.span import SpanSpace
 from antiphon.client.trainers.trainer import OnStep
 from antiphon.core import golden, registry
 from antiphon.core.coefficients import Download
 from antiphon.core.config import RunConfig
 from antiphon.core.errors import ConfigError
 from antiphon.core.types import Assignment, Update
-from antiphon.strategies.initial_factors import initial_factors
 from antiphon.strategies.methods.method import method_of
-from antiphon.strategies.seed_space import directions_of
 
 
 class Worker:
@@ -54,7 +48,7 @@ class Worker:
         asked = method_of(config)
         if any(each.trainer.walks for each in asked.roles):
             golden.check(TorchDraws(self.model.device), f"torch on {self.model.device}")
-        given = {"config": config}
+        given = {"config": config, "model": self.model}
         roles = {
             each.name: Role(
                 registry.build(registry.HALVES["trainer"], each.trainer.kind, {}, given),
@@ -62,29 +56,8 @@ class Worker:
             )
             for each in asked.roles
         }
-        return Method(self.model, self._make_space(config), roles)
-
-    def _make_space(self, config: RunConfig) -> Space:
-        along = directions_of(config)
-        if config.trains_weights:
-            linears = target_linears(self.model, config.seeds.target_modules)
-            return SpanSpace(linears, config.seeds.num_seeds, along)
-        adapter = Adapter(
-            self.model,
-            r=config.lora.r,
-            lora_alpha=config.lora.lora_alpha,
-            lora_dropout=config.lora.lora_dropout,
-            target_modules=config.lora.target_modules,
-        )
-        if config.method != "seeds":
-            return LoraSpace(adapter, config.lora.lora_alpha)
-        shapes = {
-            name: (linear.out_features, linear.in_features)
-            for name, linear in adapter.linears.items()
-        }
-        initial = initial_factors(shapes, config.seed)
-        adapter.write(initial, config.lora.lora_alpha / config.lora.r)
-        return SpanSpace(adapter.linears, config.seeds.num_seeds, along)
+        space = registry.build(registry.HALVES["space"], asked.space.kind, {}, given)
+        return Method(self.model, space, roles)
 
     def train(
         self,
@@ -130,7 +103,7 @@ def _precision(config: RunConfig) -> str:
     if not any(each.trainer.walks for each in method_of(config).roles):
         return config.model.precision
     # The two losses of a zeroth-order step differ in the fourth digit: bfloat16 has two.
-    if config.trains_weights and config.model.precision == "bfloat16":
+    if method_of(config).space.trains_weights and config.model.precision == "bfloat16":
         raise ConfigError(
             "model.precision is bfloat16, but seeds that move the weights need float32: the steps "
             "would be lost in rounding. Set model.precision: float32, or seeds.space: adapter"

@@ -167,11 +167,6 @@ class RunConfig(Section):
         found = stages if isinstance(stages, list) else []
         return [each for each in found if isinstance(each, Mapping)]
 
-    @property
-    def trains_weights(self) -> bool:
-        """Whether the run's space is the linear weights themselves."""
-        return self.method == "seeds" and self.seeds.space == "weights"
-
 
 def load(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Read a run's YAML, apply overrides such as `training.learning_rate=1e-4`, and validate.

@@ -20,6 +20,7 @@ from antiphon.core.errors import ConfigError
 
 KINDS = (
     "method",
+    "space",
     "trainer",
     "form",
     "aggregation",
@@ -32,10 +33,12 @@ KINDS = (
     "partition",
 )
 
-GIVEN = ("config",)
-"""Arguments of a factory that the program gives, no keys of a config: the whole config of the run."""
+GIVEN = ("config", "model")
+"""Arguments of a factory that the program gives, no keys of a config: the whole config of the run, and at a
+client the base model.
+"""
 
-HALVES = {"trainer": "client_trainer", "form": "client_form"}
+HALVES = {"space": "client_space", "trainer": "client_trainer", "form": "client_form"}
 """Kinds whose members have a second half at the client, and the kind in which it has the same name."""
 
 _STRICT = ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)

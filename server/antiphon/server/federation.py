@@ -49,7 +49,6 @@ from antiphon.server.folding.evaluation import Evaluation
 from antiphon.server.folding.global_model import GlobalModel
 from antiphon.server.folding.held_out import means, median_loss
 from antiphon.server.folding.measured import Measured
-from antiphon.server.folding.methods import server_method
 from antiphon.server.folding.untold import usual_examples
 from antiphon.server.folding.update_shelf import Unpack, UpdateShelf, built
 from antiphon.server.machine.actions import Action, Finish, Fold, PlanRound
@@ -102,7 +101,8 @@ class Federation:
         """
         self.config, self.folder, self.space = config, folder, space
         self._journal, self._clock, self._stopwatch = journal, clock, stopwatch
-        self._method, self._roles = server_method(config), method_of(config)
+        self._roles = method_of(config)
+        self._method = self._roles.serve()
         self.machine = RunState()
         self._plans: dict[int, RoundPlanned] = {}
         self._measured = Measured()
@@ -351,7 +351,7 @@ class Federation:
     def undo_if_exploded(self, number: int, loss: float) -> RoundUndone | None:
         """Roll the round's fold back where the held-out loss shows that it broke the model."""
         limit = self.config.seeds.guard_loss_factor * self._measured.best_loss()
-        if self.config.method != "seeds" or (math.isfinite(loss) and loss <= limit):
+        if not self._roles.space.guarded or (math.isfinite(loss) and loss <= limit):
             return None
         state = undo(self.state)
         digest = self._write(number, self.folder.undone_file(number), to_content(state), state)

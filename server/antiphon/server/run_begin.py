@@ -14,6 +14,7 @@ from antiphon.core.space import Space
 from antiphon.core.types import Plain
 from antiphon.server.federation import Federation
 from antiphon.server.folding.space_file import write_space
+from antiphon.strategies.methods.method import method_of
 
 
 def runs_dir(config: RunConfig) -> Path:
@@ -52,7 +53,7 @@ def begin_run(
     described: dict[str, Plain] = {
         "engine": engine,
         "method": config.method,
-        "space": "weights" if config.trains_weights else "adapter",
+        "space": "weights" if method_of(config).space.trains_weights else "adapter",
         "model": config.model.model_name_or_path,
         "trained_parameters": space.parameters,
         "model_parameters": space.model_parameters,

@@ -50,6 +50,7 @@ from antiphon.server.enrolment.registrar import Registrar
 from antiphon.server.enrolment.tokens import new_token, written
 from antiphon.server.federation import Federation
 from antiphon.server.planning.agreement import reported_space
+from antiphon.strategies.methods.method import method_of
 from antiphon.v1 import coordinator_pb2 as pb
 from antiphon.v1 import coordinator_pb2_grpc
 
@@ -330,7 +331,7 @@ class Site:
 
 def space_report(config: RunConfig, digest: bytes = b"\1" * 32) -> pb.SpaceReport:
     """What a client says the run trains: SHAPES, or one weight for seeds that move the weights."""
-    if config.trains_weights:
+    if method_of(config).space.trains_weights:
         weights = [pb.MatrixShape(name="m", rows=8, columns=6)]
         return pb.SpaceReport(weights=weights, model_parameters=48, model_digest=digest)
     factors = [pb.MatrixShape(name=n, rows=r, columns=c) for n, (r, c) in SHAPES.items()]

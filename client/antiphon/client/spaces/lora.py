@@ -6,10 +6,17 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from antiphon.client.adapter import Adapter
+from antiphon.client.adapter import Adapter, adapter_in
+from antiphon.client.language_model import LanguageModel
 from antiphon.core.coefficients import Download, SeedCoefficients
+from antiphon.core.config import RunConfig
 from antiphon.core.errors import UpdateError
 from antiphon.core.types import Params
+
+
+def lora(*, config: RunConfig, model: LanguageModel) -> LoraSpace:
+    """Return the client's half of the space, inside a base model."""
+    return LoraSpace(adapter_in(model, config), config.lora.lora_alpha)
 
 
 class LoraSpace:

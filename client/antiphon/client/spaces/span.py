@@ -9,11 +9,29 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
+from antiphon.client.adapter import adapter_in, target_linears
+from antiphon.client.language_model import LanguageModel
 from antiphon.client.zeroth_order.rebuild import WeightsFile, add_directions
 from antiphon.core.coefficients import Download, SeedCoefficients
+from antiphon.core.config import RunConfig
 from antiphon.core.errors import UpdateError
 from antiphon.core.types import Params
-from antiphon.strategies.seed_space import Directions
+from antiphon.strategies.initial_factors import initial_factors
+from antiphon.strategies.seed_space import Directions, directions_of
+
+
+def span(*, config: RunConfig, model: LanguageModel) -> SpanSpace:
+    """Return the client's half of the space, over weights or factors of a base model."""
+    along, num_seeds = directions_of(config), config.seeds.num_seeds
+    if config.seeds.space == "weights":
+        return SpanSpace(target_linears(model, config.seeds.target_modules), num_seeds, along)
+    adapter = adapter_in(model, config)
+    shapes = {
+        name: (linear.out_features, linear.in_features) for name, linear in adapter.linears.items()
+    }
+    initial = initial_factors(shapes, config.seed)
+    adapter.write(initial, config.lora.lora_alpha / config.lora.r)
+    return SpanSpace(adapter.linears, num_seeds, along)
 
 
 class SpanSpace:

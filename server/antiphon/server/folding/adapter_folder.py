@@ -10,6 +10,7 @@ from antiphon.core.peft_folder import AdapterShape, write_peft_folder
 from antiphon.core.space import Space
 from antiphon.server.folding.model_card import model_card
 from antiphon.strategies.initial_factors import initial_factors
+from antiphon.strategies.methods.method import method_of
 from antiphon.strategies.seed_space import as_lora, directions_of, moved
 
 
@@ -28,7 +29,7 @@ def write_adapter(
     factors = download
     if isinstance(download, SeedCoefficients):
         along = directions_of(config)
-        if config.trains_weights:
+        if method_of(config).space.trains_weights:
             # The exact factors of a sum of directions count once: PEFT's alpha is their rank.
             scale, factors = 1.0, as_lora(space.weights, download, along)
         else:

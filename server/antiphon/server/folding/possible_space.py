@@ -14,6 +14,7 @@ from antiphon.core.errors import AntiphonError
 from antiphon.core.peft_folder import module_of
 from antiphon.core.space import Shape, Space
 from antiphon.strategies.aggregation.adapter import A_SUFFIX, B_SUFFIX
+from antiphon.strategies.methods.method import method_of
 
 _MOST_MATRICES: Final = 20_000
 _LONGEST_SIDE: Final = 1 << 20
@@ -29,12 +30,13 @@ class ImpossibleSpace(AntiphonError):
 
 def check_possible(space: Space, config: RunConfig) -> None:
     """Raise ImpossibleSpace for what a run of this config cannot train."""
-    kind, other = ("weights", "factors") if config.trains_weights else ("factors", "weights")
+    weights = method_of(config).space.trains_weights
+    kind, other = ("weights", "factors") if weights else ("factors", "weights")
     shapes: Mapping[str, Shape] = getattr(space, kind)
     if not shapes or getattr(space, other):
         raise ImpossibleSpace(f"the run trains {kind}: expected their shapes, and those alone")
     _check_sizes(shapes)
-    if config.trains_weights:
+    if weights:
         _check_targets(shapes, config.seeds.target_modules)
     else:
         _check_targets(_pairs(shapes, config.lora.r), config.lora.target_modules)

@@ -23,7 +23,6 @@ from antiphon.strategies.policy.costs import Costs
 _SLACK = 1.02
 _MESSAGE_BYTES = 1024
 _TENSOR_BYTES = 128
-_COEFFICIENT_BYTES = 16  # of a gap, a coefficient and a probability
 
 
 class _Bounds:
@@ -41,10 +40,12 @@ class _Bounds:
 
     def model(self, rank: int) -> int:
         """Return the bound of the global model as a client of this rank receives it."""
-        choice = self._config.compression.downlink
-        tensors = self._tensors(CodecChoice(choice.kind, choice.arguments), rank)
-        coefficients = _COEFFICIENT_BYTES * self._config.seeds.num_seeds + _MESSAGE_BYTES
-        return tensors if self._method.packs else coefficients
+        down = self._config.compression.downlink
+        choice = CodecChoice(down.kind, down.arguments)
+        if self._method.space.num_seeds is None:
+            return self._tensors(choice, rank)
+        codec: Codec = member("codec", choice.kind, choice.arguments)
+        return _MESSAGE_BYTES + math.ceil(self._method.space.size(self._parameters, codec))
 
     def up(self, client: str, codec: CodecChoice | None, steps: int) -> int:
         """Return the bound of one client's update."""

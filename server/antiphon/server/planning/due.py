@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from antiphon.core.config import RunConfig
+from antiphon.strategies.methods.method import method_of
 
 
 def evaluation_is_due(config: RunConfig, number: int) -> bool:
@@ -17,5 +18,5 @@ def adapter_is_due(config: RunConfig, number: int) -> bool:
     """Whether the adapter after this round is to be saved."""
     every = config.output.adapter_every
     if every is None:
-        every = config.rounds if config.trains_weights else 1
+        every = config.rounds if method_of(config).space.trains_weights else 1
     return number == config.rounds or (number > 0 and number % every == 0)

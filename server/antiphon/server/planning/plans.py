@@ -268,7 +268,7 @@ def _tasks(
     """Return what each member of the cohort does."""
     members = sorted(decision.steps)
     tasks = {each: _task(config, number, telemetry.of(each), decision, scale) for each in members}
-    if config.method == "seeds":
+    if method_of(config).space.num_seeds is not None:
         size = pool_size(config.seeds, list(decision.steps.values()))
         tasks = {client: {**task, "pool": size} for client, task in tasks.items()}
     return tasks

@@ -5,12 +5,13 @@ from __future__ import annotations
 from antiphon.core.config import RunConfig
 from antiphon.core.errors import ConfigError
 from antiphon.strategies.methods.method import Method, role
+from antiphon.strategies.spaces.space import space
 
 
 def lora(*, config: RunConfig) -> Method:
     """First-order training of an adapter; clients send how its factors have changed."""
     check_ranks(config)
-    return Method((role("lora", "adamw", "delta", config),))
+    return Method(space("lora", config), (role("lora", "adamw", "delta", config),))
 
 
 def check_ranks(config: RunConfig) -> None:

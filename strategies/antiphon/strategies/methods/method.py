@@ -13,6 +13,8 @@ from antiphon.core.config import RunConfig
 from antiphon.core.errors import ConfigError
 from antiphon.core.types import DENSE, Plain
 from antiphon.strategies.forms.form import Form, form
+from antiphon.strategies.method import ServerMethod
+from antiphon.strategies.spaces.space import Space
 from antiphon.strategies.trainers.trainer import Trainer, trainer
 
 _GB = 1e9
@@ -53,8 +55,11 @@ class Role:
 
 @dataclass(frozen=True)
 class Method:
-    """The roles of a run, in the order in which clients are looked at; the last is for all others."""
+    """A space, and the roles of a run in it, in the order in which clients are looked at; the last is for
+    all others.
+    """
 
+    space: Space
     roles: tuple[Role, ...]
     _by_name: Mapping[str, Role] = field(init=False, repr=False, compare=False)
 
@@ -87,6 +92,10 @@ class Method:
     def packs(self) -> bool:
         """Whether a codec packs what some clients send."""
         return any(each.form.packs for each in self.roles)
+
+    def serve(self) -> ServerMethod:
+        """Return the server's half: pure functions on the state of the model."""
+        return self.space.serve(any(each.form.walks for each in self.roles))
 
     def role(self, name: str) -> Role:
         """Return the role that an assignment names. Raises KeyError for another run's."""

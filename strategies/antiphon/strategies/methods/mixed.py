@@ -7,6 +7,7 @@ from antiphon.core.config import RunConfig
 from antiphon.core.errors import ConfigError
 from antiphon.strategies.methods.lora import check_ranks
 from antiphon.strategies.methods.method import Method, Who, role
+from antiphon.strategies.spaces.space import space
 
 
 def mixed(*, config: RunConfig) -> Method:
@@ -37,5 +38,6 @@ def mixed(*, config: RunConfig) -> Method:
     devices = frozenset(asked.seeds_devices)
     who = Who("mixed.seeds", frozenset(asked.seeds), asked.seeds_below_gb, devices)
     return Method(
-        (role("seeds", "spsa", "scalars", config, who), role("lora", "adamw", "delta", config))
+        space("lora", config),
+        (role("seeds", "spsa", "scalars", config, who), role("lora", "adamw", "delta", config)),
     )

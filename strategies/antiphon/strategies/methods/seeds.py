@@ -7,6 +7,7 @@ from antiphon.core.config import RunConfig
 from antiphon.core.errors import ConfigError
 from antiphon.strategies.methods.method import Method, is_packed, role
 from antiphon.strategies.server_opt.optimizers import ServerOptimizer
+from antiphon.strategies.spaces.space import space
 
 
 def seeds(*, config: RunConfig) -> Method:
@@ -30,4 +31,4 @@ def seeds(*, config: RunConfig) -> Method:
         raise ConfigError(
             "compression packs tensors, but method seeds sends a few scalars: leave it out"
         )
-    return Method((role("seeds", "spsa", "scalars", config),))
+    return Method(space("span", config), (role("seeds", "spsa", "scalars", config),))
