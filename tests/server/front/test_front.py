@@ -6,6 +6,7 @@ import asyncio
 import os
 import resource
 import socket
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from antiphon.core.errors import UserError
 from antiphon.server.front import flow
 from antiphon.server.front.front import Front
 from antiphon.server.front.lines import LARGE_BYTES, SEATS_EACH, SETTLED_S, Lines, Room
@@ -337,3 +339,13 @@ def test_numbers_are_not_used_again(behind):
     names = [behind.both()[2] for _ in range(3)]
 
     assert len({number_of(each) for each in names}) == 3
+
+
+def test_a_front_that_cannot_listen_leaves_nothing_behind(tmp_path, monkeypatch):
+    """No folder stays where the address is taken."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(UserError):
+        Front(f"127.0.0.1:{other.getsockname()[1]}", Lines())
+
+    assert list(tmp_path.iterdir()) == []

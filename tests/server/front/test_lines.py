@@ -308,6 +308,19 @@ def test_a_clients_young_connections_share(server):
     assert sent <= YOUNG_BYTES + 100 * 1_024
 
 
+def test_a_line_that_breaks_with_a_part_on_its_way_takes_the_next_part_soon(server):
+    """A client whose line is cut again and again gets on, though what was under way is lost each time."""
+    part = 64 << 10
+    for number in range(1, 20):
+        server.comes(number)
+        server.called(number)
+        server.passes(2.0)
+
+        with server.call(number, room=Room(4_000_000, stream=True)):
+            assert server.sends(number, part) == part
+            server.ends(number)
+
+
 def test_a_client_that_has_flooded_calls_on(server):
     """Its next connections carry small calls, and after some time a large one."""
     server.comes(1)

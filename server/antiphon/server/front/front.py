@@ -60,8 +60,9 @@ class Front:
 
     def __init__(self, address: str, lines: Lines) -> None:
         """Listen; nobody is taken before `start`. Raises UserError where the address cannot be had."""
-        self._lines, self._inside = lines, Inside()
-        self._listeners = listen_at(address)
+        self._lines = lines
+        self._listeners = listen_at(address)  # before anything that would be left behind
+        self._inside = Inside()
         self.port: int = self._listeners[0].getsockname()[1]
         self._selector, self._pipes = selectors.DefaultSelector(), Pipes()
         self._waiting: dict[Line, socket.socket] = {}

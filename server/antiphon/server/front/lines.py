@@ -53,7 +53,10 @@ BARRED_S = 60.0
 """Time for which a client is let in no more whose connection was cut for that, seconds."""
 
 _BYTES_A_CALL, _OF_ANSWERS, _OVERHEAD = 512, 1 / 64, 1.25
-_YOUNG_BYTES_A_S, _BYTES_A_S = 2 << 10, 4 << 10
+_YOUNG_BYTES_A_S, _BYTES_A_S = (
+    32 << 10,
+    4 << 10,
+)  # a line that breaks often spends much that never arrives
 _MOST_CLIENTS = 10_000  # whose balance is remembered
 _ENOUGH_BYTES = 16 << 10
 _FLOOD, _FRUITLESS, _TOO_MUCH = 150, 1, 600  # trespasses of an address within a minute
