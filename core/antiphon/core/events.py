@@ -16,7 +16,7 @@ from antiphon.core.types import Plain
 
 @dataclass(frozen=True)
 class RunStarted:
-    """The first event of every journal, and what the run agreed to.
+    """The first event that moves the machine, and what the run agreed to.
 
     rounds: rounds to run; min_clients: clients that must be present before a round is planned;
     max_failed_rounds: the run stops after this many failed rounds in a row. All are at least 1.
