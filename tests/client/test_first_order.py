@@ -23,7 +23,8 @@ def plan(steps, accumulation=1, rate=1e-2):
 
 def run(model, adapter, groups, training):
     batches = [collate(group, model.tokenizer.pad_token_id) for group in groups]
-    losses = train(model, adapter.parameters(), batches, training, lambda done, loss: None)
+    factors = [linear.weight for linear in adapter.linears.values()]
+    losses = train(model, factors, batches, training, lambda done, loss: None)
     return sum(losses) / len(losses)
 
 

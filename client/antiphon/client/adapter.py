@@ -53,10 +53,6 @@ class Adapter:
             linear.weight.data = linear.weight.data.float()
             linear.weight.requires_grad_(False)
 
-    def parameters(self) -> list[torch.Tensor]:
-        """Return the trainable factors, in name order."""
-        return [linear.weight for linear in self.linears.values()]
-
     def read(self) -> dict[str, FloatArray]:
         """Return a copy of the factors, float32 on the CPU."""
         return {
