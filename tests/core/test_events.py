@@ -44,26 +44,29 @@ by_name = st.dictionaries(names, numbers, max_size=3)
 counts = st.integers(0, 2**60)
 plain = st.none() | st.booleans() | counts | numbers | names
 measured = st.none() | numbers
-plans = st.dictionaries(names, st.dictionaries(st.text("ab", max_size=3), plain, max_size=3))
+rows = st.dictionaries(st.text("ab", max_size=3), plain, max_size=3)
+plans = st.dictionaries(names, rows)
 cohorts = st.lists(names, max_size=3).map(tuple)
 
 EVENTS = {
-    RunStarted: st.builds(RunStarted, names, names, counts, counts, counts, counts),
+    RunStarted: st.builds(RunStarted, names, names, counts, counts, counts, counts, names, rows),
     ClientJoined: st.builds(ClientJoined, names, counts),
     ClientLeft: st.builds(ClientLeft, names, names),
     ClientRevoked: st.builds(ClientRevoked, names),
     ClientDeclined: st.builds(ClientDeclined, names, st.lists(names).map(tuple), names),
-    RoundPlanned: st.builds(RoundPlanned, counts, cohorts, counts, numbers, names, plans),
+    RoundPlanned: st.builds(
+        RoundPlanned, counts, cohorts, counts, numbers, names, plans, exchanges=plans
+    ),
     UpdateReceived: st.builds(
         UpdateReceived, names, counts, names, counts, counts, counts, by_name
     ),
     UpdateRejected: st.builds(UpdateRejected, names, counts, names),
-    ClientFailed: st.builds(ClientFailed, names, counts, names),
+    ClientFailed: st.builds(ClientFailed, names, counts, names, names),
     Ticked: st.builds(Ticked),
     RoundFolded: st.builds(RoundFolded, counts, names, by_name),
     RoundUndone: st.builds(RoundUndone, counts, names, names),
     RoundEvaluated: st.builds(RoundEvaluated, counts, by_name),
-    RunResumed: st.builds(RunResumed),
+    RunResumed: st.builds(RunResumed, measuring=rows),
     RunRewound: st.builds(RunRewound, counts, names),
     RunStopped: st.builds(RunStopped, names, st.booleans()),
     Evaluated: st.builds(Evaluated, counts, names, counts, measured, measured, measured, measured),

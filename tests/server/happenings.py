@@ -5,10 +5,13 @@ from dataclasses import replace
 from hypothesis import strategies as st
 
 from antiphon.core.events import (
+    MEASURING,
+    TRAINING,
     ClientFailed,
     ClientJoined,
     ClientLeft,
     ClientRevoked,
+    Evaluated,
     Event,
     RoundEvaluated,
     RoundFolded,
@@ -22,7 +25,8 @@ from antiphon.core.events import (
     UpdateRejected,
 )
 from antiphon.core.journal import Entry
-from antiphon.server.machine.actions import Action, Evaluate, Fold, PlanRound
+from antiphon.core.types import Plain
+from antiphon.server.machine.actions import Action, Conclude, Fold, PlanRound
 from antiphon.server.machine.round import pending_actions, step
 from antiphon.server.machine.run_state import RunState
 
@@ -42,7 +46,10 @@ HAPPENING: st.SearchStrategy[Event | float] = st.one_of(
         steps=st.just(1),
     ),
     st.builds(UpdateRejected, CLIENTS, NUMBERS, st.just("bad")),
-    st.builds(ClientFailed, CLIENTS, NUMBERS, st.just("tired")),
+    st.builds(
+        ClientFailed, CLIENTS, NUMBERS, st.just("tired"), st.sampled_from([TRAINING, MEASURING])
+    ),
+    st.builds(Evaluated, NUMBERS, CLIENTS, st.just(20), st.just(2.0)),
     st.sampled_from(
         [
             Ticked(),
@@ -67,10 +74,11 @@ def answer(action: Action, engine: str) -> Event | None:
         case PlanRound(number, clients) if engine == "buffers":
             return RoundPlanned(number, clients, 1, 60.0, enough=1, max_staleness=1)
         case PlanRound(number, clients):
-            return RoundPlanned(number, clients, 2, 60.0)
+            exchanges: dict[str, dict[str, Plain]] = {MEASURING: {"deadline_s": 30.0}}
+            return RoundPlanned(number, clients, 2, 60.0, exchanges=exchanges if number % 2 else {})
         case Fold(number, _):
             return RoundUndone(number, "bad") if engine == "undoes" else RoundFolded(number, "")
-        case Evaluate(number):
+        case Conclude(number):
             undoes = engine == "undoes" and number > 0
             return RoundUndone(number, "bad") if undoes else RoundEvaluated(number)
     return None
@@ -92,7 +100,7 @@ def recorded(script: list[tuple[Event | float, str]]) -> tuple[RunState, list[En
             now += happens
         else:
             event = happens
-        if isinstance(event, UpdateReceived | UpdateRejected | ClientFailed):
+        if isinstance(event, UpdateReceived | UpdateRejected | ClientFailed | Evaluated):
             event = replace(event, round=state.round + event.round)
         if isinstance(event, RunRewound) and event.round not in earlier_models(state):
             continue

@@ -29,7 +29,7 @@ from antiphon.core.events import (
 from antiphon.server.machine.actions import (
     Assign,
     CancelAssignment,
-    Evaluate,
+    Conclude,
     Finish,
     Fold,
     PlanRound,
@@ -50,7 +50,7 @@ def test_untouched_model_is_evaluated_first() -> None:
     """With enough clients, the model before training is measured as round 0."""
     state = after(START, ClientJoined("a", 1))
 
-    assert actions(state, ClientJoined("b", 1)) == (Evaluate(0),)
+    assert actions(state, ClientJoined("b", 1)) == (Conclude(0),)
 
 
 def test_first_plan() -> None:
@@ -64,7 +64,7 @@ def test_clients_may_join_before_the_start() -> None:
     """Clients that came before the run started count."""
     state = after(*JOINED)
 
-    assert actions(state, START) == (Evaluate(0),)
+    assert actions(state, START) == (Conclude(0),)
 
 
 def test_client_that_left_is_not_planned_with() -> None:
@@ -340,7 +340,7 @@ def test_too_few_clients_between_rounds() -> None:
 
 def test_fold_leads_to_evaluation() -> None:
     """A folded round is evaluated."""
-    assert actions(FOLDING, RoundFolded(1, "d")) == (Evaluate(1),)
+    assert actions(FOLDING, RoundFolded(1, "d")) == (Conclude(1),)
 
 
 def test_evaluation_ends_the_round() -> None:

@@ -25,7 +25,7 @@ from antiphon.core.events import (
     UpdateReceived,
     UpdateRejected,
 )
-from antiphon.server.machine.actions import Assign, CancelAssignment, Evaluate, Fold, PlanRound
+from antiphon.server.machine.actions import Assign, CancelAssignment, Conclude, Fold, PlanRound
 from antiphon.server.machine.actions import Reply as Answer
 from antiphon.server.machine.round import pending_actions, replay, step
 from antiphon.server.machine.run_state import RunState, having
@@ -336,7 +336,7 @@ def test_replay_is_the_same_machine() -> None:
     state = after(*log, update("c"), state=RunState())
 
     assert replay((event, 0.0) for event in [*log, update("c")]) == state
-    assert pending_actions(state) == (Evaluate(1), Assign("d", 1, math.inf))
+    assert pending_actions(state) == (Conclude(1), Assign("d", 1, math.inf))
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ The driver below is an engine without I/O. It journals what changed the state, a
 throws away all but that.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hypothesis import given, settings
@@ -13,10 +13,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from antiphon.core.event_json import decode, encode
 from antiphon.core.events import (
+    MEASURING,
+    TRAINING,
     ClientFailed,
     ClientJoined,
     ClientLeft,
     ClientRevoked,
+    Evaluated,
     Event,
     RoundEvaluated,
     RoundFolded,
@@ -29,11 +32,12 @@ from antiphon.core.events import (
     UpdateReceived,
     UpdateRejected,
 )
+from antiphon.core.types import Plain
 from antiphon.server.machine.actions import (
     Action,
     Assign,
     CancelAssignment,
-    Evaluate,
+    Conclude,
     Finish,
     Fold,
     PlanRound,
@@ -43,11 +47,14 @@ from antiphon.server.machine.bench import is_benched
 from antiphon.server.machine.round import next_deadline, pending_actions, replay, step
 from antiphon.server.machine.run_state import (
     RunState,
+    Slot,
     busy,
     counted,
     eligible,
     having,
     idle,
+    is_assigned,
+    is_measuring,
     present,
     slots,
 )
@@ -59,6 +66,9 @@ ENDS = ("complete", "stopped")
 clients = st.sampled_from((*CLIENTS, "stranger"))
 offsets = st.integers(-2, 2)
 digests = st.sampled_from("xy")
+rows = st.sampled_from(
+    [{}, {"deadline_s": 20.0}, {"deadline_s": 20.0}, {"deadline_s": 3.0, "everyone": True}]
+)
 
 
 class Run(RuleBasedStateMachine):
@@ -71,7 +81,7 @@ class Run(RuleBasedStateMachine):
         self.journal: list[tuple[str, str, float]] = []
         self.counted: list[tuple[str, int]] = []
         self.last: dict[str, UpdateReceived] = {}
-        self.assigned: set[tuple[str, int]] = set()
+        self.assigned: set[tuple[str, int, str]] = set()
         self.folded: list[tuple[str, int]] = []
 
     def feed(self, event: Event) -> tuple[Action, ...]:
@@ -82,21 +92,26 @@ class Run(RuleBasedStateMachine):
         for action in actions:
             self.look_at(action, event)
         gone, new = at_work(before) - at_work(self.state), at_work(self.state) - at_work(before)
-        called_off = {(a.client, a.round) for a in actions if isinstance(a, CancelAssignment)}
+        called_off = {part(a) for a in actions if isinstance(a, CancelAssignment)}
         assert {each for each in gone if each[0] != getattr(event, "client", "")} <= called_off
         assert not called_off & at_work(self.state)
         for reply in (a for a in actions if isinstance(a, Reply) and a.verdict == "accepted"):
-            assert slots(before)[reply.client].base == reply.round
-        assert new <= {(a.client, a.round) for a in actions if isinstance(a, Assign)}
+            assert slots_of(before, reply.exchange)[reply.client].base == reply.round
+        assert new <= {part(a) for a in actions if isinstance(a, Assign)}
         return actions
 
     def look_at(self, action: Action, event: Event) -> None:
         if isinstance(action, Assign):
             assert action.deadline > self.now
-            assert self.state.clients[action.client].present
-            self.assigned.add((action.client, action.round))
+            assert self.state.clients[action.client].present or action.exchange == MEASURING
+            self.assigned.add(part(action))
+        if isinstance(action, Conclude):
+            assert not is_measuring(self.state)
         if isinstance(action, Reply) and action.verdict == "accepted":
-            assert (action.client, action.round) in self.assigned
+            assert part(action) in self.assigned
+            if action.exchange == MEASURING:
+                assert isinstance(event, Evaluated)
+                return
             assert isinstance(event, UpdateReceived)
             self.counted.append((action.client, action.round))
             self.last[action.client] = event
@@ -120,11 +135,17 @@ class Run(RuleBasedStateMachine):
         needed=st.integers(1, 3),
         failures=st.integers(1, 3),
         fewest=st.integers(0, 3),
+        measuring=rows,
     )
-    def start(self, rounds: int, needed: int, failures: int, fewest: int) -> None:
+    def start(
+        self, rounds: int, needed: int, failures: int, fewest: int, measuring: dict[str, Plain]
+    ) -> None:
         for client in CLIENTS[:3]:
             self.feed(ClientJoined(client, 10))
-        self.feed(RunStarted("run", "hash", rounds, needed, failures, min(fewest, needed)))
+        fewest = min(fewest, needed)
+        self.feed(RunStarted("run", "hash", rounds, needed, failures, fewest, "", measuring))
+        for client in CLIENTS[:3]:
+            self.feed(Evaluated(0, client, 10, loss=2.0))
         self.feed(RoundEvaluated(0))
 
     @rule(client=st.sampled_from(CLIENTS), examples=st.integers(0, 100))
@@ -170,6 +191,19 @@ class Run(RuleBasedStateMachine):
     def fail(self, client: str, offset: int) -> None:
         self.feed(ClientFailed(client, self.state.round + offset, "out of memory"))
 
+    @rule(client=clients, offset=offsets)
+    def measure(self, client: str, offset: int) -> None:
+        before = is_assigned(self.state, client, self.state.round + offset, MEASURING)
+        answered = self.feed(Evaluated(self.state.round + offset, client, 10, loss=2.0))
+        accepted = [each for each in answered if isinstance(each, Reply)]
+        assert len(accepted) <= before
+
+    @rule(client=clients, offset=offsets)
+    def fail_to_measure(self, client: str, offset: int) -> None:
+        benches = self.state.benches
+        self.feed(ClientFailed(client, self.state.round + offset, "no memory", MEASURING))
+        assert self.state.benches == benches
+
     @rule(seconds=st.floats(0, 40))
     def tick(self, seconds: float) -> None:
         self.now += seconds
@@ -189,8 +223,10 @@ class Run(RuleBasedStateMachine):
             asked = pending_actions(self.state)
             answer = answer_to(asked[0], data) if asked else None
             if answer is None and (working := sorted(at_work(self.state))):
-                client, base = data.draw(st.sampled_from(working))
+                client, base, exchange = data.draw(st.sampled_from(working))
                 answer = UpdateReceived(client, base, "z", 9, 10, 6)
+                if exchange == MEASURING:
+                    answer = Evaluated(base, client, 10, loss=2.0)
             if answer is not None:
                 self.feed(answer)
 
@@ -255,10 +291,12 @@ class Run(RuleBasedStateMachine):
         if self.state.phase == "collecting":
             assert having(self.state, "assigned") or having(self.state, "left")
             assert next_deadline(self.state) is not None
+        assert (next_deadline(self.state) is not None) >= is_measuring(self.state)
+        assert not is_measuring(self.state) or self.state.phase == "evaluating"
 
     def teardown(self) -> None:
         """Every run ends: with clients there and time passing, though no update ever comes."""
-        for _ in range(4 + 6 * self.state.run.rounds):
+        for _ in range(4 + 8 * self.state.run.rounds):
             for client in CLIENTS:
                 self.feed(ClientJoined(client, 1))
             for action in pending_actions(self.state):
@@ -271,10 +309,24 @@ class Run(RuleBasedStateMachine):
         assert replayed(self.journal) == self.state
 
 
-def at_work(state: RunState) -> set[tuple[str, int]]:
-    """Return who is to do something, each with the round in which it began."""
-    found = slots(state).items()
-    return {(name, slot.base) for name, slot in found if slot.status == "assigned"}
+def at_work(state: RunState) -> set[tuple[str, int, str]]:
+    """Return who is to do something, each with the round in which it began, and in which exchange."""
+    return {
+        (name, slot.base, exchange)
+        for exchange in (TRAINING, MEASURING)
+        for name, slot in slots_of(state, exchange).items()
+        if slot.status == "assigned"
+    }
+
+
+def slots_of(state: RunState, exchange: str) -> Mapping[str, Slot]:
+    """Return the parts that clients have in an exchange."""
+    return state.measuring if exchange == MEASURING else slots(state)
+
+
+def part(action: Assign | CancelAssignment | Reply) -> tuple[str, int, str]:
+    """Return whose part of what an action is about."""
+    return (action.client, action.round, action.exchange)
 
 
 def replayed(journal: Sequence[tuple[str, str, float]]) -> RunState:
@@ -291,10 +343,17 @@ def answer_to(action: Action, data: Any) -> Event | None:
             quorum, deadline_s = data.draw(st.integers(1, 4)), data.draw(st.floats(1, 50))
             enough = data.draw(st.just(0) | st.integers(quorum, 4))
             most = data.draw(st.sampled_from([2, 2, 1, 0, None]))
+            exchanges = {TRAINING: {}, MEASURING: data.draw(rows)}
             return RoundPlanned(
-                action.round, tuple(cohort), quorum, deadline_s, enough=enough, max_staleness=most
+                action.round,
+                tuple(cohort),
+                quorum,
+                deadline_s,
+                enough=enough,
+                max_staleness=most,
+                exchanges=exchanges,
             )
-        case Fold() | Evaluate() if action.round and data.draw(st.integers(0, 4)) == 0:
+        case Fold() | Conclude() if action.round and data.draw(st.integers(0, 4)) == 0:
             return RoundUndone(action.round, "the loss exploded")
     return dull_answer_to(action)
 
@@ -303,10 +362,12 @@ def dull_answer_to(action: Action) -> Event | None:
     """Return what an engine reports when all goes well."""
     match action:
         case PlanRound():
-            return RoundPlanned(action.round, action.clients, 1, 30.0)
+            measuring: dict[str, Plain] = {"deadline_s": 9.0}
+            exchanges = {MEASURING: measuring}
+            return RoundPlanned(action.round, action.clients, 1, 30.0, exchanges=exchanges)
         case Fold():
             return RoundFolded(action.round, "digest", {"update_norm": 1.0})
-        case Evaluate():
+        case Conclude():
             return RoundEvaluated(action.round)
     return None
 

@@ -20,7 +20,7 @@ from tests.server.phases import (
 )
 
 from antiphon.core.events import Event, RoundEvaluated, RoundFolded, RunResumed, RunStopped, Ticked
-from antiphon.server.machine.actions import Assign, CancelAssignment, Evaluate, Finish
+from antiphon.server.machine.actions import Assign, CancelAssignment, Conclude, Finish
 from antiphon.server.machine.round import next_deadline, pending_actions, replay, step
 from antiphon.server.machine.run_state import RunState
 
@@ -94,7 +94,7 @@ def test_resume_of_a_run_stopped_before_round_1() -> None:
     """A run that was stopped before its first evaluation begins with that again."""
     stopped = after(RunStopped("enough"), state=after(START, *JOINED))
 
-    assert actions(stopped, RunResumed()) == (Evaluate(0),)
+    assert actions(stopped, RunResumed()) == (Conclude(0),)
 
 
 def test_resume_begins_the_deadline_anew() -> None:

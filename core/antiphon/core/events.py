@@ -13,6 +13,11 @@ from typing import Literal
 
 from antiphon.core.types import Plain
 
+TRAINING = "training"
+"""The exchange in which the members of a cohort are given a model and send an update."""
+MEASURING = "measuring"
+"""The exchange in which whoever is free measures the model that has come of a round."""
+
 
 @dataclass(frozen=True)
 class RunStarted:
@@ -21,7 +26,8 @@ class RunStarted:
     rounds: rounds to run; min_clients: clients that must be present before a round is planned;
     max_failed_rounds: the run stops after this many failed rounds in a row. All are at least 1.
     fewest: updates that a round needs at least, whoever is benched (0: of an older version, which
-    benched nobody out of a quorum); space: hash of what the run trains (empty: of an older version).
+    benched nobody out of a quorum); space: hash of what the run trains (empty: of an older version);
+    measuring: how the untouched model is measured, as in RoundPlanned (empty: it is not).
     """
 
     run_id: str
@@ -31,6 +37,7 @@ class RunStarted:
     max_failed_rounds: int
     fewest: int = 0
     space: str = ""
+    measuring: Mapping[str, Plain] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,10 @@ class RoundPlanned:
     plan: per client what it is asked to do, as plain values (method, steps, r, …); enough: it closes
     as soon as it has so many updates (0: when nobody is at work any more); max_staleness: it is an
     asynchronous round, which leaves whoever is still at work to a later one, up to this many rounds
-    on (none: it cancels them); telemetry: what the policy saw, per client and of the run (`run`).
+    on (none: it cancels them); telemetry: what the policy saw, per client and of the run (`run`);
+    exchanges: by name, in their order, what the machine must know of each: `fewest` answers, `deadline_s`
+    seconds from its opening. Those of `training` are quorum and deadline_s; `measuring` asks whoever is
+    idle, and with `everyone` those too who are at work or off line. Empty: training alone.
     """
 
     round: int
@@ -76,6 +86,7 @@ class RoundPlanned:
     enough: int = 0
     max_staleness: int | None = None
     telemetry: Mapping[str, Mapping[str, Plain]] = field(default_factory=dict)
+    exchanges: Mapping[str, Mapping[str, Plain]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -106,11 +117,14 @@ class UpdateRejected:
 
 @dataclass(frozen=True)
 class ClientFailed:
-    """A client could not do its part of a round. It may still deliver before the round closes."""
+    """A client could not do its part of a round's exchange. It may still deliver before that closes, but
+    for a measurement.
+    """
 
     client: str
     round: int
     reason: str
+    exchange: str = TRAINING
 
 
 @dataclass(frozen=True)
@@ -156,8 +170,25 @@ class RunRewound:
 
 
 @dataclass(frozen=True)
+class Evaluated:
+    """One client's held-out measurement of the global model after a round (0: the untouched model).
+
+    loss: mean cross-entropy, nats per token; accuracy and rouge_l: shares in [0, 1];
+    perplexity: exp(loss); examples: held-out examples measured. None: not measured.
+    """
+
+    round: int
+    client: str
+    examples: int
+    loss: float | None = None
+    accuracy: float | None = None
+    perplexity: float | None = None
+    rouge_l: float | None = None
+
+
+@dataclass(frozen=True)
 class RoundEvaluated:
-    """The evaluation after a round is over; round 0 is the untouched model.
+    """What was measured after a round has been taken together; round 0 is the untouched model.
 
     metrics: means over all clients, by name. Empty: the config asks for none after this round.
     """
@@ -172,7 +203,8 @@ class RunResumed:
 
     clock_stood: its clock has stood still meanwhile, so that a deadline is where it was; config_hash,
     rounds, deadline_s, evaluation_deadline_s: of the config from now on, where it has changed (else empty
-    and none).
+    and none); measuring: how the open round is measured, where that is not as planned (empty: as planned;
+    without a deadline_s above 0: not at all).
     """
 
     clock_stood: bool = False
@@ -180,6 +212,7 @@ class RunResumed:
     rounds: int | None = None
     deadline_s: float | None = None
     evaluation_deadline_s: float | None = None
+    measuring: Mapping[str, Plain] = field(default_factory=dict)
 
 
 BY_POLICY = "stopped by policy"
@@ -196,23 +229,6 @@ class RunStopped:
 
     reason: str
     by_policy: bool = False
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """One client's held-out measurement of the global model after a round (0: the untouched model).
-
-    loss: mean cross-entropy, nats per token; accuracy and rouge_l: shares in [0, 1];
-    perplexity: exp(loss); examples: held-out examples measured. None: not measured.
-    """
-
-    round: int
-    client: str
-    examples: int
-    loss: float | None = None
-    accuracy: float | None = None
-    perplexity: float | None = None
-    rouge_l: float | None = None
 
 
 @dataclass(frozen=True)
@@ -293,11 +309,10 @@ Input = (
     | RoundFolded
     | RoundUndone
     | RunRewound
+    | Evaluated
     | RoundEvaluated
     | RunResumed
     | RunStopped
 )
-Observation = (
-    Evaluated | BytesMoved | PhaseTimed | RunDescribed | ClientDescribed | ClientDeclined | RunEnded
-)
+Observation = BytesMoved | PhaseTimed | RunDescribed | ClientDescribed | ClientDeclined | RunEnded
 Event = Input | Observation

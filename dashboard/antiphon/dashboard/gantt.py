@@ -110,7 +110,7 @@ class _Round:
                 self._receive(event.client, at)
             case events.UpdateRejected() if self._is_of(event):
                 self.end(event.client, at, "rejected", event.reason)
-            case events.ClientFailed() if self._is_of(event):
+            case events.ClientFailed(exchange=events.TRAINING) if self._is_of(event):
                 self.end(event.client, at, "failed", event.reason)
             case events.ClientLeft(client=client, reason=reason):
                 self.end(client, at, "left", reason)

@@ -45,17 +45,16 @@ from antiphon.core.space import Space
 from antiphon.core.tensors import to_content
 from antiphon.core.types import Assignment, Params, State, Update
 from antiphon.core.wire import pack_assignment, unpack_update, update_blob
-from antiphon.server.folding.evaluation import Evaluation
 from antiphon.server.folding.global_model import GlobalModel
 from antiphon.server.folding.held_out import means, median_loss
 from antiphon.server.folding.measured import Measured
 from antiphon.server.folding.untold import usual_examples
 from antiphon.server.folding.update_shelf import Unpack, UpdateShelf, built
-from antiphon.server.machine.actions import Action, Finish, Fold, PlanRound
+from antiphon.server.machine.actions import Action, Conclude, Finish, Fold, PlanRound
 from antiphon.server.machine.round import step
 from antiphon.server.machine.run_state import RunState, slot_of, slots
 from antiphon.server.planning.agreement import claim_of
-from antiphon.server.planning.due import adapter_is_due, evaluation_is_due
+from antiphon.server.planning.due import adapter_is_due, measuring_of
 from antiphon.server.planning.plans import assignment_of, fewest_folded, plan_round
 from antiphon.server.planning.resumed import check_same_space, resumed
 from antiphon.server.planning.telemetry import Accumulator
@@ -118,11 +117,13 @@ class Federation:
             folder.path
         )  # of a process that was killed: it is gone, says the journal's lock
         self._rewinding = self._model.take_up(from_round)
+        self._measuring_since = self._stopwatch()
 
     def start(self, min_clients: int, *, clock_stood: bool = False) -> tuple[Action, ...]:
         """Begin the run, or resume it; return the first actions. clock_stood: see RunResumed."""
+        everyone = self._telemetry.telemetry(0, self._clock.now()).run.simulated
         if self.machine.phase != "new":
-            again = resumed(self.config, self.machine.run, clock_stood)
+            again = resumed(self.config, self.machine, clock_stood, everyone=everyone)
             # What the first would have done is of the rounds that the second takes back.
             return self.submit_many(
                 [again] if self._rewinding is None else [again, self._rewinding]
@@ -137,6 +138,7 @@ class Federation:
                 max_failed_rounds=MAX_FAILED_ROUNDS,
                 fewest=fewest_folded(self.config, min_clients),
                 space=claim_of(self.space),
+                measuring=measuring_of(self.config, 0, everyone=everyone),
             )
         )
 
@@ -172,6 +174,8 @@ class Federation:
             self._remember(event, now)
             if isinstance(event, RoundEvaluated | RoundUndone):
                 self._discard_folded(event.round)
+        if self.machine.phase == "evaluating" != before.phase:
+            self._measuring_since = self._stopwatch()
         fault_points.reached("events committed")
         return answers
 
@@ -182,9 +186,8 @@ class Federation:
     def perform(self, action: Action) -> tuple[Event, ...]:
         """Do the server's part of an action; the events go to `submit_many`.
 
-        It plans a round, folds one, or saves the last adapter. The rest is the engine's: it delivers what
-        `packed_assignment` and `model` give, calls clients off, asks for what `evaluation` waits for, and
-        keeps time.
+        It plans a round, folds one, concludes one, or saves the last adapter. The rest is the engine's: it
+        delivers what `packed_assignment` and `model` give, calls clients off, and keeps time.
         """
         match action:
             case PlanRound():
@@ -192,6 +195,8 @@ class Federation:
                 return (plan,)
             case Fold():
                 return self.take_fold(self.fold_updates(action.round, action.clients))
+            case Conclude():
+                return self.conclude(action.round)
             case Finish():
                 self.save_last_adapter()
         return ()
@@ -317,21 +322,11 @@ class Federation:
             folded_or_undone = RoundFolded(number, digest, folded.report, folded.held_back)
         return self._timed(number, "fold", folding.began), folded_or_undone
 
-    def evaluation(self, number: int, free: Iterable[str]) -> Evaluation:
-        """Begin to measure the model after a round (0: untouched); `conclude` follows.
-
-        free: clients that could measure it now; nobody is asked where the config wants no evaluation, and
-        nobody twice.
-        """
-        deadline = self._clock.now() + self.config.evaluation.deadline_s
-        asked = free if evaluation_is_due(self.config, number) else ()
-        done = self._measured.of(number)
-        return Evaluation(number, asked, began=self._stopwatch(), deadline=deadline, done=done)
-
-    def conclude(self, evaluation: Evaluation) -> tuple[Event, ...]:
-        """End an evaluation: the events go to `submit_many`."""
-        number, measured = evaluation.round, evaluation.measured
-        taken = [self._timed(number, "evaluation", evaluation.began)] if measured else []
+    def conclude(self, number: int) -> tuple[Event, ...]:
+        """Take together what was measured of the model after a round; the events go to `submit_many`."""
+        measured = self._measured.of(number)
+        since = self._measuring_since
+        taken = [self._timed(number, "evaluation", since)] if measured else []
         began = self._stopwatch()
         concluded = self._concluded(number, measured)
         return (*taken, self._timed(number, "saving", began), concluded)

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from antiphon.core.events import Event, PhaseTimed, RoundEvaluated, RoundPlanned, RoundUndone
+from antiphon.core.events import (
+    MEASURING,
+    Event,
+    PhaseTimed,
+    RoundEvaluated,
+    RoundPlanned,
+    RoundUndone,
+)
 from antiphon.server.federation import Federation
-from antiphon.server.folding.evaluation import Evaluation
 from antiphon.server.machine.actions import (
     Action,
     Assign,
     CancelAssignment,
-    Evaluate,
+    Conclude,
     Finish,
     Fold,
     PlanRound,
@@ -32,7 +38,6 @@ class Driver(ABC):
         self._federation, self._monitor, self._stopwatch = federation, monitor, stopwatch
         self._timings: list[PhaseTimed] = []
         self._actions: deque[Action] = deque()
-        self._evaluation: Evaluation | None = None
 
     @abstractmethod
     def _give(self, action: Assign) -> None:
@@ -43,12 +48,8 @@ class Driver(ABC):
         """Take an assignment back."""
 
     @abstractmethod
-    def _free(self) -> Iterable[str]:
-        """Return the clients that could measure now."""
-
-    @abstractmethod
-    def _ask(self, evaluation: Evaluation) -> None:
-        """Let the clients that an evaluation waits for measure."""
+    def _measure(self, asked: Sequence[Assign]) -> None:
+        """Let these clients measure the model after a round."""
 
     def _work(self) -> Finish | None:
         """Do what is to be done; return the run's end, once it is there."""
@@ -61,16 +62,23 @@ class Driver(ABC):
 
     def _perform(self, action: Action) -> None:
         match action:
-            case PlanRound() | Fold() | Finish():
+            case PlanRound() | Fold() | Conclude() | Finish():
                 self._take(self._federation.perform(action))
+            case Assign() if action.exchange == MEASURING:
+                self._measure([action, *self._others_asked()])
             case Assign():
                 self._give(action)
             case CancelAssignment():
                 self._call_off(action)
-            case Evaluate():
-                self._evaluation = self._federation.evaluation(action.round, self._free())
-                self._ask(self._evaluation)
-                self._end_evaluation_if_done()
+
+    def _others_asked(self) -> Iterator[Assign]:
+        """Take the assignments to measure that follow."""
+        while self._actions:
+            action = self._actions[0]
+            if not isinstance(action, Assign) or action.exchange != MEASURING:
+                return
+            self._actions.popleft()
+            yield action
 
     def _submit(self, *events: Event) -> tuple[Action, ...]:
         """Journal events in one commit, the timings since the last one first.
@@ -95,12 +103,6 @@ class Driver(ABC):
                     self._monitor.round_undone(event.round, event.reason)
                 case RoundEvaluated() if event.metrics:
                     self._monitor.evaluated(event.round, event.metrics)
-
-    def _end_evaluation_if_done(self) -> None:
-        evaluation = self._evaluation
-        if evaluation is not None and not evaluation.waiting:
-            self._evaluation = None
-            self._take(self._federation.conclude(evaluation))
 
     @contextmanager
     def _timed(self, number: int, phase: str) -> Iterator[None]:

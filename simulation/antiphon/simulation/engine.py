@@ -9,7 +9,7 @@ packed and unpacked as on a network, so that the bytes counted are the bytes a n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 
@@ -21,6 +21,7 @@ from antiphon.core.clock import VirtualClock
 from antiphon.core.coefficients import Download
 from antiphon.core.errors import UpdateError
 from antiphon.core.events import (
+    MEASURING,
     BytesMoved,
     ClientDescribed,
     ClientFailed,
@@ -33,7 +34,6 @@ from antiphon.core.events import (
 from antiphon.core.types import Assignment
 from antiphon.core.wire import unpack_assignment, unpack_model, update_blob
 from antiphon.server.federation import Federation
-from antiphon.server.folding.evaluation import Evaluation
 from antiphon.server.folding.held_out import METRICS, read_measurement
 from antiphon.server.machine.actions import (
     Assign,
@@ -91,6 +91,8 @@ class Simulation(Driver):
         return finish
 
     def _call_off(self, action: CancelAssignment) -> None:
+        if action.exchange == MEASURING:
+            return  # it was done as soon as it was asked for
         self._agenda.take_back(action.client, action.round)
 
     def _wait(self) -> None:
@@ -230,19 +232,15 @@ class Simulation(Driver):
         if blob is not None:
             federation.folder.upload_file(client, blob.sha256).unlink()
 
-    def _free(self) -> Iterable[str]:
-        return self._clients  # to measure takes no virtual time
-
-    def _ask(self, evaluation: Evaluation) -> None:
-        """Measure the global model on the clients' held-out data."""
-        number, asked = evaluation.round, sorted(evaluation.waiting)
-        if asked:
-            self._worker.load(self._federation.download())
-        for done, name in enumerate(asked):
-            self._monitor.evaluating(number, done, len(asked))
-            measured = self._worker.evaluate(self._clients[name])
-            evaluation.take(_evaluated(number, name, measured))
-        self._submit(*(each for each in evaluation.measured if each.client in asked))
+    def _measure(self, asked: Sequence[Assign]) -> None:
+        """Measure the global model on the clients' held-out data; that takes no virtual time."""
+        self._worker.load(self._federation.download())
+        found = []
+        for done, ask in enumerate(asked):
+            self._monitor.evaluating(ask.round, done, len(asked))
+            measured = self._worker.evaluate(self._clients[ask.client])
+            found.append(_evaluated(ask.round, ask.client, measured))
+        self._submit(*found)
 
 
 def _down(given: Given) -> BytesMoved:

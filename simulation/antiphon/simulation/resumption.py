@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from antiphon.core.events import (
+    MEASURING,
     BytesMoved,
     ClientFailed,
     ClientLeft,
@@ -58,6 +59,8 @@ def bytes_up(journal: Journal) -> int:
 
 def _hear(out: Assignments, event: Event) -> None:
     match event:
+        case ClientFailed() if event.exchange == MEASURING:
+            pass
         case ClientLeft() | ClientRevoked() | ClientFailed() | UpdateReceived() | UpdateRejected():
             for key in [key for key in out if key[0] == event.client]:
                 del out[key]
@@ -68,6 +71,8 @@ def _hear(out: Assignments, event: Event) -> None:
 
 def _take_in(out: Assignments, actions: Iterable[Action], now: float) -> None:
     for action in actions:
+        if isinstance(action, Assign | CancelAssignment) and action.exchange == MEASURING:
+            continue
         if isinstance(action, Assign):
             out[action.client, action.round] = UnderWay(now)
         elif isinstance(action, CancelAssignment):

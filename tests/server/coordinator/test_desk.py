@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from antiphon.core.blob import Blob
+from antiphon.core.events import MEASURING, TRAINING
 from antiphon.server.coordinator.desk import Desk, Measuring, Training
 
 MODEL = Blob("00" * 32, 1, "safetensors")
@@ -35,11 +36,11 @@ def test_only_the_named_task_is_taken_back():
     desk = Desk()
     desk.give("north", training(2))
 
-    desk.take_back("north", Training, 1)
-    desk.take_back("north", Measuring, 2)
-    desk.take_back("south", Training, 2)
+    desk.take_back("north", TRAINING, 1)
+    desk.take_back("north", MEASURING, 2)
+    desk.take_back("south", TRAINING, 2)
     kept = desk.task_of("north")
-    desk.take_back("north", Training, 2)
+    desk.take_back("north", TRAINING, 2)
 
     assert kept == training(2)
     assert desk.task_of("north") is None
@@ -69,7 +70,7 @@ def test_a_task_taken_back_ends_the_wait():
         desk.give("north", training())
         waiting = asyncio.ensure_future(desk.changed("north", LONG_S))
         await asyncio.sleep(0)
-        desk.take_back("north", Training, 1)
+        desk.take_back("north", TRAINING, 1)
         return await asyncio.wait_for(waiting, 1.0)
 
     assert asyncio.run(scenario())

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import ClassVar
 
 from antiphon.core.blob import Blob
+from antiphon.core.events import MEASURING, TRAINING
 
 
 @dataclass(frozen=True)
@@ -15,6 +17,7 @@ class Training:
     message: a packed assignment; deadline: seconds, on the engine's clock.
     """
 
+    exchange: ClassVar[str] = TRAINING
     round: int
     message: bytes
     model: Blob
@@ -25,6 +28,7 @@ class Training:
 class Measuring:
     """The model after a round is to be measured."""
 
+    exchange: ClassVar[str] = MEASURING
     round: int
     model: Blob
     deadline: float
@@ -63,16 +67,18 @@ class Desk:
         self._tasks[client] = task
         self.wake(client)
 
-    def take_back(self, client: str, kind: type[Task], number: int) -> None:
-        """Remove a task of this kind and round, if it still lies there."""
-        task = self._tasks.get(client)
-        if isinstance(task, kind) and task.round == number:
-            del self._tasks[client]
+    def take_back(self, client: str, exchange: str, number: int) -> None:
+        """Remove a task of this exchange and round, if it still lies there, and let its client know."""
+        before = self._tasks.get(client)
+        self.clear(client, exchange, number)
+        if before is not self._tasks.get(client):
             self.wake(client)
 
-    def clear(self, client: str) -> None:
-        """Remove a task that is done; its client knows."""
-        self._tasks.pop(client, None)
+    def clear(self, client: str, exchange: str, number: int) -> None:
+        """Remove a task that is done, if it still lies there; its client knows."""
+        task = self._tasks.get(client)
+        if task is not None and task.exchange == exchange and task.round == number:
+            del self._tasks[client]
 
     def task_of(self, client: str) -> Task | None:
         """Return what a client is to do."""

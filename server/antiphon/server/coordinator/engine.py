@@ -18,10 +18,11 @@ from typing import TypeVar
 
 import structlog
 
-from antiphon.core.blob import Blob
 from antiphon.core.clock import Clock
 from antiphon.core.errors import AntiphonError, ProtocolError, UpdateError
 from antiphon.core.events import (
+    MEASURING,
+    TRAINING,
     BytesMoved,
     ClientFailed,
     ClientJoined,
@@ -40,12 +41,11 @@ from antiphon.server.coordinator.leases import Leases
 from antiphon.server.coordinator.log_lines import say
 from antiphon.server.coordinator.submissions import Ended, Source, Submissions, Submitted
 from antiphon.server.federation import Federation
-from antiphon.server.folding.evaluation import Evaluation
 from antiphon.server.machine.actions import (
     Action,
     Assign,
     CancelAssignment,
-    Evaluate,
+    Conclude,
     Finish,
     Fold,
     PlanRound,
@@ -54,7 +54,6 @@ from antiphon.server.machine.actions import (
 from antiphon.server.machine.round import next_deadline
 from antiphon.server.machine.run_state import (
     RunState,
-    idle,
     is_assigned,
     may_deliver,
     present,
@@ -76,6 +75,10 @@ class _CountsAlready(AntiphonError):
     """This very update has been accepted before."""
 
 
+class _NotAwaited(AntiphonError):
+    """Nobody waits for this client's measurement, or that it fails."""
+
+
 class Engine:
     """One run, from its first open round to the end. `run` drives it; the rest are the clients' calls.
 
@@ -93,12 +96,10 @@ class Engine:
         self.in_hand: dict[str, InHand] = {}
         self.over: Finish | None = None
         self.draining = False
-        self.evaluation: Evaluation | None = None
         self.may_plan: Callable[[], str | None] = lambda: None
         self.on_verdict: Callable[[str], None] = lambda verdict: None
         self._told: set[str] = set()
-        self._leaving: set[str] = set()
-        self._actions: asyncio.Queue[Action | Evaluation] = asyncio.Queue()
+        self._actions: asyncio.Queue[Action] = asyncio.Queue()
         self._submissions = Submissions(federation, thread, self._take)
 
     @property
@@ -137,7 +138,6 @@ class Engine:
     async def join(self, client: str, examples: int) -> None:
         """Take a client in, or again."""
         self.leases.touch(client)
-        self._leaving.discard(client)
         await self._submissions.submit(lambda: ClientJoined(client, examples))
         log.info("client joined", client=client, examples=examples)
 
@@ -236,24 +236,33 @@ class Engine:
 
     async def measured(self, measured: Evaluated) -> bool:
         """Take a client's measurement; False where nobody waits for it."""
-        evaluation = self.evaluation
-        if evaluation is None or not evaluation.take(measured):
-            return False
-        self.desk.clear(measured.client)
-        written = self._submissions.submit(lambda: measured)
-        self._end_evaluation_if_done()  # before any await: the caller may hang up
-        await written
-        return True
+        self.desk.clear(measured.client, MEASURING, measured.round)
+        return await self._awaited(measured)
 
     async def failed(self, client: str, number: int, evaluating: bool, reason: str) -> None:
         """A client cannot do its task."""
         log.warning("client failed", client=client, round=number, reason=reason)
+        exchange = MEASURING if evaluating else TRAINING
+        self.desk.take_back(client, exchange, number)
+        event = ClientFailed(client, number, reason, exchange)
         if evaluating:
-            if self.evaluation is not None and self.evaluation.round == number:
-                self._not_measured(client)
+            await self._awaited(event)
         else:
-            self.desk.take_back(client, Training, number)
-            await self._submissions.submit(lambda: ClientFailed(client, number, reason))
+            await self._submissions.submit(lambda: event)
+
+    async def _awaited(self, event: Evaluated | ClientFailed) -> bool:
+        """Journal what a client says of its measuring, where that is waited for; False: it is not."""
+
+        def source() -> Event:
+            if is_assigned(self.federation.machine, event.client, event.round, MEASURING):
+                return event
+            raise _NotAwaited
+
+        try:
+            await self._submissions.submit(source)
+        except (_NotAwaited, Ended):
+            return False
+        return True
 
     def seconds_left(self, deadline: float) -> float:
         """Return how long it is until a deadline of this engine's clock, seconds."""
@@ -277,10 +286,14 @@ class Engine:
             self._told.add(client)
             return self.over
         task = self.desk.task_of(client)
+        if task and not is_assigned(self.machine, client, task.round, task.exchange):
+            task = None  # it was put there while its client left
         if in_hand is None:
             return task
         if in_hand.evaluating:
-            wanted = isinstance(task, Measuring) and task.round == in_hand.round
+            slot = self.machine.measuring.get(client)
+            wanted = slot is not None and slot.status in ("assigned", "accepted")
+            wanted = wanted and self.machine.round == in_hand.round
         else:  # the desk may lag behind: after a restart, and when a client is back
             receipt = self.machine.receipts.get(client)
             counts = receipt is not None and receipt.round == in_hand.round
@@ -311,26 +324,24 @@ class Engine:
                 return action
             await self._perform(action)
 
-    async def _perform(self, action: Action | Evaluation) -> None:
+    async def _perform(self, action: Action) -> None:
         match action:
-            case Evaluation():
-                await self._conclude(action)
             case PlanRound():
                 await self._plan(action)
             case Assign():
                 await self._assign(action)
             case CancelAssignment():
-                self.desk.take_back(action.client, Training, action.round)
+                self.desk.take_back(action.client, action.exchange, action.round)
             case Reply():
                 self._take_back(action)
             case Fold():
                 await self._fold(action)
-            case Evaluate():
-                await self._evaluate(action.round)
+            case Conclude():
+                await self._take_in(await self._in_thread(partial(self.federation.perform, action)))
 
     def _take_back(self, reply: Reply) -> None:
         if reply.verdict != "unknown":
-            self.desk.take_back(reply.client, Training, reply.round)
+            self.desk.take_back(reply.client, reply.exchange, reply.round)
 
     async def _plan(self, action: PlanRound) -> None:
         while (obstacle := self.may_plan()) is not None:
@@ -346,16 +357,18 @@ class Engine:
             await each
 
     async def _assign(self, action: Assign) -> None:
-        packed = await self._in_thread(partial(self._packed, action))
-        if packed is not None:
-            task = Training(action.round, *packed, deadline=action.deadline)
+        task = await self._in_thread(partial(self._task, action))
+        if task is not None:
             self.desk.give(action.client, task)
 
-    def _packed(self, action: Assign) -> tuple[bytes, Blob] | None:
+    def _task(self, action: Assign) -> Task | None:
         # Looked at in the federation's thread, where nothing can close the round meanwhile.
-        if not is_assigned(self.federation.machine, action.client, action.round):
+        client, number = action.client, action.round
+        if not is_assigned(self.federation.machine, client, number, action.exchange):
             return None
-        return self.federation.packed_assignment(action.client)
+        if action.exchange == MEASURING:
+            return Measuring(number, self.federation.model(), action.deadline)
+        return Training(number, *self.federation.packed_assignment(client), action.deadline)
 
     async def _fold(self, action: Fold) -> None:
         folding = await asyncio.to_thread(
@@ -364,33 +377,6 @@ class Engine:
         log.info("round folded", round=action.round, updates=len(action.clients))
         await self._take_in(await self._in_thread(partial(self.federation.take_fold, folding)))
 
-    async def _evaluate(self, number: int) -> None:
-        # Who still trains for an earlier round goes on with that; who leaves may not be in the journal yet.
-        free = set(idle(self.machine)) - self._leaving
-        evaluation = await self._in_thread(partial(self.federation.evaluation, number, free))
-        evaluation.waiting -= self._leaving  # who has left meanwhile
-        self.evaluation = evaluation
-        if evaluation.waiting:
-            model = await self._in_thread(self.federation.model)
-            for client in sorted(evaluation.waiting):
-                self.desk.give(client, Measuring(number, model, evaluation.deadline))
-        self._end_evaluation_if_done()
-
-    def _not_measured(self, client: str) -> None:
-        if self.evaluation is not None:
-            self.evaluation.waiting.discard(client)
-            self.desk.take_back(client, Measuring, self.evaluation.round)
-            self._end_evaluation_if_done()
-
-    def _end_evaluation_if_done(self) -> None:
-        """Hand the evaluation over to the engine's own task: a client's call can be cut off anywhere."""
-        if self.evaluation is not None and not self.evaluation.waiting:
-            self._actions.put_nowait(self.evaluation)
-            self.evaluation = None
-
-    async def _conclude(self, evaluation: Evaluation) -> None:
-        await self._take_in(await self._in_thread(partial(self.federation.conclude, evaluation)))
-
     async def _watch_the_clock(self) -> None:
         while True:
             await asyncio.sleep(_TICK_S)
@@ -398,9 +384,6 @@ class Engine:
             deadline = next_deadline(self.machine)
             if deadline is not None and now >= deadline:
                 await self._submissions.submit(Ticked)
-            if self.evaluation is not None and now >= self.evaluation.deadline:
-                for client in sorted(self.evaluation.waiting):
-                    self._not_measured(client)
             for client in self.leases.expire():
                 await self._gone(client, "no sign of life within its lease")
 
@@ -412,10 +395,8 @@ class Engine:
         self.in_hand.pop(client, None)
         task = self.desk.task_of(client)
         if task is not None:
-            self.desk.take_back(client, type(task), task.round)
+            self.desk.take_back(client, task.exchange, task.round)
         log.info("client gone", client=client, reason=reason)
-        self._leaving.add(client)
-        self._not_measured(client)
 
     def _note(self, source: Callable[[], Event]) -> None:
         with suppress(Ended):

@@ -36,7 +36,7 @@ def status_of(
         "phase": machine.phase,
         "round": machine.round,
         "rounds": machine.run.rounds,
-        "why": obstacle or _why(engine, machine, now),
+        "why": obstacle or why_waiting(machine, now),
         "healthy": obstacle is None and not engine.draining,
         "obstacle": obstacle,
         "clients": [_client(engine, admission, leases, name) for name in sorted(machine.clients)],
@@ -54,16 +54,6 @@ def _why_closed(admission: Admission) -> str:
         f"waiting until {needed} clients say the same of their base model: {most} do{others} "
         "(`antiphon serve --space` would fix it)"
     )
-
-
-def _why(engine: Engine, machine: RunState, now: float) -> str:
-    evaluation = engine.evaluation
-    if machine.phase != "evaluating" or evaluation is None:
-        return why_waiting(machine, now)
-    names = sorted(evaluation.waiting.copy())  # it changes in another thread
-    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    where = f"round {evaluation.round}" if evaluation.round else "the untouched model"
-    return f"{where}: waiting for the measurements of {len(names)} clients ({shown})"
 
 
 def _client(engine: Engine, admission: Admission, leases: Leases, name: str) -> Mapping[str, Any]:

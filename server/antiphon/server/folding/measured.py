@@ -33,8 +33,11 @@ class Measured:
                 self._open.clear()
 
     def of(self, number: int) -> list[Evaluated]:
-        """Return what was measured of the model after a round whose evaluation is not concluded."""
-        return list(self._open.get(number, {}).values())
+        """Return what was measured of the model after a round that is not concluded, by name."""
+        found = self._open.get(number, {})
+        return [
+            found[client] for client in sorted(found)
+        ]  # their mean must not depend on who was faster
 
     def best_loss(self) -> float:
         """Return the lowest held-out loss of a model that counts; infinite: none was measured."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from antiphon.core.events import TRAINING
 from antiphon.server.machine.verdict import Verdict
 
 
@@ -24,30 +25,32 @@ class PlanRound:
 
 @dataclass(frozen=True)
 class Assign:
-    """Give a client its part of the round; of an earlier one, if it is still to finish that.
+    """Give a client its part of a round's exchange; of an earlier round, if it is still to finish that.
 
     deadline: absolute seconds on the engine's clock; infinite in asynchronous rounds, whose deadline
-    calls nobody off.
+    calls nobody off. To measure (MEASURING), it is given the model after the round (0: untouched).
     """
 
     client: str
     round: int
     deadline: float
+    exchange: str = TRAINING
 
 
 @dataclass(frozen=True)
 class Reply:
-    """Answer the client's update: accepted and duplicate are good news, the rest says why not."""
+    """Answer what the client has sent: accepted and duplicate are good news, the rest says why not."""
 
     client: str
     round: int
     verdict: Verdict
     reason: str = ""
+    exchange: str = TRAINING
 
 
 @dataclass(frozen=True)
 class CancelAssignment:
-    """Tell a client that what it still computes for this round is not wanted any more.
+    """Tell a client that what it still computes for this exchange is not wanted any more.
 
     reason: why, where that is something which went wrong; empty where others were enough, or the run ends.
     """
@@ -55,6 +58,7 @@ class CancelAssignment:
     client: str
     round: int
     reason: str = field(default="", compare=False)
+    exchange: str = TRAINING
 
 
 @dataclass(frozen=True)
@@ -69,8 +73,8 @@ class Fold:
 
 
 @dataclass(frozen=True)
-class Evaluate:
-    """Measure the model after this round (0: untouched) if the config says so; RoundEvaluated."""
+class Conclude:
+    """Take together what was measured after this round (0: untouched); RoundEvaluated/Undone."""
 
     round: int
 
@@ -86,4 +90,4 @@ class Finish:
     reason: str
 
 
-Action = PlanRound | Assign | Reply | CancelAssignment | Fold | Evaluate | Finish
+Action = PlanRound | Assign | Reply | CancelAssignment | Fold | Conclude | Finish

@@ -7,13 +7,16 @@ from dataclasses import replace
 from typing import Any
 
 from antiphon.core.events import (
+    MEASURING,
     ClientFailed,
     ClientJoined,
     ClientLeft,
     ClientRevoked,
+    Evaluated,
     UpdateReceived,
     UpdateRejected,
 )
+from antiphon.server.machine import measuring
 from antiphon.server.machine.actions import Action, Assign, Reply
 from antiphon.server.machine.bench import after_failure, is_benched
 from antiphon.server.machine.run_state import (
@@ -32,7 +35,13 @@ from antiphon.server.machine.run_state import (
 from antiphon.server.machine.verdict import Verdict, judge
 
 FromClients = (
-    ClientJoined | ClientLeft | ClientRevoked | UpdateReceived | UpdateRejected | ClientFailed
+    ClientJoined
+    | ClientLeft
+    | ClientRevoked
+    | UpdateReceived
+    | UpdateRejected
+    | ClientFailed
+    | Evaluated
 )
 """Events that a client can cause, or the operator about one: none raises, whatever it says and whenever."""
 
@@ -44,14 +53,21 @@ def hear(state: RunState, event: FromClients) -> Step:
     match event:
         case UpdateReceived():
             return _receive(state, event)
+        case Evaluated():
+            return measuring.take(state, event)
         case ClientJoined():
-            return _join(state, event)
+            joined, given = _join(state, event)
+            again, asked = measuring.back(joined, event.client)
+            return again, (*given, *asked)
         case ClientLeft():
-            return _leave(state, event), ()
+            return measuring.gone(_leave(state, event), event.client, "left", event.reason)
         case ClientRevoked():
-            return _revoke(state, event), ()
+            return measuring.gone(_revoke(state, event), event.client, "rejected", "revoked")
         case UpdateRejected():
             return _refuse(state, event)
+        case ClientFailed() if event.exchange == MEASURING:
+            if event.round == state.round:
+                return measuring.gone(state, event.client, "failed", event.reason)
         case ClientFailed() if _is_of_its_slot(state, event):
             failed = _benched(state, event)
             return _with_slot(failed, event.client, ON_THE_WAY, "failed", event.reason), ()

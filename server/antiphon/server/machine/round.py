@@ -15,7 +15,8 @@ The phases, and the event that ends each of them:
     collecting  enough updates are there; or the quorum, and nobody else works; or the quorum is out of
                 reach; or the deadline
     folding     RoundFolded, or RoundUndone
-    evaluating  RoundEvaluated (of the untouched model, as round 0, before round 1), or RoundUndone
+    evaluating  RoundEvaluated (of the untouched model, as round 0, before round 1), or RoundUndone; first
+                whoever is asked to measure (measuring.py) has answered, failed or left, or the deadline
     complete    (none: every round is over, or the policy has ended the run)
     stopped     RunResumed, if rounds are left
 
@@ -49,10 +50,12 @@ from typing import get_args
 
 from antiphon.core.errors import ProtocolError
 from antiphon.core.events import (
+    MEASURING,
     ClientFailed,
     ClientJoined,
     ClientLeft,
     ClientRevoked,
+    Evaluated,
     Event,
     Observation,
     RoundEvaluated,
@@ -67,37 +70,37 @@ from antiphon.core.events import (
     UpdateReceived,
     UpdateRejected,
 )
+from antiphon.server.machine import measuring
 from antiphon.server.machine.actions import (
     Action,
-    CancelAssignment,
-    Evaluate,
+    Conclude,
     Finish,
     Fold,
     PlanRound,
 )
 from antiphon.server.machine.bench import on_trial, pause_s
+from antiphon.server.machine.carrying import call_off, still_valid, why_called_off
 from antiphon.server.machine.hearing import Step, assign, hear
+from antiphon.server.machine.opening import check_plan, exchanges_of, first_slot
 from antiphon.server.machine.run_state import (
     ON_THE_WAY,
+    UNFOLDED,
     Ending,
-    Member,
     Outcome,
     Phase,
     RunState,
-    Slot,
-    Status,
     busy,
     counted,
     eligible,
     enough_present,
     having,
+    is_measuring,
     slots,
 )
+from antiphon.server.machine.terms import read_terms
 
 OBSERVATIONS = frozenset(get_args(Observation))
 """The events that the machine passes over."""
-
-_UNFOLDED: tuple[Status, ...] = (*ON_THE_WAY, "accepted")
 
 
 def step(state: RunState, event: Event, now: float) -> Step:
@@ -116,6 +119,7 @@ def step(state: RunState, event: Event, now: float) -> Step:
             | ClientJoined()
             | ClientLeft()
             | ClientRevoked()
+            | Evaluated()
         ):
             # The deadline binds whether or not the engine's timer was faster than the update.
             due, closing = _close_if_due(state, now)
@@ -134,7 +138,7 @@ def step(state: RunState, event: Event, now: float) -> Step:
             return _open(state, event, now)
         case RoundFolded():
             _expect(state, event.round, event, "folding")
-            return _enter(replace(state, phase="evaluating"))
+            return measuring.begin(state, now)
         case RoundUndone():
             _expect(state, event.round, event, "folding", "evaluating")
             return _end(state, "undone", event.reason, now)
@@ -168,7 +172,7 @@ def _asked(state: RunState) -> tuple[Action, ...]:
         case "folding":
             return (Fold(state.round, having(state, "accepted")),)
         case "evaluating":
-            return (Evaluate(state.round),)
+            return measuring.awaited(state)
         case "complete" | "stopped":
             return (Finish(state.phase == "complete", state.reason),)
     return ()
@@ -177,11 +181,16 @@ def _asked(state: RunState) -> tuple[Action, ...]:
 def next_deadline(state: RunState) -> float | None:
     """Return when a Ticked event is due (absolute seconds), or None if no time limit runs.
 
-    It is that of the round's deadline, or the end of the pause after a failed round.
+    It is the deadline of the exchange that is open, or the end of the pause after a failed round.
     """
     if state.phase == "waiting" and enough_present(state):
         return state.not_before
-    return state.deadline if state.phase == "collecting" else None
+    return state.deadline if _is_open(state) else None
+
+
+def _is_open(state: RunState) -> bool:
+    """Whether an exchange is open, so that a deadline runs."""
+    return state.phase == "collecting" or (state.phase == "evaluating" and is_measuring(state))
 
 
 def _start(state: RunState, event: RunStarted, now: float) -> Step:
@@ -207,10 +216,28 @@ def _resume(state: RunState, event: RunResumed, now: float) -> Step:
     if state.phase == "waiting" and not event.clock_stood:
         # Whoever starts a coordinator again need not wait, whatever its clock says.
         state, _ = _settle(replace(state, not_before=0.0), now)
-    if state.phase == "collecting" and not event.clock_stood:
+    state = _measured_otherwise(state, event, now)
+    if _is_open(state) and not event.clock_stood:
         # The time without a coordinator is not held against the clients: the deadline begins anew.
         state = replace(state, deadline=now + state.deadline_s)
     return state, pending_actions(state)
+
+
+def _measured_otherwise(state: RunState, event: RunResumed, now: float) -> RunState:
+    """Return the state in which the open round is measured as the event says, if it says anything."""
+    if not event.measuring:
+        return state
+    terms = read_terms(event.measuring)
+    if state.round == 0:
+        state = replace(state, run=replace(state.run, measuring=event.measuring))
+    else:
+        others = {name: each for name, each in state.exchanges.items() if name != MEASURING}
+        state = replace(state, exchanges=others | ({MEASURING: terms} if terms else {}))
+    if state.phase != "evaluating":
+        return state
+    if not state.measuring:
+        return measuring.begin(state, now)[0]
+    return replace(state, deadline_s=terms.deadline_s) if terms else measuring.close(state)[0]
 
 
 def _stop(state: RunState, event: RunStopped) -> Step:
@@ -218,14 +245,15 @@ def _stop(state: RunState, event: RunStopped) -> Step:
         raise ProtocolError("got RunStopped, but there is no run yet: begin with RunStarted")
     if state.phase in ("complete", "stopped"):
         return state, ()
-    ended, cancelled = _call_off(state, ())
+    state, unmeasured = measuring.close(state)
+    ended, cancelled = call_off(state, ())
     if state.phase in ("collecting", "folding"):
         ended = _with_outcome(ended, "stopped", event.reason)
     elif state.phase == "evaluating" and state.round > 0:
         ended = _with_outcome(ended, "folded", "")
     done = event.by_policy and any(each.ending == "folded" for each in ended.outcomes)
     stopped = replace(ended, phase="complete" if done else "stopped", reason=event.reason)
-    return stopped, (*cancelled, *_asked(stopped))
+    return stopped, (*unmeasured, *cancelled, *_asked(stopped))
 
 
 def _rewind(state: RunState, event: RunRewound, now: float) -> Step:
@@ -236,7 +264,8 @@ def _rewind(state: RunState, event: RunRewound, now: float) -> Step:
         raise ProtocolError(
             f"got {event}, but the models before the newest, {newest}, are of {left}"
         )
-    back, cancelled = _call_off(state, ())
+    state, unmeasured = measuring.close(state)
+    back, cancelled = call_off(state, ())
     if state.phase in ("collecting", "folding") or evaluating:
         back = _with_outcome(back, "rewound", "")
     why = f"the run went back to round {event.round}"
@@ -255,15 +284,15 @@ def _rewind(state: RunState, event: RunRewound, now: float) -> Step:
     )
     over = len(back.outcomes) >= back.run.rounds
     after, following = _finish(back) if over else _await(back, len(back.outcomes) + 1, now)
-    return after, (*cancelled, *following)
+    return after, (*unmeasured, *cancelled, *following)
 
 
 def _open(state: RunState, event: RoundPlanned, now: float) -> Step:
     _expect(state, event.round, event, "planning")
-    _check_plan(state, event)
-    valid = _still_valid(state, event.round, event.max_staleness, _UNFOLDED)
-    begun, too_stale = _call_off(state, valid)
-    new = {each: _first_slot(state.clients[each], event.round) for each in sorted(event.cohort)}
+    check_plan(state, event)
+    valid = still_valid(state, event.round, event.max_staleness, UNFOLDED)
+    begun, too_stale = call_off(state, valid)
+    new = {each: first_slot(state.clients[each], event.round) for each in sorted(event.cohort)}
     cohort = {**begun.carried, **new}
     opened = replace(
         begun,
@@ -271,6 +300,7 @@ def _open(state: RunState, event: RoundPlanned, now: float) -> Step:
         cohort=cohort,
         counts=counted(cohort),
         carried={},
+        exchanges=exchanges_of(event),
         quorum=event.quorum,
         enough=event.enough,
         max_staleness=event.max_staleness,
@@ -283,45 +313,6 @@ def _open(state: RunState, event: RoundPlanned, now: float) -> Step:
     return settled, (*too_stale, *given, *following)
 
 
-def _check_plan(state: RunState, event: RoundPlanned) -> None:
-    cohort = set(event.cohort)
-    if cohort - set(state.clients) or len(cohort) != len(event.cohort):
-        raise ProtocolError(f"a cohort is of clients that joined, each once: got {event.cohort}")
-    if already := sorted(cohort & set(state.carried)):
-        raise ProtocolError(f"got a cohort with {already}, who have a part of the round already")
-    if event.quorum < 1 or not event.deadline_s > 0:
-        raise ProtocolError(f"a round needs quorum >= 1 and deadline_s > 0: got {event}")
-    if event.enough < 0 or 0 < event.enough < event.quorum or (event.max_staleness or 0) < 0:
-        raise ProtocolError(f"a round needs enough >= quorum and max_staleness >= 0: got {event}")
-
-
-def _first_slot(member: Member, base: int) -> Slot:
-    if member.present:
-        return Slot("assigned", base)
-    return Slot("left", base, "left before the round was planned")
-
-
-def _still_valid(
-    state: RunState, number: int, max_staleness: int | None, statuses: tuple[Status, ...]
-) -> tuple[str, ...]:
-    """Return the members in one of these statuses whose update round `number` may fold."""
-    if max_staleness is None or number > state.run.rounds:
-        return ()
-    return tuple(
-        name
-        for name, slot in slots(state).items()
-        if slot.status in statuses and number - slot.base <= max_staleness
-    )
-
-
-def _call_off(state: RunState, but: Iterable[str], why: str = "") -> Step:
-    """Carry these members over, and call off the others who are at work."""
-    kept = {name: slots(state)[name] for name in but}
-    others = sorted(slots(state).items() - kept.items(), key=lambda each: each[0])
-    cancelled = (CancelAssignment(n, s.base, why) for n, s in others if s.status == "assigned")
-    return replace(state, carried=kept), tuple(cancelled)
-
-
 def _settle(state: RunState, now: float) -> Step:
     """Move on if what the state waited for is there."""
     if state.phase == "collecting":
@@ -330,7 +321,9 @@ def _settle(state: RunState, now: float) -> Step:
         return state, ()
     if state.phase != "waiting" or now < state.not_before or not enough_present(state):
         return state, ()
-    return _enter(replace(state, phase="planning" if state.round else "evaluating"))
+    if state.round == 0:
+        return measuring.begin(state, now)
+    return _enter(replace(state, phase="planning"))
 
 
 def _is_settled(state: RunState) -> bool:
@@ -346,6 +339,9 @@ def _is_settled(state: RunState) -> bool:
 def _close_if_due(state: RunState, now: float) -> Step:
     if state.phase == "collecting" and now >= state.deadline:
         return _close(state, "the deadline has passed", now)
+    if state.phase == "evaluating" and is_measuring(state) and now >= state.deadline:
+        closed, cancelled = measuring.close(state, "the deadline passed before its measurement")
+        return closed, (*cancelled, Conclude(state.round))
     return state, ()
 
 
@@ -353,9 +349,9 @@ def _close(state: RunState, cause: str, now: float) -> Step:
     accepted = state.counts["accepted"]
     folds = accepted >= state.quorum
     # A buffer that is not folded keeps its updates: the next round goes on filling it.
-    statuses = ON_THE_WAY if folds else _UNFOLDED
-    valid = _still_valid(state, state.round + 1, state.max_staleness, statuses)
-    carried, cancelled = _call_off(state, valid, _why_called_off(state, cause))
+    statuses = ON_THE_WAY if folds else UNFOLDED
+    valid = still_valid(state, state.round + 1, state.max_staleness, statuses)
+    carried, cancelled = call_off(state, valid, why_called_off(state, cause))
     closed = replace(carried, phase="folding")
     if folds:
         after, following = _enter(replace(closed, failed_in_a_row=0))
@@ -365,18 +361,11 @@ def _close(state: RunState, cause: str, now: float) -> Step:
     return after, (*cancelled, *following)
 
 
-def _why_called_off(state: RunState, cause: str) -> str:
-    """Return why members are called off; to be one more than a round needed is nothing that went wrong."""
-    if 0 < state.enough <= state.counts["accepted"]:
-        if state.max_staleness is None:
-            return ""
-        cause = "its update would have been too stale for the next one"
-    return f"the round closed before its update: {cause}"
-
-
 def _end(state: RunState, ending: Ending, reason: str, now: float) -> Step:
+    state, unmeasured = measuring.close(state)
     if state.round == 0:
-        return _await(state, 1, now)
+        after, following = _await(state, 1, now)
+        return after, (*unmeasured, *following)
     failed = state.failed_in_a_row + 1 if ending == "failed" else 0
     not_before = state.opened + pause_s(failed) if failed else 0.0
     ended = replace(
@@ -385,7 +374,7 @@ def _end(state: RunState, ending: Ending, reason: str, now: float) -> Step:
     stops = failed >= state.run.max_failed_rounds
     # Whoever began before an undo may have begun on what was undone.
     kept = () if stops or ending == "undone" else tuple(state.carried)
-    ended, cancelled = _call_off(ended, kept)
+    ended, cancelled = call_off(ended, kept)
     if stops:
         why = f"{failed} rounds in a row have failed; round {state.round}: {reason}"
         after, following = _enter(replace(ended, phase="stopped", reason=why))
@@ -393,7 +382,7 @@ def _end(state: RunState, ending: Ending, reason: str, now: float) -> Step:
         after, following = _finish(ended)
     else:
         after, following = _await(ended, state.round + 1, now)
-    return after, (*cancelled, *following)
+    return after, (*unmeasured, *cancelled, *following)
 
 
 def _finish(state: RunState) -> Step:
@@ -404,9 +393,10 @@ def _finish(state: RunState) -> Step:
 
 
 def _await(state: RunState, number: int, now: float) -> Step:
-    return _settle(
-        replace(state, phase="waiting", round=number, cohort={}, counts=counted({})), now
+    waiting = replace(
+        state, phase="waiting", round=number, cohort={}, counts=counted({}), measuring={}
     )
+    return _settle(waiting, now)
 
 
 def _enter(state: RunState) -> Step:

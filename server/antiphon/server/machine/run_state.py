@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from antiphon.core.events import RunStarted
+from antiphon.core.events import MEASURING, TRAINING, RunStarted
 from antiphon.server.machine.bench import Bench, off_the_bench
+from antiphon.server.machine.terms import Terms, read_terms
 
 Phase = Literal[
     "new", "waiting", "planning", "collecting", "folding", "evaluating", "complete", "stopped"
@@ -16,8 +17,14 @@ Phase = Literal[
 Status = Literal["assigned", "accepted", "failed", "rejected", "left"]
 Ending = Literal["folded", "undone", "failed", "stopped", "rewound"]
 
+OPEN: tuple[Phase, ...] = ("collecting", "folding", "evaluating")
+"""Phases in which a round is open: planned, and not over."""
+
 ON_THE_WAY: tuple[Status, ...] = ("assigned", "left")
 """Statuses of a cohort member whose work an asynchronous round leaves to the next one."""
+
+UNFOLDED: tuple[Status, ...] = (*ON_THE_WAY, "accepted")
+"""Statuses of those whose update may still be folded with a later asynchronous round."""
 
 MAY_DELIVER: tuple[Status, ...] = ("assigned", "failed", "left")
 """Statuses of a cohort member from which an update may still come."""
@@ -89,6 +96,8 @@ class RunState:
     round: int = 0
     cohort: Mapping[str, Slot] = field(default_factory=dict)
     counts: Mapping[Status, int] = field(default_factory=lambda: _NOBODY)
+    exchanges: Mapping[str, Terms] = field(default_factory=dict)
+    measuring: Mapping[str, Slot] = field(default_factory=dict)
     quorum: int = 0
     deadline: float = 0.0
     deadline_s: float = 0.0
@@ -158,15 +167,27 @@ def may_deliver(state: RunState, client: str, base: int) -> bool:
     return slot is not None and slot.base == base and slot.status in MAY_DELIVER
 
 
-def is_assigned(state: RunState, client: str, number: int) -> bool:
-    """Whether this client is waited for, with what it was given in round `number`."""
-    slot = slot_of(state, client)
+def is_assigned(state: RunState, client: str, number: int, exchange: str = TRAINING) -> bool:
+    """Whether this client is waited for, with what it was given in an exchange of round `number`."""
+    slot = state.measuring.get(client) if exchange == MEASURING else slot_of(state, client)
     return slot is not None and slot.base == number and slot.status == "assigned"
+
+
+def is_measuring(state: RunState) -> bool:
+    """Whether anybody is waited for who measures the round's model."""
+    return any(slot.status == "assigned" for slot in state.measuring.values())
+
+
+def measuring_terms(state: RunState) -> Terms | None:
+    """Return how the model of the round in work is measured; none: it is not."""
+    if state.round == 0:
+        return read_terms(state.run.measuring)
+    return state.exchanges.get(MEASURING)
 
 
 def next_plan(state: RunState) -> int:
     """Return the number of the next round that can be planned."""
-    return state.round + (state.phase in ("collecting", "folding", "evaluating"))
+    return state.round + (state.phase in OPEN)
 
 
 def next_fold(state: RunState) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-from antiphon.server.machine.run_state import RunState, having, present, slots
+from antiphon.server.machine.run_state import RunState, having, is_measuring, present, slots
 
 _MOST_NAMES = 5
 
@@ -32,6 +33,10 @@ def why_waiting(state: RunState, now: float, *, at_work: bool = True) -> str:
             return f"{where}: folding {folded}{_of_earlier_rounds(state)}"
         case "evaluating":
             what = "the model" if state.round else "the untouched model"
+            if is_measuring(state):
+                return (
+                    f"{where}: {_waiting_for_measurements(state, what, now if at_work else None)}"
+                )
             return f"{where}: waiting for the evaluation of {what}{_of_earlier_rounds(state)}"
         case "complete" | "stopped":
             return f"{state.phase}: {state.reason or 'no reason was given'}"
@@ -44,10 +49,20 @@ def _pause(state: RunState, now: float) -> str:
     return f"a pause after {failed}{in_a_row}, {left} to go, less if a client joins"
 
 
+def _waiting_for_measurements(state: RunState, what: str, now: float | None) -> str:
+    asked = sorted(name for name, slot in state.measuring.items() if slot.status == "assigned")
+    count = _count(len(asked), "measurement")
+    return f"waiting for {count} of {what} ({_named(asked)}){_until(state, now)}{_of_earlier_rounds(state)}"
+
+
+def _named(clients: Sequence[str]) -> str:
+    more = len(clients) - _MOST_NAMES
+    return ", ".join(clients[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
 def _waiting_for_updates(state: RunState, now: float | None) -> str:
     waited_for = having(state, "assigned")
-    more = len(waited_for) - _MOST_NAMES
-    names = ", ".join(waited_for[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+    names = _named(waited_for)
     away = having(state, "left")
     gone = f"{_count(len(away), 'client')} away, " if away else ""
     who = f" ({names})" if names else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from antiphon.core.config import RunConfig
+from antiphon.core.types import Plain
 from antiphon.strategies.methods.method import method_of
 
 
@@ -12,6 +13,17 @@ def evaluation_is_due(config: RunConfig, number: int) -> bool:
     if number == 0:
         return evaluation.before_first_round
     return number % evaluation.every == 0 or number == config.rounds
+
+
+def measuring_of(config: RunConfig, number: int, *, everyone: bool) -> dict[str, Plain]:
+    """Return how the model after a round (0: untouched) is measured, as a plan says it; empty: it is not.
+
+    everyone: those too are asked who are at work or off line.
+    """
+    if not evaluation_is_due(config, number):
+        return {}
+    row: dict[str, Plain] = {"deadline_s": config.evaluation.deadline_s}
+    return row | ({"everyone": True} if everyone else {})
 
 
 def adapter_is_due(config: RunConfig, number: int) -> bool:

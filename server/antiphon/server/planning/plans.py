@@ -11,12 +11,13 @@ import numpy as np
 
 from antiphon.core.config import RunConfig
 from antiphon.core.errors import ConfigError
-from antiphon.core.events import BY_POLICY, RoundPlanned, RunStopped
+from antiphon.core.events import BY_POLICY, MEASURING, TRAINING, RoundPlanned, RunStopped
 from antiphon.core.run_sections import SeedsConfig
 from antiphon.core.section import Choice
 from antiphon.core.space import Space
 from antiphon.core.types import DENSE, Assignment, CodecChoice, Plain
 from antiphon.server.planning.costs import costs_of
+from antiphon.server.planning.due import measuring_of
 from antiphon.server.planning.members import member
 from antiphon.strategies.methods.method import Method, Role, method_of
 from antiphon.strategies.policy.policy import Decision, Draft, Policy, Stop
@@ -67,7 +68,13 @@ def plan_round(
         enough=enough,
         max_staleness=None if asynchronous is None else asynchronous.max_staleness,
         telemetry=_telemetry(telemetry, members, uses, decision.seen),
+        exchanges=_exchanges(config, number, everyone=telemetry.run.simulated),
     )
+
+
+def _exchanges(config: RunConfig, number: int, *, everyone: bool) -> dict[str, dict[str, Plain]]:
+    measuring = measuring_of(config, number, everyone=everyone)
+    return {TRAINING: {}} | ({MEASURING: measuring} if measuring else {})
 
 
 class _Cohort:

@@ -98,6 +98,8 @@ class Accumulator:
                 self._open(event, at_s)
             case events.UpdateReceived():
                 self._receive(event, at_s)
+            case events.ClientFailed(exchange=events.MEASURING):
+                pass  # its part of the round is another thing
             case events.UpdateRejected() | events.ClientFailed():
                 self._fail(event)
             case events.ClientRevoked() if event.client in self._members:

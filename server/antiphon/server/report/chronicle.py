@@ -17,13 +17,12 @@ from antiphon.core.refusals import said_of
 from antiphon.server.machine.actions import Action, CancelAssignment, Reply
 from antiphon.server.machine.lineage import Lineage
 from antiphon.server.machine.round import OBSERVATIONS, step
+from antiphon.server.machine.run_state import OPEN, RunState, Slot, slot_of
 from antiphon.server.machine.run_state import Outcome as Ended
-from antiphon.server.machine.run_state import RunState, Slot, slot_of
 from antiphon.server.machine.standing import Declines
 from antiphon.server.report.observed import Observed
 from antiphon.server.report.report_types import Outcome, Problem
 
-_OPEN = ("collecting", "folding", "evaluating")
 _OVER = ("complete", "stopped")
 _NOT_COUNTED = ("late", "rejected", "unknown")
 
@@ -146,8 +145,6 @@ class Chronicle:
             return
         self.observed.hear(event, now)
         match event:
-            case events.Evaluated():
-                self._check_loss(event.round, event.client, "held-out", event.loss)
             case events.ClientDeclined():
                 self.declines.hear(event)
                 reason = said_of(event.codes, event.reason)
@@ -162,7 +159,7 @@ class Chronicle:
         last = self.rounds.get(self.newest)
         if last is None:
             return
-        if after.phase in _OPEN and after.round == self.newest:
+        if after.phase in OPEN and after.round == self.newest:
             last.cohort = after.cohort
         if last.closed_at is None and after.phase != "collecting":
             # A deadline is heard of with the next event, however late that is.
@@ -187,7 +184,9 @@ class Chronicle:
                     self.rounds[action.round].late.append(action.client)
                 self._tell(action.round, action.client, what, action.reason)
             case CancelAssignment() if action.reason:
-                self._tell(self.newest, action.client, "unfinished", action.reason)
+                measures = action.exchange == events.MEASURING
+                what = "unmeasured" if measures else "unfinished"
+                self._tell(self.newest, action.client, what, action.reason)
 
     def _hear(self, event: events.Event, before: RunState) -> None:
         """Note what somebody said, and the machine does not keep."""
@@ -195,6 +194,8 @@ class Chronicle:
             case events.UpdateReceived():
                 loss = event.metrics.get("loss")
                 self._check_loss(event.round, event.client, "training", loss)
+            case events.Evaluated():
+                self._check_loss(event.round, event.client, "held-out", event.loss)
             case events.ClientJoined():
                 self.declines.hear(event)
             case events.ClientLeft():
@@ -209,7 +210,8 @@ class Chronicle:
                 why = which if void else "it had no part of the round"
                 self._tell(self.newest, event.client, "revoked", why)
             case events.ClientFailed():
-                self._tell(event.round, event.client, "failed", event.reason)
+                what = "unmeasured" if event.exchange == events.MEASURING else "failed"
+                self._tell(event.round, event.client, what, event.reason)
             case events.RoundFolded():
                 record = self.rounds[event.round]
                 record.fold, record.held_back = event.report, event.held_back

@@ -42,8 +42,9 @@ class Evaluation(Scores):
 class Problem(TypedDict):
     """One thing that went wrong. client: None where it is about the whole round.
 
-    what: rejected, late, failed, left, unfinished, diverged, declined, revoked; of a round: undone, failed,
-    stopped, rewound (the run went back to it); of the journal: out of place (an engine erred).
+    what: rejected, late, failed, left, unfinished, unmeasured, diverged, declined, revoked; of a round:
+    undone, failed, stopped, rewound (the run went back to it); of the journal: out of place (an engine
+    erred).
     """
 
     round: int

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
@@ -18,6 +18,7 @@ from antiphon.core.blob import Blob, blob_of
 from antiphon.core.clock import Clock
 from antiphon.core.errors import UpdateError
 from antiphon.core.events import (
+    MEASURING,
     BytesMoved,
     ClientDescribed,
     ClientFailed,
@@ -31,7 +32,6 @@ from antiphon.core.events import (
 from antiphon.core.files import write_bytes
 from antiphon.core.wire import pack_blob, round_of, update_blob
 from antiphon.server.federation import Federation
-from antiphon.server.folding.evaluation import Evaluation
 from antiphon.server.folding.held_out import read_measurement
 from antiphon.server.machine.actions import (
     Action,
@@ -43,7 +43,7 @@ from antiphon.server.machine.actions import (
     Reply,
 )
 from antiphon.server.machine.round import next_deadline
-from antiphon.server.machine.run_state import idle, is_assigned, may_deliver, present
+from antiphon.server.machine.run_state import is_assigned, may_deliver, present
 from antiphon.server.planning.agreement import Disagreement
 from antiphon.simulation.driver import Driver
 from antiphon.simulation.flower.letters import Answer, Letter, Parcel, Post
@@ -118,7 +118,9 @@ class GridDriver(Driver):
         self._errands[action.client] = _Errand(action.round, action.deadline, True)
 
     def _call_off(self, action: CancelAssignment) -> None:
-        self._errands.pop(action.client, None)
+        errand = self._errands.get(action.client)
+        if errand is not None and errand.training == (action.exchange != MEASURING):
+            del self._errands[action.client]
 
     # Nodes
 
@@ -134,7 +136,6 @@ class GridDriver(Driver):
             if self._roster.node_of(client) is None and not may_come_back:
                 self._errands.pop(client, None)
                 self._submit(ClientLeft(client, "its node is offline"))
-                self._not_measured(client)
 
     def _joined(self, node: int, answer: Answer) -> None:
         try:
@@ -167,6 +168,8 @@ class GridDriver(Driver):
         federation = self._federation
         left = min(max(1.0, errand.deadline - self._clock.now()), _LONGEST_S)
         if not errand.training:
+            if not is_assigned(federation.machine, client, errand.round, MEASURING):
+                return None
             model = federation.model()
             task = coordinator_pb2.EvaluateTask(
                 round=errand.round, model=pack_blob(model), deadline_ms=int(1000 * left)
@@ -259,35 +262,32 @@ class GridDriver(Driver):
 
     # Measuring
 
-    def _free(self) -> list[str]:
-        """Return the clients whose nodes could measure at once: a node does one thing at a time.
+    def _measure(self, asked: Sequence[Assign]) -> None:
+        """Write to those whose nodes can measure at once: a node does one thing at a time.
 
         One that trains for a round that has closed cannot be called off, and nobody waits for it.
         """
-        without_work = idle(self._federation.machine)
-        return [each for each in without_work if not self._training[self._roster.node_of(each)]]
-
-    def _ask(self, evaluation: Evaluation) -> None:
-        for client in sorted(evaluation.waiting):
-            self._errands[client] = _Errand(evaluation.round, evaluation.deadline, False)
+        at_work = []
+        for ask in asked:
+            if self._training[self._roster.node_of(ask.client)]:
+                why = "its node is at work still"
+                at_work.append(ClientFailed(ask.client, ask.round, why, MEASURING))
+            else:
+                self._errands[ask.client] = _Errand(ask.round, ask.deadline, False)
+        self._submit(*at_work)
 
     def _measured(self, letter: Letter, answer: Answer) -> None:
-        evaluation = self._evaluation
-        if evaluation is None or evaluation.round != letter.round:
+        client, number = letter.client, letter.round
+        if not is_assigned(self._federation.machine, client, number, MEASURING):
             return
-        measured = None if isinstance(answer, str) else _read_measurement(letter, answer)
-        if measured is None:
-            self._not_measured(letter.client)
-        elif evaluation.take(measured):
-            self._submit(measured)
-            done = len(evaluation.measured)
-            self._monitor.evaluating(letter.round, done - 1, done + len(evaluation.waiting))
-            self._end_evaluation_if_done()
-
-    def _not_measured(self, client: str) -> None:
-        if self._evaluation is not None:
-            self._evaluation.waiting.discard(client)
-            self._end_evaluation_if_done()
+        measured = answer if isinstance(answer, str) else _read_measurement(letter, answer)
+        if isinstance(measured, str):
+            self._submit(ClientFailed(client, number, measured[:_MAX_REASON], MEASURING))
+            return
+        self._submit(measured)
+        slots = self._federation.machine.measuring.values()
+        done = sum(each.status != "assigned" for each in slots)
+        self._monitor.evaluating(number, done - 1, len(slots))
 
     # Time
 
@@ -295,21 +295,17 @@ class GridDriver(Driver):
         now, deadline = self._clock.now(), next_deadline(self._federation.machine)
         if deadline is not None and now >= deadline:
             self._submit(Ticked())
-        evaluation = self._evaluation
-        if evaluation is not None and now >= evaluation.deadline:
-            for client in sorted(evaluation.waiting):
-                self._errands.pop(client, None)
-                self._not_measured(client)
 
 
-def _read_measurement(letter: Letter, answer: Parcel) -> Evaluated | None:
+def _read_measurement(letter: Letter, answer: Parcel) -> Evaluated | str:
+    """Return what a node has measured, or why it cannot be used."""
     try:
         said = coordinator_pb2.SubmitEvaluationRequest.FromString(answer.message)
-    except DecodeError:
-        return None
+    except DecodeError as error:
+        return f"its answer is no SubmitEvaluationRequest: {error}"
     if said.round != letter.round:
-        return None
+        return f"a measurement of round {said.round}, expected {letter.round}"
     try:
         return read_measurement(letter.round, letter.client, said.examples, said.metrics)
-    except UpdateError:
-        return None
+    except UpdateError as error:
+        return str(error)

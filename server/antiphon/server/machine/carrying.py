@@ -1,0 +1,41 @@
+"""Who goes on from one asynchronous round into the next one, and who is called off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from antiphon.server.machine.actions import Action, CancelAssignment
+from antiphon.server.machine.run_state import RunState, Status, slots
+
+
+def still_valid(
+    state: RunState, number: int, max_staleness: int | None, statuses: tuple[Status, ...]
+) -> tuple[str, ...]:
+    """Return the members in one of these statuses whose update round `number` may fold."""
+    if max_staleness is None or number > state.run.rounds:
+        return ()
+    return tuple(
+        name
+        for name, slot in slots(state).items()
+        if slot.status in statuses and number - slot.base <= max_staleness
+    )
+
+
+def call_off(
+    state: RunState, but: Iterable[str], why: str = ""
+) -> tuple[RunState, tuple[Action, ...]]:
+    """Carry these members over, and call off the others who are at work."""
+    kept = {name: slots(state)[name] for name in but}
+    others = sorted(slots(state).items() - kept.items(), key=lambda each: each[0])
+    cancelled = (CancelAssignment(n, s.base, why) for n, s in others if s.status == "assigned")
+    return replace(state, carried=kept), tuple(cancelled)
+
+
+def why_called_off(state: RunState, cause: str) -> str:
+    """Return why members are called off; to be one more than a round needed is nothing that went wrong."""
+    if 0 < state.enough <= state.counts["accepted"]:
+        if state.max_staleness is None:
+            return ""
+        cause = "its update would have been too stale for the next one"
+    return f"the round closed before its update: {cause}"
