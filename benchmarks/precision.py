@@ -1,4 +1,4 @@
-"""float32 against bfloat16 forward passes on this machine's CPU: why `precision: auto` chooses as it does.
+"""float32 against bfloat16 forward passes on this machine's CPU: why `base: auto` chooses as it does.
 
 python -m benchmarks.precision
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 
 from antiphon.client.language_model import load, token_losses
+from antiphon.core.section import Choice
 from benchmarks.seeds_step import batch_of
 from benchmarks.timing import in_turns, machine, said
 
@@ -15,7 +16,9 @@ from benchmarks.timing import in_turns, machine, said
 @torch.no_grad()
 def main() -> None:
     """Print the table."""
-    models = {name: load("smollm2-135m", "cpu", name) for name in ("float32", "bfloat16")}
+    models = {
+        name: load("smollm2-135m", "cpu", Choice(kind=name)) for name in ("float32", "bfloat16")
+    }
     batch = batch_of(models["float32"])
     taken = in_turns(
         {name: lambda model=model: token_losses(model, batch) for name, model in models.items()}, 9

@@ -16,6 +16,7 @@ import torch
 from antiphon.client.adapter import linear_modules
 from antiphon.client.language_model import load
 from antiphon.client.zeroth_order.rebuild import add_directions
+from antiphon.core.section import Choice
 from benchmarks.timing import machine
 
 SEEDS, SLAB, SLAB_SEEDS = 4096, 16_000_000, 8
@@ -37,7 +38,7 @@ def dense_seconds(weights: int) -> float:
 @torch.no_grad()
 def main() -> None:
     """Print the table."""
-    model = load("smollm2-135m", device="cpu", precision="float32")
+    model = load("smollm2-135m", device="cpu", base=Choice(kind="float32"))
     linears = linear_modules(model.network)
     weights = sum(linear.weight.numel() for linear in linears.values())
     coefficients = np.random.default_rng(0).normal(size=SEEDS) * 1e-9

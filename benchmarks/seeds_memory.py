@@ -17,8 +17,9 @@ from benchmarks.timing import machine
 LOAD = """
 import resource, torch
 from antiphon.client.language_model import load, token_losses
+from antiphon.core.section import Choice
 from benchmarks.seeds_step import batch_of
-model = load("smollm2-135m", device="cpu", precision="float32")
+model = load("smollm2-135m", device="cpu", base=Choice(kind="float32"))
 batch = batch_of(model)
 """
 SAY = "\nprint(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)"

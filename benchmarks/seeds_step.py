@@ -21,6 +21,7 @@ from antiphon.client.trainers.spsa import two_sided_losses
 from antiphon.client.zeroth_order.dense import DenseProbe
 from antiphon.client.zeroth_order.lowrank import LowRankProbe
 from antiphon.client.zeroth_order.probe import Probe
+from antiphon.core.section import Choice
 from benchmarks.timing import in_turns, machine, said
 
 ROWS, TOKENS, TURNS = 8, 48, 3
@@ -52,7 +53,7 @@ def step(
 @torch.no_grad()
 def main() -> None:
     """Print the table."""
-    model = load("smollm2-135m", device="cpu", precision="float32")
+    model = load("smollm2-135m", device="cpu", base=Choice(kind="float32"))
     batch, linears, seeds = batch_of(model), linear_modules(model.network), itertools.count()
 
     def forward_twice() -> None:

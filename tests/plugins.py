@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from antiphon.core import registry
+from antiphon.strategies.bases.base import known_base
 
 
 @contextmanager
@@ -32,3 +33,4 @@ def write_distribution(folder: Path, name: str, entry_points: str) -> None:
 def _forget() -> None:
     registry.factory.cache_clear()
     registry._checked.cache_clear()
+    known_base.cache_clear()

@@ -13,10 +13,10 @@ from antiphon.client.language_model import (
     completion_logits,
     load,
     pick_device,
-    pick_precision,
     token_losses,
 )
-from antiphon.core.errors import ModelError
+from antiphon.core.errors import ConfigError, ModelError
+from antiphon.core.section import Choice
 
 
 @pytest.fixture
@@ -125,6 +125,15 @@ def test_a_missing_gpu_is_said():
         pick_device("cuda")
 
 
-def test_a_wish_for_a_precision_is_obeyed():
+def test_a_wish_for_a_base_is_obeyed():
     """What the config says counts on any hardware."""
-    assert pick_precision("bfloat16", torch.device("cpu")) is torch.bfloat16
+    model = load("tiny", "cpu", Choice(kind="bfloat16"))
+
+    assert model.base.kind == "bfloat16"
+    assert {each.dtype for each in model.network.parameters()} == {torch.bfloat16}
+
+
+def test_a_base_that_nobody_has_is_said():
+    """The error names what is installed."""
+    with pytest.raises(ConfigError, match="installed: bfloat16, float32"):
+        load("tiny", "cpu", Choice(kind="bfloat17"))

@@ -29,7 +29,7 @@ from antiphon.core import golden
 from antiphon.core.blob import blob_of
 from antiphon.core.coefficients import SeedCoefficients
 from antiphon.core.config import resolved
-from antiphon.core.errors import ModelError
+from antiphon.core.errors import ConfigError, ModelError
 from antiphon.core.files import write_bytes
 from antiphon.core.tensors import LazyTensors, write_tensors
 from antiphon.core.types import Assignment
@@ -158,6 +158,27 @@ def test_a_machine_of_a_mixed_run_measures_itself(tiny_config):
 
     machine = coordinator_pb2.Capabilities.FromString(prepared.capabilities)
     assert machine.tokens_per_s > 0
+
+
+def test_a_site_holds_the_base_as_its_owner_says(tiny_config):
+    """Whatever the run says; the coordinator is told."""
+    values = resolved(tiny_config("model.base=float32"))
+    data = {**values["data"], "filter": {"site": "meadow"}}
+    request = Prepare("meadow", values, data, "cpu", None, {"kind": "bfloat16"})
+
+    prepared = TrainingSession().prepare(request)
+
+    machine = coordinator_pb2.Capabilities.FromString(prepared.capabilities)
+    assert machine.base == "bfloat16"
+
+
+def test_a_site_whose_base_cannot_be_used_says_so(tiny_config):
+    """It takes no part, before a model is loaded."""
+    values = resolved(tiny_config("method=seeds", "seeds.space=weights"))
+    request = Prepare("meadow", values, values["data"], "cpu", None, {"kind": "bfloat16"})
+
+    with pytest.raises(ConfigError, match="base bfloat16 does not give weights"):
+        TrainingSession().prepare(request)
 
 
 @pytest.mark.slow

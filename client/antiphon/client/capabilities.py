@@ -42,6 +42,7 @@ def describe(
         antiphon_version=version("antiphon"),
         device_kind=device.type,
         device_name=device_name(device),
+        base=worker.model.base.kind,
         memory_bytes=device_memory_bytes(device),
         cpu_cores=torch.get_num_threads(),
         tokens_per_s=tokens_per_s(worker, config, shapes, data, now),
@@ -62,9 +63,8 @@ def tokens_per_s(
 
     Tokens are the mean of both steps; 0 where the clock did not move.
     """
-    roles = method_of(config).roles
     # The lightest: which one is this machine's is known only once it has said how large it is.
-    lightest = min(roles, key=lambda each: each.trainer.backward)
+    lightest = min(worker.roles, key=lambda each: each.trainer.backward)
     trial = Assignment(
         round=0,
         client=data.name,

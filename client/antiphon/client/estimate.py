@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import torch
-
-from antiphon.client.language_model import pick_device, pick_precision
+from antiphon.client.bases.base import chosen
+from antiphon.client.language_model import pick_device
 from antiphon.client.shapes import space_of
 from antiphon.core import registry
 from antiphon.core.config import RunConfig
@@ -58,7 +57,7 @@ def _codec(choice: Choice) -> Codec:
 
 
 def _memory_bytes(config: RunConfig, role: Role, total: int, trained: int) -> int:
-    if not role.trainer.backward:
-        return _FLOAT * total
-    dtype: torch.dtype = pick_precision(config.model.precision, pick_device(config.model.device))
-    return dtype.itemsize * total + _ADAM_COPIES * _FLOAT * trained
+    wants = method_of(config).wants
+    held, _ = chosen(config.model.base, pick_device(config.model.device), wants)
+    moments = _ADAM_COPIES * _FLOAT * trained if role.trainer.backward else 0
+    return math.ceil(held.bytes_per_parameter * total) + moments

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,89 +16,61 @@ from torch import nn
 from torch.nn import functional
 
 from antiphon.client.assets.names import model_folder
+from antiphon.client.bases.base import chosen
 from antiphon.client.data.tokens import Batch
-from antiphon.core.errors import DeviceError, ModelError
+from antiphon.core.errors import DeviceError, ModelError, first_line
+from antiphon.core.run_sections import AUTO, DEFAULT_BASE
+from antiphon.core.section import Choice
+from antiphon.strategies.bases.base import Base, Need
 
 IGNORED = -100
 
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """A base model ready to compute. `whole_logits`: its head is more than one linear layer."""
+    """A base model ready to compute.
+
+    base: how it is held; whole_logits: its head is more than one linear layer.
+    """
 
     network: Any
     tokenizer: Any
     device: torch.device
-    precision: torch.dtype
+    base: Base
     whole_logits: bool
     name: str
 
 
-def load(name_or_path: str, device: str = "auto", precision: str = "auto") -> LanguageModel:
+def load(
+    name_or_path: str,
+    device: str = AUTO,
+    base: Choice = DEFAULT_BASE,
+    wanted: frozenset[Need] = frozenset(),
+) -> LanguageModel:
     """Load a hub id, a local folder, a GGUF file or a name that `antiphon fetch` knows.
 
-    Raises ModelError where nothing of that name can be read.
+    base: how it is held, wanted: what of a base the choice `auto` looks for. Raises ModelError where
+    nothing of that name can be read, ConfigError where there is no such base.
     """
     where = pick_device(device)
-    dtype = pick_precision(precision, where)
-    network, tokenizer = _read(model_folder(name_or_path), dtype)
-    network.requires_grad_(False)
-    network.eval().to(where)
+    held, half = chosen(base, where, wanted)
+    network = half.load(model_folder(name_or_path), where)
+    tokenizer = load_tokenizer(name_or_path)
     if tokenizer.pad_token_id is None:
         # Any token will do: padding is masked and never a label.
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
-    return LanguageModel(
-        network, tokenizer, where, dtype, _head_is_more_than_linear(network, where), name_or_path
-    )
+    whole_logits = _head_is_more_than_linear(network, where)
+    return LanguageModel(network, tokenizer, where, held, whole_logits, name_or_path)
 
 
 def pick_device(wish: str) -> torch.device:
     """Return the device to compute on; `auto` prefers CUDA, then MPS, then the CPU."""
     usable = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if wish == "auto":
+    if wish == AUTO:
         return torch.device(next((name for name, there in usable.items() if there), "cpu"))
     if not usable.get(wish, True):
         raise DeviceError(f"model.device is {wish!r}, but this machine has none: use auto or cpu")
     return torch.device(wish)
-
-
-def pick_precision(wish: str, device: torch.device) -> torch.dtype:
-    """Return the dtype of the frozen base; `auto` takes bfloat16 only where matrix units gain by it.
-
-    AVX-512 BF16 without AMX is slower here than float32 (docs/benchmarks.md), so it does not count.
-    """
-    if wish != "auto":
-        chosen: torch.dtype = getattr(torch, wish)
-        return chosen
-    if device.type == "cuda" and torch.cuda.is_bf16_supported():
-        return torch.bfloat16
-    if device.type == "cpu" and torch.cpu._is_amx_tile_supported():
-        return torch.bfloat16
-    return torch.float32
-
-
-def _read(source: Path | str, dtype: torch.dtype) -> tuple[Any, Any]:
-    # transformers is imported here: reading a config or a journal must not wait seconds for it.
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # other people's deprecations are not our user's concern
-            # A model is data: no code of its own is run, no pickle is read.
-            network = AutoModelForCausalLM.from_pretrained(
-                source, dtype=dtype, trust_remote_code=False, use_safetensors=True
-            )
-            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-    except Exception as error:  # transformers and safetensors raise kinds of their own
-        raise ModelError(
-            f"cannot load the model {str(source)!r}: {first_line(error)}. Give a hub id, a "
-            "folder with config.json and safetensors, a GGUF file, or a name known to `antiphon fetch`"
-        ) from error
-    return network, tokenizer
 
 
 def load_tokenizer(name_or_path: str) -> Any:
@@ -118,11 +89,6 @@ def load_tokenizer(name_or_path: str) -> Any:
         raise ModelError(
             f"cannot read the tokenizer of {name_or_path!r}: {first_line(error)}"
         ) from error
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's message, or its kind where it says nothing."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 @torch.no_grad()

@@ -10,14 +10,17 @@ import torch
 
 from antiphon.client.adapter import target_linears
 from antiphon.client.assets.names import model_folder
-from antiphon.client.language_model import LanguageModel, first_line
+from antiphon.client.language_model import LanguageModel
 from antiphon.client.model_digest import model_digest
 from antiphon.core.config import RunConfig
-from antiphon.core.errors import ConfigError, ModelError
+from antiphon.core.errors import ConfigError, ModelError, first_line
 from antiphon.core.peft_folder import factor_name
 from antiphon.core.space import Shape, Space
+from antiphon.strategies.bases.base import Base
 from antiphon.strategies.methods.method import method_of
 from antiphon.v1 import coordinator_pb2
+
+_NOTHING = Base("shapes alone", 0.0, frozenset())
 
 
 def space_of(config: RunConfig) -> Space:
@@ -27,7 +30,7 @@ def space_of(config: RunConfig) -> Space:
     """
     name = config.model.model_name_or_path
     network = _network_of_shapes(name)
-    model = LanguageModel(network, None, torch.device("meta"), torch.float32, False, name)
+    model = LanguageModel(network, None, torch.device("meta"), _NOTHING, False, name)
     limit = getattr(network.config, "max_position_embeddings", None)
     if limit is not None and config.model.max_length > limit:
         raise ConfigError(

@@ -16,8 +16,9 @@ def site_config(request: Prepare) -> RunConfig:
         )
     values = dict(request.config)
     values["data"] = {key: value for key, value in request.data.items() if value is not None}
-    if request.device is not None:
-        values["model"] = {**values.get("model", {}), "device": request.device}
+    own = {"device": request.device, "base": request.base}
+    said = {key: value for key, value in own.items() if value is not None}
+    values["model"] = {**values.get("model", {}), **said}
     if request.threads is not None:
         values["engine"] = {**values.get("engine", {}), "threads": request.threads}
     return configs.validate(values, source="the coordinator's config with this client's settings")

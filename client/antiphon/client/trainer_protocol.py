@@ -3,11 +3,11 @@
 The daemon writes requests to the program's stdin and reads answers from its stdout; stderr is for people.
 Any program that keeps to this page can train, in any language.
 
-    {"do": "prepare", "client", "config", "data", "device", "threads"}
+    {"do": "prepare", "client", "config", "data", "device", "threads", "base"}
         load the run: `config` is the coordinator's without its section data, `data` is that section as
         the site has it: dataset, format, filter, on_bad_rows, max_train_examples (null: all) and
-        eval_examples (null: a fifth of the rows, 1 to 100); `device` and `threads` replace the config's
-        where they are not null.
+        eval_examples (null: a fifth of the rows, 1 to 100); `device`, `threads`
+        and `base` (an object with its `kind` and arguments) replace the config's where they are not null.
         -> {"done": "prepare", "examples", "evaluation_examples", "capabilities", "space", "work"}
            capabilities, space: serialised antiphon.v1.Capabilities and SpaceReport, in base64; work: by
            the name that assignments give it, {"steps", "batch", "accumulation"} of a round (may be left
@@ -50,7 +50,7 @@ from antiphon.core.refusals import Refusal
 @dataclass(frozen=True)
 class Prepare:
     """Load a run. config: its plain values, but for `data`; data: that section as the site has it;
-    device, threads: of the client, none: as the config says.
+    device, threads, base: of the client, none: as the config says.
     """
 
     client: str
@@ -58,6 +58,7 @@ class Prepare:
     data: Mapping[str, Any]
     device: str | None = None
     threads: int | None = None
+    base: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -21,13 +21,14 @@ from antiphon.client.trainers.trainer import OnStep
 from antiphon.core import golden, registry
 from antiphon.core.coefficients import Download
 from antiphon.core.config import RunConfig
-from antiphon.core.errors import ConfigError
+from antiphon.core.errors import UpdateError
 from antiphon.core.types import Assignment, Update
+from antiphon.strategies.bases.base import Need
 from antiphon.strategies.methods.method import method_of
 
 
 class Worker:
-    """A loaded model with the run's method. Close it when the run is over."""
+    """A loaded model with the run's method. roles: what its base allows. Close it when the run is over."""
 
     def __init__(self, config: RunConfig) -> None:
         """Load the base model and put the run's space around it.
@@ -36,17 +37,25 @@ class Worker:
         """
         if config.engine.threads:
             torch.set_num_threads(config.engine.threads)
-        self.model = load(config.model.model_name_or_path, config.model.device, _precision(config))
+        self._asked = method_of(config)
+        self.model = load(
+            config.model.model_name_or_path,
+            config.model.device,
+            config.model.base,
+            self._asked.wants,
+        )
         self._measurement = Measurement(
             config.evaluation.batch_size,
             config.evaluation.rouge_examples if config.evaluation.rouge else None,
             config.evaluation.max_new_tokens,
         )
+        self._asked.check_base(self.model.base)
+        self.roles = self._asked.roles_on(self.model.base)
         self._method = self._make_method(config)
 
     def _make_method(self, config: RunConfig) -> Method:
-        asked = method_of(config)
-        if any(each.trainer.walks for each in asked.roles):
+        asked = self._asked
+        if any(Need.DRAWS in each.trainer.needs for each in self.roles):
             golden.check(TorchDraws(self.model.device), f"torch on {self.model.device}")
         given = {"config": config, "model": self.model}
         roles = {
@@ -54,7 +63,7 @@ class Worker:
                 registry.build(registry.HALVES["trainer"], each.trainer.kind, {}, given),
                 registry.build(registry.HALVES["form"], each.form.kind, {}, given),
             )
-            for each in asked.roles
+            for each in self.roles
         }
         space = registry.build(registry.HALVES["space"], asked.space.kind, {}, given)
         return Method(self.model, space, roles)
@@ -71,7 +80,12 @@ class Worker:
 
         It ends early where the budget or the assignment's token limit is used up; the update says how
         many steps it holds. An exception of `on_step` passes through; the worker can go on after it.
+        Raises UpdateError for a role that the base does not allow.
         """
+        if assignment.method not in {each.name for each in self.roles}:
+            raise UpdateError(
+                self._asked.refusal(self.model.base, self._asked.role(assignment.method))
+            )
         meter = Meter((budget or Budget()).with_tokens(assignment.max_tokens))
         return self._method.train(assignment, download, data, on_step, meter)
 
@@ -97,15 +111,3 @@ def peak_memory_bytes() -> int:
         return int(torch.cuda.max_memory_allocated())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def _precision(config: RunConfig) -> str:
-    if not any(each.trainer.walks for each in method_of(config).roles):
-        return config.model.precision
-    # The two losses of a zeroth-order step differ in the fourth digit: bfloat16 has two.
-    if method_of(config).space.trains_weights and config.model.precision == "bfloat16":
-        raise ConfigError(
-            "model.precision is bfloat16, but seeds that move the weights need float32: the steps "
-            "would be lost in rounding. Set model.precision: float32, or seeds.space: adapter"
-        )
-    return "float32" if config.model.precision == "auto" else config.model.precision

@@ -22,6 +22,7 @@ from antiphon.core import registry, section
 from antiphon.core.errors import ConfigError
 from antiphon.core.json_text import json_text
 from antiphon.core.run_sections import (
+    AUTO,
     CohortConfig,
     CompressionConfig,
     DataConfig,
@@ -185,7 +186,11 @@ def validate(raw: Mapping[str, Any], source: str = "config") -> RunConfig:
     for kind, choice in _choices(config):
         registry.build(kind, choice.kind, choice.arguments)
     try:
-        registry.build("method", config.method, {}, {"config": config})
+        method = registry.build("method", config.method, {}, {"config": config})
+        if config.model.base.kind != AUTO:
+            method.check_base(
+                registry.build("base", config.model.base.kind, config.model.base.arguments)
+            )
     except ConfigError as error:
         raise ConfigError(f"{source}: {error}") from None
     return config

@@ -57,3 +57,8 @@ class UpdateError(AntiphonError):
 
 class ProtocolError(AntiphonError):
     """The engine reported something that cannot have happened now: a defect of the engine."""
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, or its kind where it says nothing."""
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -23,6 +23,7 @@ KINDS = (
     "space",
     "trainer",
     "form",
+    "base",
     "aggregation",
     "protection",
     "server_opt",
@@ -38,7 +39,12 @@ GIVEN = ("config", "model")
 client the base model.
 """
 
-HALVES = {"space": "client_space", "trainer": "client_trainer", "form": "client_form"}
+HALVES = {
+    "space": "client_space",
+    "trainer": "client_trainer",
+    "form": "client_form",
+    "base": "client_base",
+}
 """Kinds whose members have a second half at the client, and the kind in which it has the same name."""
 
 _STRICT = ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)

@@ -6,12 +6,24 @@ together and says what does not fit together.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from antiphon.core.section import Choice, Section
 from antiphon.core.types import DENSE
+
+AUTO: Final = "auto"
+"""What the machine chooses for itself: its device, and how the base is held."""
+
+DEFAULT_BASE: Final = Choice(kind=AUTO)
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -22,13 +34,23 @@ class ModelConfig(Section):
     model_name_or_path: str = Field(
         description="Hub id, local folder, GGUF file, or a name that `antiphon fetch` knows."
     )
-    precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="Of the frozen base. auto: bfloat16 where the hardware gains by it."
+    base: Choice = Field(
+        DEFAULT_BASE,
+        description="How it is held in memory: an installed base. auto: the smallest that suits the method "
+        "and that the hardware computes with as fast as with a larger one.",
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where to compute.")
     max_length: PositiveInt = Field(
         512, description="Longest example, tokens; longer ones are cut."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_older_versions(cls, value: Any) -> Any:
+        """Read `precision`, as the key was called up to version 0.3."""
+        if isinstance(value, dict) and "precision" in value and "base" not in value:
+            return {("base" if key == "precision" else key): each for key, each in value.items()}
+        return value
 
 
 class DataConfig(Section):

@@ -53,7 +53,7 @@ class SpaceReport(_message.Message):
     def __init__(self, factors: _Optional[_Iterable[_Union[MatrixShape, _Mapping]]] = ..., weights: _Optional[_Iterable[_Union[MatrixShape, _Mapping]]] = ..., model_parameters: _Optional[int] = ..., model_digest: _Optional[bytes] = ...) -> None: ...
 
 class Capabilities(_message.Message):
-    __slots__ = ("antiphon_version", "device_kind", "device_name", "memory_bytes", "cpu_cores", "tokens_per_s", "libraries", "platform", "golden")
+    __slots__ = ("antiphon_version", "device_kind", "device_name", "memory_bytes", "cpu_cores", "tokens_per_s", "libraries", "platform", "golden", "base")
     class LibrariesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -77,6 +77,7 @@ class Capabilities(_message.Message):
     LIBRARIES_FIELD_NUMBER: _ClassVar[int]
     PLATFORM_FIELD_NUMBER: _ClassVar[int]
     GOLDEN_FIELD_NUMBER: _ClassVar[int]
+    BASE_FIELD_NUMBER: _ClassVar[int]
     antiphon_version: str
     device_kind: str
     device_name: str
@@ -86,7 +87,8 @@ class Capabilities(_message.Message):
     libraries: _containers.ScalarMap[str, str]
     platform: str
     golden: _containers.ScalarMap[str, str]
-    def __init__(self, antiphon_version: _Optional[str] = ..., device_kind: _Optional[str] = ..., device_name: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., cpu_cores: _Optional[int] = ..., tokens_per_s: _Optional[float] = ..., libraries: _Optional[_Mapping[str, str]] = ..., platform: _Optional[str] = ..., golden: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    base: str
+    def __init__(self, antiphon_version: _Optional[str] = ..., device_kind: _Optional[str] = ..., device_name: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., cpu_cores: _Optional[int] = ..., tokens_per_s: _Optional[float] = ..., libraries: _Optional[_Mapping[str, str]] = ..., platform: _Optional[str] = ..., golden: _Optional[_Mapping[str, str]] = ..., base: _Optional[str] = ...) -> None: ...
 
 class JoinRequest(_message.Message):
     __slots__ = ("run_id", "config_hash", "examples", "evaluation_examples", "capabilities", "space")

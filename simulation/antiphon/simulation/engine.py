@@ -15,7 +15,6 @@ from dataclasses import replace
 
 from antiphon.client.data.clients import ClientData
 from antiphon.client.evaluation import Measured
-from antiphon.client.worker import Worker
 from antiphon.core.blob import Blob
 from antiphon.core.clock import VirtualClock
 from antiphon.core.coefficients import Download
@@ -49,6 +48,7 @@ from antiphon.simulation.fleet import Fleet, clients_needed
 from antiphon.simulation.monitor import Monitor
 from antiphon.simulation.packing import Letter, Packing
 from antiphon.simulation.resumption import UnderWay
+from antiphon.simulation.workers import Workers
 from antiphon.simulation.workload import Workload, mean_tokens, workload_of
 from antiphon.strategies.methods.method import method_of
 
@@ -59,7 +59,7 @@ class Simulation(Driver):
     def __init__(
         self,
         federation: Federation,
-        worker: Worker,
+        worker: Workers,
         clients: Mapping[str, ClientData],
         clock: VirtualClock,
         *,

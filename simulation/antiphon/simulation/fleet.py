@@ -21,12 +21,14 @@ import numpy as np
 
 from antiphon.core.config import RunConfig
 from antiphon.core.errors import ConfigError
+from antiphon.core.run_sections import AUTO
 from antiphon.core.types import Plain, Update
 from antiphon.simulation.availability import Availability
 from antiphon.simulation.chance import uniform
 from antiphon.simulation.fleet_file import ClientTraits, read_fleet, share_out
 from antiphon.simulation.liar import Lie, told
 from antiphon.simulation.workload import Workload
+from antiphon.strategies.bases.base import base
 from antiphon.strategies.methods.method import method_of
 
 _BITS_PER_KBPS = 1000.0
@@ -119,6 +121,7 @@ class Fleet:
         memory = traits.memory_gb
         facts: dict[str, Plain] = {
             "device": traits.device,
+            "base": None if traits.base is None else traits.base.kind,
             "memory_bytes": None if memory is None else round(memory * _BYTES_PER_GB),
             "tokens_per_s": rate,
             "step_s": traits.step_s,
@@ -141,6 +144,7 @@ def fleet_of(config: RunConfig, names: Iterable[str]) -> Fleet:
         return Fleet(dict.fromkeys(names, alike), config.seed, described=False)
     entries = read_fleet(Path(engine.fleet).expanduser())
     fleet = Fleet(share_out(entries, names), config.seed)
+    _check_bases(config, fleet)
     needed = min(_asked_for(config), len(fleet.traits))
     if fleet.mean_on_line < needed:
         raise ConfigError(
@@ -160,6 +164,16 @@ def _check_roles(config: RunConfig) -> None:
             "simulated clients without a fleet file say nothing, so that nobody would be one of them: name "
             f"some in {empty.key}, or give engine.fleet a file"
         )
+
+
+def _check_bases(config: RunConfig, fleet: Fleet) -> None:
+    for client, traits in sorted(fleet.traits.items()):
+        if traits.base is None or traits.base.kind == AUTO:
+            continue
+        try:
+            method_of(config).check_base(base(traits.base))
+        except ConfigError as error:
+            raise ConfigError(f"{config.engine.fleet}, client {client}: {error}") from None
 
 
 def check_deadline(config: RunConfig) -> None:

@@ -26,7 +26,7 @@ from pydantic import (
 )
 
 from antiphon.core.errors import ConfigError
-from antiphon.core.section import Section, read_yaml, validated
+from antiphon.core.section import Choice, Section, read_yaml, validated
 from antiphon.simulation.liar import Liar
 
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -41,6 +41,9 @@ class ClientTraits(Section):
     memory_gb: PositiveFloat | None = Field(
         None,
         description="Memory of that device, 10⁹ bytes; none: not told. Only policies look at it.",
+    )
+    base: Choice | None = Field(
+        None, description="How it holds the base model; none: as the run says."
     )
     step_s: PositiveFloat | None = Field(
         None, description="Seconds of one local step of the run's batch size."

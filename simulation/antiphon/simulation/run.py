@@ -14,7 +14,7 @@ from antiphon.client.data.advice import advice
 from antiphon.client.data.clients import ClientData, ClientExamples, encode_client
 from antiphon.client.shapes import space_of
 from antiphon.client.tokenizer_folder import write_tokenizer
-from antiphon.client.worker import Worker, peak_memory_bytes
+from antiphon.client.worker import peak_memory_bytes
 from antiphon.core.clock import VirtualClock
 from antiphon.core.config import RunConfig
 from antiphon.core.journal import Journal
@@ -28,6 +28,7 @@ from antiphon.simulation.monitor import Monitor, MonitorFor, OnFolder
 from antiphon.simulation.resumption import bytes_up, under_way
 from antiphon.simulation.shares import Split, refuse_other_data
 from antiphon.simulation.split import draw_split
+from antiphon.simulation.workers import Workers
 from antiphon.strategies.methods.method import method_of
 
 
@@ -62,7 +63,8 @@ def simulate(
         )
     check_deadline(config)
     space = space_of(config)
-    with closing(Worker(config)) as worker:
+    fleet = split.fleet or fleet_of(config, [each.name for each in split.clients])
+    with closing(Workers(config, fleet)) as worker:
         clients = _encoded(worker, split.clients, config.model.max_length)
         folder = resumed or new_folder(config)
         on_folder(folder)
@@ -90,7 +92,7 @@ def simulate(
                     worker,
                     clients,
                     clock,
-                    fleet=split.fleet or fleet_of(config, clients),
+                    fleet=fleet,
                     under_way=under_way(journal.read()),
                     stopwatch=time.perf_counter,
                     monitor=monitor,
@@ -101,7 +103,7 @@ def simulate(
 
 
 def _encoded(
-    worker: Worker, clients: Sequence[ClientExamples], max_length: int
+    worker: Workers, clients: Sequence[ClientExamples], max_length: int
 ) -> dict[str, ClientData]:
     tokenizer = worker.model.tokenizer
     return {each.name: encode_client(tokenizer, each, max_length) for each in clients}
@@ -118,11 +120,11 @@ def _last_moment(journal: Journal) -> float:
     return max((entry.at_s for entry in journal.read()), default=0.0)
 
 
-def _facts(worker: Worker, clients: dict[str, ClientData], split: Split) -> dict[str, Plain]:
+def _facts(worker: Workers, clients: dict[str, ClientData], split: Split) -> dict[str, Plain]:
     fleet = {"fleet_digest": split.fleet_digest} if split.fleet_digest else {}
     return {
         "device": str(worker.model.device),
-        "precision": str(worker.model.precision).removeprefix("torch."),
+        "base": ", ".join(worker.bases),
         "skipped_rows": len(split.skipped),
         "data_digest": split.digest,
         **fleet,

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.server.coordinator.conftest import SHAPES, journalled, refusal, sites, until
 
+from antiphon.core import golden
 from antiphon.core.events import ClientDescribed, ClientJoined
 from antiphon.server.coordinator.admission import Admission, Held, Refused
 from antiphon.v1 import coordinator_pb2 as pb
@@ -233,6 +234,21 @@ def test_a_client_that_draws_other_directions_is_refused(serve):
 
     assert code == grpc.StatusCode.FAILED_PRECONDITION
     assert "draws other random directions" in said
+
+
+def test_a_client_whose_base_the_run_cannot_use_is_refused(serve):
+    """The coordinator knows what bases can do, as far as they are installed there too."""
+    told = pb.Capabilities(base="bfloat16", golden=dict(golden.GOLDEN))
+
+    async def scenario():
+        serving = serve("method=seeds", "seeds.space=weights")
+        async with serving as running, sites(running, "north") as (north,):
+            return await refusal(north.join(capabilities=told))
+
+    code, said = asyncio.run(scenario())
+
+    assert code == grpc.StatusCode.FAILED_PRECONDITION
+    assert "base bfloat16 does not give weights that keep small steps" in said
 
 
 def test_what_a_client_says_of_itself_is_cut(serve):

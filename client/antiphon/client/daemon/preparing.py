@@ -23,5 +23,6 @@ def prepare_request(
         data=view.values,
         device=settings.device,
         threads=settings.threads,
+        base=None if settings.base is None else settings.base.model_dump(),
     )
     return request, view

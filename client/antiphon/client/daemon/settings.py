@@ -13,7 +13,7 @@ from antiphon.client.daemon.policy import Policy
 from antiphon.client.daemon.tell import Tell
 from antiphon.core import section
 from antiphon.core.address import OptionalAddress
-from antiphon.core.section import Section, read_yaml, validated
+from antiphon.core.section import Choice, Section, read_yaml, validated
 
 RELOADABLE = frozenset({"free_disk_floor_mb", "keep_warm_s", "log_level", "policy"})
 """What a running daemon takes over when it is sent SIGHUP; the rest needs a restart."""
@@ -28,6 +28,11 @@ class ClientSettings(Section):
     data: LocalData = Field(description="What this client trains and measures on.")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
         "auto", description="Where to compute; auto: the fastest that is there."
+    )
+    base: Choice | None = Field(
+        None,
+        description="How base models are held in memory: the name of an installed base, or `auto`; none: "
+        "as the run says.",
     )
     threads: PositiveInt | None = Field(
         None, description="CPU threads of the trainer; none: all cores."

@@ -15,7 +15,7 @@ import structlog
 
 from antiphon.core import golden
 from antiphon.core.config import RunConfig, config_hash, resolved
-from antiphon.core.errors import AntiphonError
+from antiphon.core.errors import AntiphonError, ConfigError
 from antiphon.core.events import ClientDeclined, ClientDescribed, ClientJoined
 from antiphon.core.json_text import json_text
 from antiphon.core.space import Space
@@ -33,6 +33,7 @@ from antiphon.server.planning.agreement import (
 from antiphon.server.planning.candidates import Candidates
 from antiphon.server.planning.machine_facts import facts_of
 from antiphon.server.planning.plans import clients_needed
+from antiphon.strategies.bases.base import Need, known_base
 from antiphon.strategies.methods.method import method_of
 from antiphon.v1 import coordinator_pb2 as pb
 
@@ -148,7 +149,13 @@ class Admission:
                 f"{self.run_id!r} with {self.config_hash!r}: say Hello again, and use the same version"
             )
         check_examples(request.examples)
-        if method_of(self.config).role_of(client, facts).trainer.walks:
+        method = method_of(self.config)
+        if held := known_base(request.capabilities.base):
+            try:
+                method.check_base(held)
+            except ConfigError as error:
+                raise Refused(str(error)) from None
+        if Need.DRAWS in method.role_of(client, facts).trainer.needs:
             _check_golden(dict(request.capabilities.golden))
 
     def check_size(self, space: Space) -> None:

@@ -17,6 +17,7 @@ def facts_of(request: coordinator_pb2.JoinRequest) -> dict[str, Plain]:
         "antiphon": told.antiphon_version[:_MAX_TEXT],
         "device": told.device_kind[:_MAX_TEXT],
         "device_name": told.device_name[:_MAX_TEXT],
+        "base": told.base[:_MAX_TEXT],
         "memory_bytes": told.memory_bytes,
         "cpu_cores": told.cpu_cores,
         "tokens_per_s": told.tokens_per_s,

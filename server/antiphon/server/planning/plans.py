@@ -12,7 +12,7 @@ import numpy as np
 from antiphon.core.config import RunConfig
 from antiphon.core.errors import ConfigError
 from antiphon.core.events import BY_POLICY, MEASURING, TRAINING, RoundPlanned, RunStopped
-from antiphon.core.run_sections import SeedsConfig
+from antiphon.core.run_sections import AUTO, SeedsConfig
 from antiphon.core.section import Choice
 from antiphon.core.space import Space
 from antiphon.core.types import DENSE, Assignment, CodecChoice, Plain
@@ -168,7 +168,7 @@ class _Cohort:
 
     def _worker(self, client: str, codec: CodecChoice | None, most: int) -> Worker:
         known = self._telemetry.of(client)
-        steps = min(most, _role(self._method, known).trainer.steps)
+        steps = min(most, _role(self._config, self._method, known).trainer.steps)
         return self._costs.worker(known, codec, steps)
 
 
@@ -264,8 +264,13 @@ def check_cohort(config: RunConfig, clients: Sequence[str]) -> None:
             )
 
 
-def _role(method: Method, client: ClientTelemetry) -> Role:
-    facts: dict[str, Plain] = {"memory_bytes": client.memory_bytes, "device": client.device}
+def _role(config: RunConfig, method: Method, client: ClientTelemetry) -> Role:
+    asked = config.model.base.kind
+    facts: dict[str, Plain] = {
+        "memory_bytes": client.memory_bytes,
+        "device": client.device,
+        "base": client.base or (None if asked == AUTO else asked),
+    }
     return method.role_of(client.client, facts)
 
 
@@ -296,7 +301,7 @@ def pool_size(seeds: SeedsConfig, steps: Sequence[int]) -> int:
 def _task(
     config: RunConfig, number: int, client: ClientTelemetry, decision: Decision, scale: float
 ) -> dict[str, Plain]:
-    role, codec = _role(method_of(config), client), decision.codec
+    role, codec = _role(config, method_of(config), client), decision.codec
     return {
         "method": role.name,
         "steps": decision.steps[client.client],

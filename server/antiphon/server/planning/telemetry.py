@@ -165,13 +165,14 @@ class Accumulator:
     def _describe(self, event: events.ClientDescribed) -> None:
         member, facts = self._member(event.client), event.facts
         member.told_step_s = _positive(facts.get("step_s"))
-        device = facts.get("device")
+        device, base = facts.get("device"), facts.get("base")
         up, down = (_positive(facts.get(key)) for key in ("uplink_kbps", "downlink_kbps"))
         known = member.known
         member.known = replace(
             known,
             memory_bytes=_whole(facts.get("memory_bytes")),
             device=device if isinstance(device, str) and device else None,
+            base=base if isinstance(base, str) and base else None,
             tokens_per_s=_positive(facts.get("tokens_per_s")),
             uplink_bytes_per_s=known.uplink_bytes_per_s or (up and up * _BYTES_PER_S),
             downlink_bytes_per_s=known.downlink_bytes_per_s or (down and down * _BYTES_PER_S),

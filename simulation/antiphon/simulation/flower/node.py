@@ -64,6 +64,7 @@ class Node:
                 antiphon_version=version("antiphon"),
                 device_kind=device.type,
                 device_name=device_name(device),
+                base=self._worker.model.base.kind,
                 memory_bytes=device_memory_bytes(device),
             ),
             space=space_report(space_of(config), model_digest(config.model.model_name_or_path)),

@@ -12,6 +12,7 @@ from antiphon.core import registry
 from antiphon.core.config import RunConfig
 from antiphon.core.errors import ConfigError
 from antiphon.core.types import DENSE, Plain
+from antiphon.strategies.bases.base import Base, Need, giving, known_base
 from antiphon.strategies.forms.form import Form, form
 from antiphon.strategies.method import ServerMethod
 from antiphon.strategies.spaces.space import Space
@@ -89,6 +90,12 @@ class Method:
         return max(each.trainer.examples_per_step for each in self.roles)
 
     @property
+    def wants(self) -> frozenset[Need]:
+        """What its parts need of a base, and what they like: what a machine chooses by for itself."""
+        trainers = [each.trainer for each in self.roles]
+        return self.space.needs.union(*(each.needs | each.likes for each in trainers))
+
+    @property
     def packs(self) -> bool:
         """Whether a codec packs what some clients send."""
         return any(each.form.packs for each in self.roles)
@@ -102,11 +109,36 @@ class Method:
         return self._by_name[name]
 
     def role_of(self, client: str, facts: Mapping[str, Plain]) -> Role:
-        """Return what a client does. facts: see Who.includes."""
-        theirs = (
+        """Return what a client does: the first role that is for it and that its base allows, else the
+        first that its base allows. facts: see Who.includes; `base`: how it holds the model.
+        """
+        theirs = [
             each for each in self.roles if each.who is None or each.who.includes(client, facts)
-        )
-        return next(theirs)
+        ]
+        told = facts.get("base")
+        held = known_base(told) if isinstance(told, str) else None
+        allowed = self.roles if held is None else self.roles_on(held)
+        return next((each for each in (*theirs, *self.roles) if each in allowed), theirs[0])
+
+    def roles_on(self, base: Base) -> tuple[Role, ...]:
+        """Return the roles that a client with this base can have."""
+        return tuple(each for each in self.roles if not base.lacks(self._needs(each)))
+
+    def check_base(self, base: Base) -> None:
+        """Raise ConfigError where a client with this base can have no role of the run."""
+        if not self.roles_on(base):
+            raise ConfigError(self.refusal(base, self.roles[-1]))
+
+    def refusal(self, base: Base, role: Role) -> str:
+        """Return why a role cannot be carried out on a base, and on which it can."""
+        lacks = base.lacks(self._needs(role))[0]
+        of_space = lacks in self.space.needs
+        part = f"space {self.space.kind}" if of_space else f"trainer {role.trainer.kind}"
+        usable = ", ".join(giving(self._needs(role))) or "none that is installed"
+        return f"base {base.kind} does not give {lacks.value}, which {part} needs: use {usable}"
+
+    def _needs(self, role: Role) -> frozenset[Need]:
+        return self.space.needs | role.trainer.needs
 
 
 def method_of(config: RunConfig) -> Method:

@@ -21,7 +21,8 @@ class ClientTelemetry:
     newest counts half; turnaround_s: of its last assignment, or what was waited for it in vain; loss:
     its last mean training loss, rms_loss: √ of the mean of the squared losses where it reports that;
     last_round: the last one that asked it (0: none yet); asked: how many have; failures:
-    assignments that brought no accepted update; staleness: rounds that its last update was late.
+    assignments that brought no accepted update; staleness: rounds that its last update was late; base: how
+    its machine holds the base model.
     """
 
     client: str
@@ -32,6 +33,7 @@ class ClientTelemetry:
     turnaround_s: float | None = None
     memory_bytes: int | None = None
     device: str | None = None
+    base: str | None = None
     tokens_per_s: float | None = None
     loss: float | None = None
     rms_loss: float | None = None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from antiphon.core import registry
 from antiphon.core.config import RunConfig
+from antiphon.strategies.bases.base import Need
 from antiphon.strategies.compression.codec import Codec
 from antiphon.strategies.method import ServerMethod
 
@@ -19,7 +20,7 @@ class Space:
     num_seeds: K, where clients receive coefficients of seeds and no tensors; guarded: a round after which
     the losses explode is undone; size(numbers, codec) → bytes at most of a point of so many numbers, as
     clients receive it; serve(walks) → the server's half of the run's method, walks: some clients send
-    walks.
+    walks; needs: what it needs of the base model.
     """
 
     kind: str
@@ -28,6 +29,7 @@ class Space:
     guarded: bool
     size: Callable[[int, Codec], float]
     serve: Callable[[bool], ServerMethod]
+    needs: frozenset[Need] = frozenset()
 
 
 def space(kind: str, config: RunConfig) -> Space:

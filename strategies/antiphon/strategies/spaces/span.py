@@ -6,6 +6,7 @@ import math
 
 from antiphon.core import registry
 from antiphon.core.config import RunConfig
+from antiphon.strategies.bases.base import Need
 from antiphon.strategies.compression.codec import Codec
 from antiphon.strategies.guard import Guard
 from antiphon.strategies.method import ServerMethod
@@ -19,6 +20,7 @@ _PROBABILITY_BYTES = 4
 
 def span(*, config: RunConfig) -> Space:
     """Coefficients of seeded directions over weights or factors; its keys are those of `seeds`."""
+    moves_weights = config.seeds.space == "weights"
     each = _COEFFICIENT_BYTES + (_PROBABILITY_BYTES if config.seeds.sampling == "pro" else 0)
 
     def size(numbers: int, codec: Codec) -> float:
@@ -29,11 +31,12 @@ def span(*, config: RunConfig) -> Space:
 
     return Space(
         kind="span",
-        trains_weights=config.seeds.space == "weights",
+        trains_weights=moves_weights,
         num_seeds=config.seeds.num_seeds,
         guarded=True,
         size=size,
         serve=serve,
+        needs=frozenset({Need.WEIGHTS} if moves_weights else ()),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from antiphon.core.config import RunConfig
+from antiphon.strategies.bases.base import Need
 from antiphon.strategies.trainers.trainer import Trainer
 
 
@@ -17,5 +18,5 @@ def adamw(*, config: RunConfig) -> Trainer:
         accumulation=training.gradient_accumulation_steps,
         learning_rate=lambda number: training.learning_rate,
         walks=False,
-        backward=True,
+        needs=frozenset({Need.GRADIENTS}),
     )

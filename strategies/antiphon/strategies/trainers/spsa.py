@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from antiphon.core.config import RunConfig
+from antiphon.strategies.bases.base import Need
 from antiphon.strategies.learning_rate import rate
 from antiphon.strategies.trainers.trainer import Trainer
 
@@ -20,5 +21,7 @@ def spsa(*, config: RunConfig) -> Trainer:
             seeds.lr_scheduler_type, seeds.learning_rate, number - 1, config.rounds
         ),
         walks=True,
-        backward=False,
+        needs=frozenset({Need.DRAWS}),
+        # The two losses of a step differ in the fourth digit.
+        likes=frozenset({Need.LOSSES}),
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from antiphon.core import registry
 from antiphon.core.config import RunConfig
+from antiphon.strategies.bases.base import Need
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,8 @@ class Trainer:
     kind: its name; section: of the config, where its arguments stand; steps: of a client and round;
     batch: examples of one pass; accumulation: passes of a step; learning_rate(round) → the peak of that
     round's; walks: its steps are along seeded directions, so that seeds and scalars say all of them;
-    backward: it computes gradients, and holds them with two moments beside each trained number.
+    needs: what it needs of the base model, of which gradients cost most: they are held, with two moments,
+    beside each trained number; likes: what `auto` looks for besides.
     """
 
     kind: str
@@ -26,7 +28,13 @@ class Trainer:
     accumulation: int
     learning_rate: Callable[[int], float]
     walks: bool
-    backward: bool
+    needs: frozenset[Need]
+    likes: frozenset[Need] = frozenset()
+
+    @property
+    def backward(self) -> bool:
+        """Whether it computes gradients."""
+        return Need.GRADIENTS in self.needs
 
     @property
     def examples_per_step(self) -> int:

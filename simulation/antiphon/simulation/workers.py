@@ -1,0 +1,86 @@
+"""What trains for all clients of a simulation: a worker for each way in which they hold the base model."""
+
+from __future__ import annotations
+
+from antiphon.client.bases.base import chosen
+from antiphon.client.data.clients import ClientData
+from antiphon.client.evaluation import Measured
+from antiphon.client.language_model import LanguageModel, pick_device
+from antiphon.client.trainers.trainer import OnStep
+from antiphon.client.worker import Worker
+from antiphon.core.coefficients import Download
+from antiphon.core.config import RunConfig
+from antiphon.core.json_text import json_text
+from antiphon.core.section import Choice
+from antiphon.core.types import Assignment, Update
+from antiphon.simulation.fleet import Fleet
+from antiphon.strategies.methods.method import method_of
+
+
+class Workers:
+    """Workers of one run, each with a copy of the model. Close them when the run is over."""
+
+    def __init__(self, config: RunConfig, fleet: Fleet) -> None:
+        """Load a model for each base of the fleet's clients.
+
+        Raises ModelError or ConfigError where the model does not fit the config.
+        """
+        self._keys = {
+            client: _resolved(config, traits.base or config.model.base)
+            for client, traits in fleet.traits.items()
+        }
+        self._workers: dict[str, Worker] = {}
+        try:
+            for key in self._keys.values():
+                if key not in self._workers:
+                    held = Choice.model_validate_json(key)
+                    model = config.model.model_copy(update={"base": held})
+                    self._workers[key] = Worker(config.model_copy(update={"model": model}))
+        except BaseException:
+            self.close()
+            raise
+        self._global: Download | None = None
+        self._loaded: set[str] = set()
+
+    @property
+    def model(self) -> LanguageModel:
+        """The model of the first client, by name; tokenizer and device are those of all."""
+        return self._workers[self._keys[min(self._keys)]].model
+
+    @property
+    def bases(self) -> tuple[str, ...]:
+        """The names of the bases that are loaded."""
+        return tuple(sorted(each.model.base.kind for each in self._workers.values()))
+
+    def train(
+        self, assignment: Assignment, download: Download, data: ClientData, on_step: OnStep
+    ) -> Update:
+        """Carry out one client's assignment; see Worker."""
+        self._loaded.discard(self._keys[data.name])
+        return self._of(data).train(assignment, download, data, on_step)
+
+    def load(self, download: Download) -> None:
+        """Take a global model that is to be measured."""
+        self._global, self._loaded = download, set()
+
+    def evaluate(self, data: ClientData) -> Measured:
+        """Measure the model that was loaded last on a client's held-out examples, as it holds the base."""
+        key = self._keys[data.name]
+        if key not in self._loaded and self._global is not None:
+            self._workers[key].load(self._global)
+            self._loaded.add(key)
+        return self._workers[key].evaluate(data)
+
+    def close(self) -> None:
+        """Give back files and memory."""
+        for each in self._workers.values():
+            each.close()
+
+    def _of(self, data: ClientData) -> Worker:
+        return self._workers[self._keys[data.name]]
+
+
+def _resolved(config: RunConfig, wish: Choice) -> str:
+    """Return the base that is meant, as JSON; what `auto` finds is no second copy of what others name."""
+    held, _ = chosen(wish, pick_device(config.model.device), method_of(config).wants)
+    return json_text({"kind": held.kind, **wish.arguments}, sort_keys=True)
