@@ -4,7 +4,7 @@ BIN := .venv/bin
 ROOTS := cli client core dashboard protos server simulation strategies
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check nightly protos fuzz nemesis benchmarks clean
+.PHONY: help setup demo test check nightly protos docs fuzz nemesis benchmarks clean
 
 help:  ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -57,6 +57,9 @@ nightly: setup  ## run what is too long for every change: the whole quickstart, 
 
 protos: setup  ## regenerate the protobuf stubs beside their .proto files
 	$(BIN)/python protos/generate.py protos
+
+docs: setup  ## write the tables of keys in docs/ from the descriptions in the code
+	$(BIN)/python docs/generate.py
 
 fuzz: setup  ## fuzz every decoder for an hour, and try the properties on examples that nobody has tried
 	$(BIN)/pytest --hypothesis-profile=chance -m "not model and not network and not nightly"

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tomllib
 import warnings
-from collections.abc import Iterator
 from importlib.metadata import entry_points
 from inspect import Parameter
 from pathlib import Path
@@ -16,13 +15,13 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import yaml
-from pydantic import BaseModel
+from docs.generate import DOCS, MARK, MODELS, SEE, generated, rows
 
 from antiphon.client.assets.catalogue import CATALOGUE
 from antiphon.client.data.formats import Format
 from antiphon.client.data.rows import Rows
 from antiphon.core import events, registry
-from antiphon.core.config import RunConfig, validate
+from antiphon.core.config import validate
 from antiphon.core.section import Choice
 from antiphon.core.tensors import from_bytes
 from antiphon.simulation.run import simulate
@@ -76,33 +75,6 @@ def signature(kind: str, name: str) -> str:
     return f"{name}({', '.join(map(str, bare))})".replace("'", '"')
 
 
-def config_keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yield each key with its default as the tables write it."""
-    for name, info in model.model_fields.items():
-        kind = info.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel) and kind is not Choice:
-            yield from config_keys(kind, f"{prefix}{name}.")
-        elif info.is_required():
-            yield f"{prefix}{name}", "required"
-        else:
-            value = info.get_default(call_default_factory=True)
-            plain = [_plain(each) for each in value] if isinstance(value, tuple) else _plain(value)
-            yield f"{prefix}{name}", "none" if plain is None else repr(plain)
-
-
-def _plain(value: object) -> object:
-    return value.kind if isinstance(value, Choice) else value
-
-
-def as_shown(cell: str) -> str:
-    """Return a table's default cell as `config_keys` gives it."""
-    if not cell.startswith("`"):
-        return cell
-    value = yaml.safe_load(cell.strip("`"))
-    numeric = isinstance(value, str) and re.fullmatch(r"[\d.]+e-?\d+", value)
-    return repr(float(value) if numeric else value)
-
-
 def commands_known() -> set[str]:
     with warnings.catch_warnings():
         # typer imports names that click is about to drop; its users cannot mend that.
@@ -130,29 +102,41 @@ def test_every_member_has_a_heading_with_its_exact_arguments(kind: str, name: st
     assert heading in page
 
 
-@pytest.mark.parametrize(
-    ("key", "default"), list(config_keys(RunConfig)), ids=lambda each: str(each)
-)
-def test_every_config_key_has_a_row_with_its_default(key: str, default: str) -> None:
-    """Each key of a run's YAML stands in a table with the default that the code has."""
-    page = text_of("docs/methods.md", "docs/data.md")
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
+def test_tables_of_keys_are_those_of_the_code(page: Path) -> None:
+    """Each table of keys says what the descriptions in the code say: `make docs` writes them."""
+    pages = sorted(DOCS.glob("*.md"))
 
-    rows = re.findall(rf"^\| `{re.escape(key)}` \| (.*?) \|", page, re.MULTILINE)
-
-    assert [as_shown(row) for row in rows] == [default]
+    assert generated(page, pages) == page.read_text(encoding="utf-8")
 
 
-def test_no_table_describes_a_key_that_is_gone() -> None:
-    """Every key in a table of keys is a key of the config."""
-    tables = text_of("docs/methods.md", "docs/data.md").split("| Key | Default | Meaning |\n")[1:]
+@pytest.mark.parametrize("config", MODELS)
+def test_every_key_has_one_row(config: str) -> None:
+    """No key of a config is left out of the tables, and none stands in two of them."""
+    tables = [
+        found for page in DOCS.glob("*.md") for found in MARK.findall(page.read_text("utf-8"))
+    ]
 
-    listed = {
+    listed = [
         key
-        for table in tables
-        for key in re.findall(r"^\| `([\w.]+)`", table.split("\n\n")[0], re.MULTILINE)
-    }
+        for named, _, body in tables
+        if named == config
+        for key in re.findall(r"^\| `([\w.]+)` \|", body, re.MULTILINE)
+    ]
 
-    assert listed == {key for key, _ in config_keys(RunConfig)}
+    assert sorted(listed) == sorted(each.name for each in rows(config))
+
+
+def test_every_key_says_what_it_means() -> None:
+    """A key without a description would have an empty cell."""
+    silent = [e.name for config in MODELS for e in rows(config) if not e.field.description]
+
+    assert silent == []
+
+
+def test_links_beside_keys_are_of_keys_that_there_are() -> None:
+    """A key that is gone leaves no link behind."""
+    assert set(SEE) <= {(config, each.name) for config in MODELS for each in rows(config)}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

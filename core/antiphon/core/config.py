@@ -43,7 +43,7 @@ class RunConfig(Section):
     """A whole run."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = Field(
-        description="Name of the run; also of its folder."
+        description="Name of the run, also of its folder: letters, digits, `.`, `_`, `-`."
     )
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(
         0, description="Everything random in the run follows from it."
@@ -51,9 +51,7 @@ class RunConfig(Section):
     rounds: PositiveInt = Field(description="Rounds to run.")
     model: ModelConfig = Field(description="The base model.")
     data: DataConfig = Field(description="The data and its split.")
-    method: str = Field(
-        "lora", description="What clients do and send; mixed: some of them one, some the other."
-    )
+    method: str = Field("lora", description="What clients do and send.")
     lora: LoraConfig = Field(default_factory=LoraConfig, description="Shape of the adapter.")
     training: TrainingConfig = Field(
         default_factory=TrainingConfig, description="First-order local training."
@@ -79,7 +77,7 @@ class RunConfig(Section):
     protection: tuple[Choice, ...] = Field(
         (Choice(kind="clip"), Choice(kind="cap")),
         description="What bounds one client's say in a run of three clients or more, in this order; "
-        "[]: nothing. Method seeds has agree after these two unless they are given.",
+        "`[]`: nothing. Unless they are given, those that are usual with the method.",
     )
     server_opt: Choice = Field(
         Choice(kind="sgd"), description="What the server does with the mean update."

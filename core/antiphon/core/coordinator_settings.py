@@ -35,7 +35,7 @@ class CoordinatorSettings(Section):
     )
     metrics: OptionalAddress = Field(
         "127.0.0.1:9470",
-        description="HOST:PORT of /metrics, /healthz and /status (plain HTTP, no secrets); none: off.",
+        description="HOST:PORT of `/metrics`, `/healthz`, `/status` (plain HTTP, no secrets); none: off.",
     )
     lease_s: PositiveFloat = Field(
         13.0, description="Seconds without a call after which a client counts as gone."
@@ -66,7 +66,9 @@ class CoordinatorSettings(Section):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least level of what is logged, to stderr."
     )
-    log_format: Literal["console", "json"] = Field("console", description="For people or programs.")
+    log_format: Literal["console", "json"] = Field(
+        "console", description="For people (`console`) or for programs (`json`)."
+    )
 
 
 def load_settings(path: Path | None) -> CoordinatorSettings:

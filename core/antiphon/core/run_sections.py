@@ -36,12 +36,14 @@ class ModelConfig(Section):
     )
     base: Choice = Field(
         DEFAULT_BASE,
-        description="How it is held in memory: an installed base. auto: the smallest that suits the method "
-        "and that the hardware computes with as fast as with a larger one.",
+        description="How the frozen model is held in memory: an installed base. `auto`: the smallest that "
+        "suits the method and that the hardware computes with as fast as with a larger one.",
     )
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where to compute.")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        "auto", description="Where to compute. `auto`: CUDA, then MPS, then the CPU."
+    )
     max_length: PositiveInt = Field(
-        512, description="Longest example, tokens; longer ones are cut."
+        512, description="Longest example, tokens; longer prompts lose their beginning."
     )
 
     @model_validator(mode="before")
@@ -57,7 +59,8 @@ class DataConfig(Section):
     """What each client holds, and how a row becomes text."""
 
     dataset: str = Field(
-        description="A name that `antiphon fetch` knows, a JSONL file, or a folder of them."
+        description="A JSONL file, a folder of `*.jsonl` files, a name that `antiphon fetch` knows, or the "
+        "hub id of a data set whose `*.jsonl` files are read."
     )
     format: Choice = Field(description="How a row becomes a prompt and a completion.")
     partition: Choice = Field(
@@ -69,31 +72,34 @@ class DataConfig(Section):
         "one of a list.",
     )
     clients: PositiveInt | None = Field(
-        None, description="Number of clients; none: as many as the partition finds."
+        None,
+        description="Number of clients; none: as many as the partition finds, if it finds any.",
     )
     max_train_examples: PositiveInt | None = Field(
         None, description="Training examples kept per client; none: all."
     )
     eval_examples: PositiveInt = Field(
-        100, description="Held-out examples per client, never trained on."
+        100,
+        description="Held-out examples per client, never trained on. A client needs one more than that.",
     )
     on_bad_rows: Literal["fail", "skip"] = Field(
-        "fail", description="A broken row ends the run, or is skipped and counted in the report."
+        "fail", description="`fail`: a broken row ends the run; `skip`: it is left out and counted."
     )
 
 
 class LoraConfig(Section):
     """The shape of the adapter, as in PEFT."""
 
-    r: PositiveInt = Field(8, description="Rank.")
+    r: PositiveInt = Field(8, description="Rank of the global adapter.")
     lora_alpha: PositiveFloat = Field(16, description="Scale: the product counts alpha / r times.")
     lora_dropout: Fraction = Field(0.0, description="Dropout before A, in training only.")
     target_modules: list[str] | str = Field(
         default_factory=lambda: ["q_proj", "v_proj"],
-        description="Endings of module names, or `all-linear`.",
+        description="Endings of module names, or `all-linear` (every linear module but the head).",
     )
     client_ranks: dict[str, PositiveInt] = Field(
-        default_factory=dict, description="Rank of single clients, where it differs from r."
+        default_factory=dict,
+        description="Rank of single clients by name, where it is smaller than r.",
     )
 
 
@@ -107,18 +113,22 @@ class TrainingConfig(Section):
     max_steps: PositiveInt = Field(6, description="Optimizer steps per client and round.")
     learning_rate: PositiveFloat = Field(1e-3, description="Peak rate of AdamW.")
     lr_scheduler_type: Literal["constant", "linear", "cosine"] = Field(
-        "constant", description="Over the steps of the whole run, after the warm-up."
+        "constant",
+        description="How the rate falls over the steps of the whole run, after the warm-up.",
     )
     warmup_steps: NonNegativeInt = Field(
-        0, description="Steps of linear warm-up, over the whole run."
+        0, description="Steps of linear warm-up, counted over the whole run."
     )
     weight_decay: NonNegativeFloat = Field(0.0, description="AdamW's decoupled decay.")
     adam_beta1: Fraction = Field(0.9, description="AdamW.")
     adam_beta2: Fraction = Field(0.999, description="AdamW.")
     adam_epsilon: PositiveFloat = Field(1e-8, description="AdamW.")
-    max_grad_norm: NonNegativeFloat = Field(1.0, description="Clip of the gradient norm; 0: none.")
+    max_grad_norm: NonNegativeFloat = Field(
+        1.0, description="Clip of the gradient's L2 norm; 0: none."
+    )
     max_update_norm: PositiveFloat = Field(
-        1000.0, description="An update whose L2 norm is above it is refused; rounds move far less."
+        1000.0,
+        description="An update whose L2 norm is above it is refused; a round moves far less.",
     )
 
 
@@ -126,7 +136,7 @@ class DirectionConfig(Section):
     """The random directions of zeroth-order steps."""
 
     kind: Literal["lowrank", "rademacher", "gaussian"] = Field(
-        "lowrank", description="lowrank: z = u vᵀ / √r of signs; the others are dense."
+        "lowrank", description="`lowrank`: z = u vᵀ / √r of signs; `rademacher`, `gaussian`: dense."
     )
     rank: PositiveInt = Field(1, description="r of a low-rank direction; dense ones ignore it.")
 
@@ -135,20 +145,21 @@ class SeedsConfig(Section):
     """Zeroth-order local training (method seeds): FedKSeed, and FedKSeed-Pro with sampling: pro."""
 
     space: Literal["weights", "adapter"] = Field(
-        "weights", description="What the seeds move: the linear weights, or the LoRA factors."
+        "weights",
+        description="What the seeds move: the linear `weights`, or the factors of an `adapter`.",
     )
     target_modules: list[str] | str = Field(
-        "all-linear", description="space weights: which modules' weights move."
+        "all-linear", description="With space `weights`: which modules' weights move."
     )
     directions: DirectionConfig = Field(default_factory=DirectionConfig, description="See above.")
     num_seeds: PositiveInt = Field(4096, description="K, candidate seeds of the run.")
     overlap: Annotated[float, Field(ge=1, le=1000)] = Field(
         2.0,
         description="How many clients of a round try each seed, on average, so that their scalars can be "
-        "compared (method seeds, three clients or more); 1: a round uses all K seeds.",
+        "compared; 1: a round uses all K seeds. Method `seeds`, three clients or more.",
     )
     sampling: Literal["uniform", "pro"] = Field(
-        "uniform", description="pro: seeds whose scalars were large are drawn more often."
+        "uniform", description="`pro`: seeds whose scalars were large are drawn more often."
     )
     per_device_train_batch_size: PositiveInt = Field(16, description="Examples in one step.")
     max_steps: PositiveInt = Field(20, description="Zeroth-order steps per client and round.")
@@ -156,76 +167,29 @@ class SeedsConfig(Section):
         5e-5, description="Of every step; constant within a round."
     )
     lr_scheduler_type: Literal["constant", "linear", "cosine"] = Field(
-        "constant", description="Over the rounds."
+        "constant", description="How the rate falls over the rounds."
     )
     epsilon: PositiveFloat = Field(1e-3, description="ε of the two-sided difference.")
-    max_scalar: PositiveFloat = Field(1e3, description="Clip of each scalar, |g|.")
+    max_scalar: PositiveFloat = Field(
+        1e3, description="Clip of each scalar; the server refuses one beyond it."
+    )
     guard_loss_factor: Annotated[float, Field(gt=1)] = Field(
         1.5,
         description="Stability guard: a round whose clients report a loss this many times the best "
-        "so far is undone, and the learning rate is halved.",
+        "so far is undone, and the learning rate is halved; above 1.",
     )
 
 
 class MixedConfig(Section):
     """Which clients of a mixed run send seed-scalars; all the others send LoRA deltas."""
 
-    seeds: list[str] = Field(default_factory=list, description="These clients.")
+    seeds: list[str] = Field(default_factory=list, description="Clients that send seed-scalars.")
     seeds_below_gb: PositiveFloat | None = Field(
         None, description="And those whose training device has less memory than this, gigabytes."
     )
     seeds_devices: list[Literal["cpu", "cuda", "mps", "phone"]] = Field(
         default_factory=list,
-        description="And those that train on a device of this kind; a phone is of a simulated fleet.",
-    )
-
-
-class CohortConfig(Section):
-    """Who takes part in a round and how long it waits."""
-
-    size: PositiveInt | None = Field(None, description="Clients per round; none: all of them.")
-    quorum: PositiveInt | None = Field(None, description="Updates a round needs; none: the size.")
-    min_clients: PositiveInt | None = Field(
-        None,
-        description="Clients that must be there before a round is planned; none: the size, else "
-        "data.clients, else 2. A simulation has all of its clients there.",
-    )
-    deadline_s: PositiveFloat = Field(3600.0, description="A round closes after this long.")
-    max_tokens: PositiveInt | None = Field(
-        None, description="A client stops its round after this many tokens; none: after its steps."
-    )
-    over_selection: Annotated[float, Field(ge=1, le=10)] = Field(
-        1.0,
-        description="Ask this many times cohort.size clients, 1 to 10; the first cohort.size updates "
-        "close the round.",
-    )
-    asynchronous: AsynchronousConfig | None = Field(
-        None, description="Buffered asynchronous rounds; none: synchronous ones."
-    )
-    scheduler: Choice = Field(Choice(kind="all"), description="How the cohort is chosen.")
-    work: Literal["equal", "balanced"] = Field(
-        "equal",
-        description="equal: max_steps for everybody; balanced: slow clients take fewer, so that the "
-        "cohort finishes together.",
-    )
-
-
-class CompressionConfig(Section):
-    """How tensors are packed on their way. Seed-scalars and their coefficients travel as they are."""
-
-    uplink: Choice = Field(
-        Choice(kind=DENSE), description="Codec of what clients send (method lora)."
-    )
-    downlink: Choice = Field(
-        Choice(kind=DENSE), description="Codec of the adapter that clients receive."
-    )
-    error_feedback: bool = Field(
-        True,
-        description="A sender adds what its codec left out to what it sends next: a client that of a "
-        "biased codec, the server that of any.",
-    )
-    residual_decay: Fraction = Field(
-        1.0, description="Of a client's residual, for each round since it was left."
+        description="And those that train on a device of this kind; a `phone` is of a simulated fleet.",
     )
 
 
@@ -240,17 +204,75 @@ class AsynchronousConfig(Section):
     )
 
 
+class CohortConfig(Section):
+    """Who takes part in a round and how long it waits."""
+
+    size: PositiveInt | None = Field(None, description="Clients per round; none: all of them.")
+    quorum: PositiveInt | None = Field(
+        None,
+        description="Updates that a round needs; none: as many as the cohort has members, but for those on "
+        "trial.",
+    )
+    min_clients: PositiveInt | None = Field(
+        None,
+        description="Clients that must be there before a round is planned; none: the size, else "
+        "`data.clients`, else 2; never fewer than the quorum. A simulation has all of its clients there.",
+    )
+    deadline_s: PositiveFloat = Field(3600.0, description="A round closes after this many seconds.")
+    max_tokens: PositiveInt | None = Field(
+        None, description="A client stops its round after this many tokens; none: after its steps."
+    )
+    over_selection: Annotated[float, Field(ge=1, le=10)] = Field(
+        1.0,
+        description="Ask this many times `cohort.size` clients, 1 to 10; the first `cohort.size` updates "
+        "close the round.",
+    )
+    asynchronous: AsynchronousConfig | None = Field(
+        None, description="Buffered asynchronous rounds; none: synchronous ones."
+    )
+    scheduler: Choice = Field(Choice(kind="all"), description="How the cohort is chosen.")
+    work: Literal["equal", "balanced"] = Field(
+        "equal",
+        description="`equal`: as many steps for all; `balanced`: slow clients take fewer, so that the "
+        "cohort finishes together.",
+    )
+
+
+class CompressionConfig(Section):
+    """How tensors are packed on their way. Seed-scalars and their coefficients travel as they are."""
+
+    uplink: Choice = Field(
+        Choice(kind=DENSE), description="Codec of the tensors that clients send."
+    )
+    downlink: Choice = Field(
+        Choice(kind=DENSE),
+        description="Codec of the adapter that clients receive; not with `lora.client_ranks`.",
+    )
+    error_feedback: bool = Field(
+        True,
+        description="A sender adds what its codec left out to what it sends next: a client that of a "
+        "biased codec, the server that of any.",
+    )
+    residual_decay: Fraction = Field(
+        1.0,
+        description="Of a client's residual, for each round since it was left; below 1 some of it is lost.",
+    )
+
+
 class EvaluationConfig(Section):
     """When and how the global model is measured on held-out data."""
 
-    every: PositiveInt = Field(1, description="Rounds between two evaluations.")
+    every: PositiveInt = Field(
+        1, description="Rounds between two evaluations; the last round is always measured."
+    )
     before_first_round: bool = Field(True, description="Also measure the untouched base.")
     batch_size: PositiveInt = Field(32, description="Examples in one forward pass.")
     rouge: bool = Field(False, description="Also generate completions and score Rouge-L.")
     rouge_examples: PositiveInt = Field(16, description="Examples per client that are generated.")
     max_new_tokens: PositiveInt = Field(64, description="Longest generated completion, tokens.")
     deadline_s: PositiveFloat = Field(
-        600.0, description="Clients that have not measured by then are left out of the means."
+        600.0,
+        description="Who has not measured by then is left out of the means. Over a network only.",
     )
 
 
@@ -278,7 +300,7 @@ class EngineConfig(Section):
 
     kind: Literal["simulation", "flower"] = Field(
         "simulation",
-        description="simulation: one process, a virtual clock; flower: Flower's simulation on Ray.",
+        description="`simulation`: one process, a virtual clock; `flower`: Flower's simulation on Ray.",
     )
     threads: PositiveInt | None = Field(None, description="CPU threads of torch; none: all cores.")
     step_s: PositiveFloat = Field(
@@ -287,14 +309,14 @@ class EngineConfig(Section):
     fleet: str | None = Field(
         None,
         description="File that says how fast, how far away and how reliable each simulated client is; "
-        "step_s is not used then.",
+        "`step_s` is not used then.",
     )
     num_cpus: PositiveFloat | None = Field(
         None,
-        description="flower: cores that a client at work takes; none: as many as threads, or 1.",
+        description="Flower: cores that a client at work takes; none: as many as `threads`, or 1.",
     )
     num_gpus: NonNegativeFloat | None = Field(
         None,
-        description="flower: GPUs that a client at work takes; 0.25 puts four clients on one. none: a "
-        "whole one where model.device finds CUDA, else 0.",
+        description="Flower: GPUs that a client at work takes; `0.25` puts four clients on one. none: a "
+        "whole one where `model.device` finds CUDA, else 0.",
     )

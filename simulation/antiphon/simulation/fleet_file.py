@@ -37,19 +37,23 @@ _MOST_NAMES = 5
 class ClientTraits(Section):
     """What one simulated client is like."""
 
-    device: Literal["cuda", "cpu", "phone"] = Field("cpu", description="What it computes on.")
+    device: Literal["cuda", "cpu", "phone"] = Field(
+        "cpu", description="What it computes on: told to policies and shown."
+    )
     memory_gb: PositiveFloat | None = Field(
         None,
-        description="Memory of that device, 10⁹ bytes; none: not told. Only policies look at it.",
+        description="Memory of that device, 10⁹ bytes; none: not told. Only policies look at it: nothing "
+        "runs out of it.",
     )
     base: Choice | None = Field(
-        None, description="How it holds the base model; none: as the run says."
+        None,
+        description="How it holds the base model; none: as the run says. Each that differs loads a copy.",
     )
     step_s: PositiveFloat | None = Field(
-        None, description="Seconds of one local step of the run's batch size."
+        None, description="Seconds of one local step of the run's batch size; this or tokens_per_s."
     )
     tokens_per_s: PositiveFloat | None = Field(
-        None, description="Tokens trained on in a second: instead of step_s."
+        None, description="Tokens trained on in a second, padding not counted: instead of step_s."
     )
     uplink_kbps: PositiveFloat | None = Field(
         None, description="Kilobits (10³ bits) per second that it sends; none: takes no time."
@@ -89,7 +93,9 @@ class ClientTraits(Section):
 class ClientGroup(ClientTraits):
     """One entry of the file: some clients that are alike."""
 
-    name: str = Field("*", description="A client's name, or a pattern: * and ? stand for others.")
+    name: str = Field(
+        "*", description="A client's name, or a pattern: `*` and `?` stand for others."
+    )
     count: PositiveInt | None = Field(
         None, description="Clients that it takes; none: all that it fits and that are left."
     )

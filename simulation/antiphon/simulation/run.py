@@ -62,8 +62,7 @@ def simulate(
             on_folder=on_folder,
         )
     check_deadline(config)
-    space = space_of(config)
-    fleet = split.fleet or fleet_of(config, [each.name for each in split.clients])
+    space, fleet = space_of(config), split.fleet or fleet_of(config, _names(split))
     with closing(Workers(config, fleet)) as worker:
         clients = _encoded(worker, split.clients, config.model.max_length)
         folder = resumed or new_folder(config)
@@ -100,6 +99,10 @@ def simulate(
                 finish = engine.run()
             end_run(federation, finish, {"peak_memory_bytes": peak_memory_bytes()})
     return folder
+
+
+def _names(split: Split) -> list[str]:
+    return [each.name for each in split.clients]
 
 
 def _encoded(

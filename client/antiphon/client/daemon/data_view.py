@@ -33,7 +33,9 @@ class LocalData(Section):
         "`antiphon fetch` knows."
     )
     format: Choice | None = Field(
-        None, description="How a row becomes a prompt and a completion; none: see `data.accept`."
+        None,
+        description="How a row becomes a prompt and a completion; none: as the run says, if `data.accept` "
+        "allows it.",
     )
     filter: dict[str, Any] = Field(
         default_factory=dict,
@@ -41,10 +43,11 @@ class LocalData(Section):
         "how many rows pass it would tell of them.",
     )
     on_bad_rows: Literal["fail", "skip"] = Field(
-        "fail", description="What a broken row does, whatever the run says."
+        "fail",
+        description="What a broken row does here, whatever the run says.",
     )
     eval_examples: PositiveInt | None = Field(
-        None, description="Rows held out and measured on; none: a fifth of them, 100 at most."
+        None, description="Rows held out and measured on; none: a fifth of them, 1 to 100."
     )
     max_train_examples: PositiveInt | None = Field(
         None, description="Rows trained on; none: all that are not held out."

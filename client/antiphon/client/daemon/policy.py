@@ -53,12 +53,12 @@ class Policy(Section):
     )
     hours: list[Hours] = Field(
         default_factory=list,
-        description='Local times of day at which a task may begin: ["22:00-06:00"]. The end lies on the '
+        description='Local times of day at which a task may begin: `["22:00-06:00"]`. The end lies on the '
         "next day where it is not after the start. Empty: at any time.",
     )
     days: list[Day] = Field(
         default_factory=list,
-        description="Days on which a task may begin: [sat, sun]. The hours after midnight count to the "
+        description="Days on which a task may begin: `[sat, sun]`. The hours after midnight count to the "
         "day on which their window began. Empty: on any day.",
     )
     max_upload_mb_per_round: PositiveFloat | None = Field(
@@ -92,7 +92,7 @@ class Policy(Section):
 
     approve: Literal["auto", "manual"] = Field(
         "auto",
-        description="manual: a run, and each change of its config, waits for `antiphon client "
+        description="`manual`: a run, and each change of its config, waits for `antiphon client "
         "approve RUN`.",
     )
 

@@ -27,7 +27,7 @@ class ClientSettings(Section):
     )
     data: LocalData = Field(description="What this client trains and measures on.")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
-        "auto", description="Where to compute; auto: the fastest that is there."
+        "auto", description="Where to compute; `auto`: the fastest that is there."
     )
     base: Choice | None = Field(
         None,
@@ -47,7 +47,7 @@ class ClientSettings(Section):
         500.0, description="Free disk that a download must leave, 10⁶ bytes; else it is not begun."
     )
     metrics: OptionalAddress = Field(
-        None, description="HOST:PORT of /metrics and /healthz (plain HTTP); none: off."
+        None, description="HOST:PORT of `/metrics` and `/healthz` (plain HTTP); none: off."
     )
     metrics_beyond_loopback: bool = Field(
         False, description="Let `metrics` listen on an address that other machines can reach."
@@ -55,11 +55,14 @@ class ClientSettings(Section):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least level of what is logged, to stderr."
     )
-    log_format: Literal["console", "json"] = Field("console", description="For people or programs.")
+    log_format: Literal["console", "json"] = Field(
+        "console", description="For people (`console`) or for programs (`json`)."
+    )
     trainer: list[str] = Field(
         default_factory=lambda: [sys.executable, "-m", "antiphon.client.worker_process"],
         min_length=1,
         description="Command of the program that trains.",
+        json_schema_extra={"default_said": "Antiphon's own"},
     )
     models: dict[str, str] = Field(
         default_factory=dict,

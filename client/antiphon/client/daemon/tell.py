@@ -33,17 +33,18 @@ class Tell(Section):
 
     examples: Literal["rounded", "exact", "hidden"] = Field(
         "rounded",
-        description="How many examples the site trains and measures on. rounded: down to two digits, and "
-        "to tens; hidden: not told, and its updates weigh as much as the usual client's.",
+        description="How many examples the site trains and measures on. `rounded`: down to two digits, and "
+        "to tens; `hidden`: not told, and its updates weigh as much as the usual client's.",
     )
     hardware: bool = Field(
-        True, description="Device, memory, cores, speed, platform and versions of libraries."
+        True, description="Tell device, memory, cores, speed, platform and versions of libraries."
     )
     training_metrics: bool = Field(
-        True, description="Loss, tokens and seconds of a training, beside its update."
+        True, description="Tell loss, tokens and seconds of a training, beside its update."
     )
     scores: bool = Field(
-        True, description="What is measured on held-out rows; without it nothing is measured."
+        True,
+        description="Measure on held-out rows and tell the scores; without it nothing is measured.",
     )
 
 
