@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from antiphon.core.errors import RunFolderError
 from antiphon.core.event_json import decode, encode, kind_of
 from antiphon.core.events import (
+    AnswerReceived,
     BytesMoved,
     ClientDeclined,
     ClientDescribed,
@@ -22,6 +23,7 @@ from antiphon.core.events import (
     ClientRevoked,
     Evaluated,
     Event,
+    ExchangeCombined,
     PhaseTimed,
     RoundEvaluated,
     RoundFolded,
@@ -60,7 +62,9 @@ EVENTS = {
     UpdateReceived: st.builds(
         UpdateReceived, names, counts, names, counts, counts, counts, by_name
     ),
-    UpdateRejected: st.builds(UpdateRejected, names, counts, names),
+    UpdateRejected: st.builds(UpdateRejected, names, counts, names, names),
+    AnswerReceived: st.builds(AnswerReceived, names, counts, names, names, counts),
+    ExchangeCombined: st.builds(ExchangeCombined, counts, names, names),
     ClientFailed: st.builds(ClientFailed, names, counts, names, names),
     Ticked: st.builds(Ticked),
     RoundFolded: st.builds(RoundFolded, counts, names, by_name),
@@ -100,7 +104,7 @@ def test_kinds_are_fixed() -> None:
     assert kinds == {
         *("run_started", "run_resumed", "run_rewound", "run_stopped", "run_ended", "ticked"),
         *("client_joined", "client_left", "client_failed", "client_declined", "client_revoked"),
-        *("update_received", "update_rejected"),
+        *("update_received", "update_rejected", "answer_received", "exchange_combined"),
         *("round_planned", "round_folded", "round_undone", "round_evaluated"),
         *("evaluated", "bytes_moved", "phase_timed", "run_described", "client_described"),
     }

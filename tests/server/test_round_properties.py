@@ -15,12 +15,14 @@ from antiphon.core.event_json import decode, encode
 from antiphon.core.events import (
     MEASURING,
     TRAINING,
+    AnswerReceived,
     ClientFailed,
     ClientJoined,
     ClientLeft,
     ClientRevoked,
     Evaluated,
     Event,
+    ExchangeCombined,
     RoundEvaluated,
     RoundFolded,
     RoundPlanned,
@@ -37,6 +39,7 @@ from antiphon.server.machine.actions import (
     Action,
     Assign,
     CancelAssignment,
+    Combine,
     Conclude,
     Finish,
     Fold,
@@ -62,10 +65,14 @@ from antiphon.server.machine.waiting import why_waiting
 
 CLIENTS = ("anna", "bela", "carl", "dora", "emil")
 ENDS = ("complete", "stopped")
+PARTS = ("assigned", "accepted", "failed", "left")
 
 clients = st.sampled_from((*CLIENTS, "stranger"))
 offsets = st.integers(-2, 2)
 digests = st.sampled_from("xy")
+names = st.sampled_from(["keys", "unmask", TRAINING, TRAINING])
+ROW: dict[str, Plain] = {"fewest": 1, "deadline_s": 25.0}
+SEVERAL = [[TRAINING], ["keys", TRAINING], ["keys", TRAINING, "unmask"]]
 rows = st.sampled_from(
     [{}, {"deadline_s": 20.0}, {"deadline_s": 20.0}, {"deadline_s": 3.0, "everyone": True}]
 )
@@ -109,15 +116,15 @@ class Run(RuleBasedStateMachine):
             assert not is_measuring(self.state)
         if isinstance(action, Reply) and action.verdict == "accepted":
             assert part(action) in self.assigned
-            if action.exchange == MEASURING:
-                assert isinstance(event, Evaluated)
+            if action.exchange != TRAINING:
+                assert isinstance(event, Evaluated | AnswerReceived)
                 return
             assert isinstance(event, UpdateReceived)
             self.counted.append((action.client, action.round))
             self.last[action.client] = event
         if isinstance(action, Fold):
             assert action.clients == tuple(sorted(action.clients))
-            assert len(action.clients) >= self.state.quorum
+            assert len(action.clients) >= self.state.exchanges[TRAINING].fewest
             began = [(each, self.state.receipts[each].round) for each in action.clients]
             assert set(began) <= set(self.counted)
             most = self.state.max_staleness or 0
@@ -183,13 +190,18 @@ class Run(RuleBasedStateMachine):
         assert [each.verdict for each in replies] == ["duplicate"]
         assert self.state.receipts == before.receipts
 
-    @rule(client=clients, offset=offsets)
-    def deliver_garbage(self, client: str, offset: int) -> None:
-        self.feed(UpdateRejected(client, self.state.round + offset, "NaN"))
+    @rule(client=clients, offset=offsets, exchange=names)
+    def deliver_garbage(self, client: str, offset: int, exchange: str) -> None:
+        self.feed(UpdateRejected(client, self.state.round + offset, "NaN", exchange))
 
-    @rule(client=clients, offset=offsets)
-    def fail(self, client: str, offset: int) -> None:
-        self.feed(ClientFailed(client, self.state.round + offset, "out of memory"))
+    @rule(client=clients, offset=offsets, exchange=names)
+    def fail(self, client: str, offset: int, exchange: str) -> None:
+        self.feed(ClientFailed(client, self.state.round + offset, "out of memory", exchange))
+
+    @rule(client=clients, offset=offsets, exchange=names, digest=digests)
+    def answer(self, client: str, offset: int, exchange: str, digest: str) -> None:
+        number = self.state.round + offset
+        self.feed(AnswerReceived(client, number, exchange, digest, 9))
 
     @rule(client=clients, offset=offsets)
     def measure(self, client: str, offset: int) -> None:
@@ -227,6 +239,8 @@ class Run(RuleBasedStateMachine):
                 answer = UpdateReceived(client, base, "z", 9, 10, 6)
                 if exchange == MEASURING:
                     answer = Evaluated(base, client, 10, loss=2.0)
+                elif exchange != TRAINING:
+                    answer = AnswerReceived(client, base, exchange, "z", 9)
             if answer is not None:
                 self.feed(answer)
 
@@ -283,6 +297,15 @@ class Run(RuleBasedStateMachine):
         assert len(here) >= min(fewest, len(idle(self.state)))
 
     @invariant()
+    def who_has_missed_an_exchange_has_no_part_in_a_later_one(self) -> None:
+        if self.state.phase in ("collecting", "combining"):
+            names = [each for each in self.state.exchanges if each != MEASURING]
+            before = names[: names.index(self.state.exchange)]
+            takes_part = {n for n, s in self.state.cohort.items() if s.status in PARTS}
+            for each in before:
+                assert takes_part <= set(self.state.answers[each])
+
+    @invariant()
     def the_cohort_is_counted(self) -> None:
         assert self.state.counts == counted(self.state.cohort)
 
@@ -313,7 +336,7 @@ def at_work(state: RunState) -> set[tuple[str, int, str]]:
     """Return who is to do something, each with the round in which it began, and in which exchange."""
     return {
         (name, slot.base, exchange)
-        for exchange in (TRAINING, MEASURING)
+        for exchange in (state.exchange, MEASURING)
         for name, slot in slots_of(state, exchange).items()
         if slot.status == "assigned"
     }
@@ -342,8 +365,10 @@ def answer_to(action: Action, data: Any) -> Event | None:
             cohort = data.draw(st.just(list(action.clients)) | st.lists(choice, unique=True))
             quorum, deadline_s = data.draw(st.integers(1, 4)), data.draw(st.floats(1, 50))
             enough = data.draw(st.just(0) | st.integers(quorum, 4))
-            most = data.draw(st.sampled_from([2, 2, 1, 0, None]))
-            exchanges = {TRAINING: {}, MEASURING: data.draw(rows)}
+            most = data.draw(st.sampled_from([2, 2, 1, 0, None, None, None]))
+            lists = SEVERAL if most is None else [[TRAINING]]
+            listed = {each: dict(ROW) for each in data.draw(st.sampled_from(lists))}
+            exchanges = listed | {MEASURING: data.draw(rows)}
             return RoundPlanned(
                 action.round,
                 tuple(cohort),
@@ -361,6 +386,8 @@ def answer_to(action: Action, data: Any) -> Event | None:
 def dull_answer_to(action: Action) -> Event | None:
     """Return what an engine reports when all goes well."""
     match action:
+        case Combine():
+            return ExchangeCombined(action.round, action.exchange, "digest")
         case PlanRound():
             measuring: dict[str, Plain] = {"deadline_s": 9.0}
             exchanges = {MEASURING: measuring}

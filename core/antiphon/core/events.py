@@ -108,11 +108,40 @@ class UpdateReceived:
 
 @dataclass(frozen=True)
 class UpdateRejected:
-    """An update has arrived whose content is invalid: the engine looks before the machine does."""
+    """An update has arrived whose content is invalid, or an answer to another exchange of the round: the
+    engine looks before the machine does.
+    """
 
     client: str
     round: int
     reason: str
+    exchange: str = TRAINING
+
+
+@dataclass(frozen=True)
+class AnswerReceived:
+    """A whole answer of valid content has arrived, to an exchange that is neither training nor measuring.
+
+    digest: hex SHA-256 of its bytes; bytes: its size on the wire.
+    """
+
+    client: str
+    round: int
+    exchange: str
+    digest: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class ExchangeCombined:
+    """The answers to an exchange have been combined, and what they have come to is on the disk.
+
+    digest: hex SHA-256 of its file.
+    """
+
+    round: int
+    exchange: str
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -304,6 +333,8 @@ Input = (
     | RoundPlanned
     | UpdateReceived
     | UpdateRejected
+    | AnswerReceived
+    | ExchangeCombined
     | ClientFailed
     | Ticked
     | RoundFolded

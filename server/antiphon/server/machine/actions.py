@@ -73,6 +73,15 @@ class Fold:
 
 
 @dataclass(frozen=True)
+class Combine:
+    """Bring together what these clients (sorted) have answered to an exchange; ExchangeCombined."""
+
+    round: int
+    exchange: str
+    clients: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Conclude:
     """Take together what was measured after this round (0: untouched); RoundEvaluated/Undone."""
 
@@ -90,4 +99,4 @@ class Finish:
     reason: str
 
 
-Action = PlanRound | Assign | Reply | CancelAssignment | Fold | Conclude | Finish
+Action = PlanRound | Assign | Reply | CancelAssignment | Fold | Combine | Conclude | Finish

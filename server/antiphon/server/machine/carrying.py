@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from antiphon.core.events import TRAINING
 from antiphon.server.machine.actions import Action, CancelAssignment
 from antiphon.server.machine.run_state import RunState, Status, slots
 
@@ -28,7 +29,8 @@ def call_off(
     """Carry these members over, and call off the others who are at work."""
     kept = {name: slots(state)[name] for name in but}
     others = sorted(slots(state).items() - kept.items(), key=lambda each: each[0])
-    cancelled = (CancelAssignment(n, s.base, why) for n, s in others if s.status == "assigned")
+    cut = ((name, slot.base) for name, slot in others if slot.status == "assigned")
+    cancelled = (CancelAssignment(n, base, why, state.exchange) for n, base in cut)
     return replace(state, carried=kept), tuple(cancelled)
 
 
@@ -38,4 +40,6 @@ def why_called_off(state: RunState, cause: str) -> str:
         if state.max_staleness is None:
             return ""
         cause = "its update would have been too stale for the next one"
+    if state.exchange != TRAINING:
+        return f"the exchange {state.exchange} closed before its answer: {cause}"
     return f"the round closed before its update: {cause}"

@@ -8,6 +8,8 @@ from typing import Any
 
 from antiphon.core.events import (
     MEASURING,
+    TRAINING,
+    AnswerReceived,
     ClientFailed,
     ClientJoined,
     ClientLeft,
@@ -32,7 +34,7 @@ from antiphon.server.machine.run_state import (
     slot_of,
     slots,
 )
-from antiphon.server.machine.verdict import Verdict, judge
+from antiphon.server.machine.verdict import Verdict, judge, judge_answer
 
 FromClients = (
     ClientJoined
@@ -40,6 +42,7 @@ FromClients = (
     | ClientRevoked
     | UpdateReceived
     | UpdateRejected
+    | AnswerReceived
     | ClientFailed
     | Evaluated
 )
@@ -53,6 +56,8 @@ def hear(state: RunState, event: FromClients) -> Step:
     match event:
         case UpdateReceived():
             return _receive(state, event)
+        case AnswerReceived():
+            return _take_answer(state, event)
         case Evaluated():
             return measuring.take(state, event)
         case ClientJoined():
@@ -77,7 +82,7 @@ def hear(state: RunState, event: FromClients) -> Step:
 def assign(state: RunState, client: str) -> Assign:
     """Return the assignment of a client that has a slot."""
     deadline = state.deadline if state.max_staleness is None else math.inf
-    return Assign(client, slots(state)[client].base, deadline)
+    return Assign(client, slots(state)[client].base, deadline, state.exchange)
 
 
 def _join(state: RunState, event: ClientJoined) -> Step:
@@ -109,6 +114,11 @@ def _revoke(state: RunState, event: ClientRevoked) -> RunState:
         return state
     clients = {**state.clients, event.client: replace(member, present=False, revoked=True)}
     revoked = replace(state, clients=clients)
+    if state.phase in ("collecting", "combining") and TRAINING in state.answers:
+        left = {
+            name: each for name, each in state.answers[TRAINING].items() if name != event.client
+        }
+        revoked = replace(revoked, answers={**state.answers, TRAINING: left})
     return _with_slot(revoked, event.client, (*MAY_DELIVER, "accepted"), "rejected", "revoked")
 
 
@@ -135,9 +145,20 @@ def _receive(state: RunState, event: UpdateReceived) -> Step:
     return changed(state, receipts=receipts, benches=benches, **moved), (reply,)
 
 
+def _take_answer(state: RunState, event: AnswerReceived) -> Step:
+    verdict, reason = judge_answer(state, event)
+    reply = Reply(event.client, event.round, verdict, reason, event.exchange)
+    if verdict != "accepted":
+        return state, (reply,)
+    others = state.answers.get(event.exchange, {})
+    answers = {**state.answers, event.exchange: {**others, event.client: event.digest}}
+    moved = _moved(state, event.client, MAY_DELIVER, "accepted", "")
+    return changed(state, answers=answers, **moved), (reply,)
+
+
 def _refuse(state: RunState, event: UpdateRejected) -> Step:
     verdict: Verdict = "rejected" if event.client in state.clients else "unknown"
-    reply = Reply(event.client, event.round, verdict, event.reason)
+    reply = Reply(event.client, event.round, verdict, event.reason, event.exchange)
     if not _is_of_its_slot(state, event):
         return state, (reply,)
     refused = _benched(state, event)
@@ -146,7 +167,7 @@ def _refuse(state: RunState, event: UpdateRejected) -> Step:
 
 def _is_of_its_slot(state: RunState, event: UpdateRejected | ClientFailed) -> bool:
     slot = slot_of(state, event.client)
-    return slot is not None and slot.base == event.round
+    return slot is not None and slot.base == event.round and event.exchange == state.exchange
 
 
 def _with_slot(

@@ -14,6 +14,7 @@ The phases, and the event that ends each of them:
     planning    RoundPlanned
     collecting  enough updates are there; or the quorum, and nobody else works; or the quorum is out of
                 reach; or the deadline
+    combining   ExchangeCombined: of a round with several exchanges, where each is collected and combined
     folding     RoundFolded, or RoundUndone
     evaluating  RoundEvaluated (of the untouched model, as round 0, before round 1), or RoundUndone; first
                 whoever is asked to measure (measuring.py) has answered, failed or left, or the deadline
@@ -29,6 +30,10 @@ attempt, and a run of n rounds ends after n closings at most. max_failed_rounds 
 run; it can be resumed when the fleet is mended. A member that has left may come back: as long as the
 quorum needs it, the round waits for it until the deadline.
 
+A round is a list of exchanges, which its plan names: in each the cohort is asked for something, and the
+next one opens for those who have answered. Training is one, and mostly the only one; measuring comes after
+the fold. Too few answers to any of them fail the round.
+
 A client that fails, or whose update is refused, sits out some rounds (bench.py); where too few
 are left for `fewest`, those nearest to their bench's end are planned with all the same. After a failed
 round nothing is planned for a while, counted from its plan and longer with each one in a row, unless a
@@ -43,7 +48,6 @@ closes below its quorum keeps what it has: those updates are the next round's fr
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import get_args
@@ -51,12 +55,14 @@ from typing import get_args
 from antiphon.core.errors import ProtocolError
 from antiphon.core.events import (
     MEASURING,
+    AnswerReceived,
     ClientFailed,
     ClientJoined,
     ClientLeft,
     ClientRevoked,
     Evaluated,
     Event,
+    ExchangeCombined,
     Observation,
     RoundEvaluated,
     RoundFolded,
@@ -73,27 +79,31 @@ from antiphon.core.events import (
 from antiphon.server.machine import measuring
 from antiphon.server.machine.actions import (
     Action,
-    Conclude,
-    Finish,
-    Fold,
-    PlanRound,
 )
-from antiphon.server.machine.bench import on_trial, pause_s
-from antiphon.server.machine.carrying import call_off, still_valid, why_called_off
+from antiphon.server.machine.carrying import call_off, still_valid
 from antiphon.server.machine.hearing import Step, assign, hear
-from antiphon.server.machine.opening import check_plan, exchanges_of, first_slot
+from antiphon.server.machine.opening import (
+    check_plan,
+    collected,
+    collecting,
+    exchanges_of,
+    first_slot,
+)
+from antiphon.server.machine.progress import (
+    asked,
+    await_clients,
+    close_if_due,
+    end,
+    finish,
+    go_on,
+    settle,
+    with_outcome,
+)
 from antiphon.server.machine.run_state import (
-    ON_THE_WAY,
     UNFOLDED,
-    Ending,
-    Outcome,
     Phase,
     RunState,
-    busy,
-    counted,
-    eligible,
     enough_present,
-    having,
     is_measuring,
     slots,
 )
@@ -115,6 +125,7 @@ def step(state: RunState, event: Event, now: float) -> Step:
         case (
             UpdateReceived()
             | UpdateRejected()
+            | AnswerReceived()
             | ClientFailed()
             | ClientJoined()
             | ClientLeft()
@@ -122,9 +133,9 @@ def step(state: RunState, event: Event, now: float) -> Step:
             | Evaluated()
         ):
             # The deadline binds whether or not the engine's timer was faster than the update.
-            due, closing = _close_if_due(state, now)
+            due, closing = close_if_due(state, now)
             heard, answers = hear(due, event)
-            settled, following = _settle(heard, now)
+            settled, following = settle(heard, now)
             return settled, (*closing, *answers, *following)
         case RunStarted():
             return _start(state, event, now)
@@ -136,17 +147,19 @@ def step(state: RunState, event: Event, now: float) -> Step:
             return _rewind(state, event, now)
         case RoundPlanned():
             return _open(state, event, now)
+        case ExchangeCombined():
+            return _combined(state, event, now)
         case RoundFolded():
             _expect(state, event.round, event, "folding")
             return measuring.begin(state, now)
         case RoundUndone():
             _expect(state, event.round, event, "folding", "evaluating")
-            return _end(state, "undone", event.reason, now)
+            return end(state, "undone", event.reason, now)
         case RoundEvaluated():
             _expect(state, event.round, event, "evaluating")
-            return _end(state, "folded", "", now)
+            return end(state, "folded", "", now)
         case Ticked():
-            return _settle(state, now) if state.phase == "waiting" else _close_if_due(state, now)
+            return settle(state, now) if state.phase == "waiting" else close_if_due(state, now)
     return state, ()
 
 
@@ -161,21 +174,7 @@ def replay(events: Iterable[tuple[Event, float]]) -> RunState:
 def pending_actions(state: RunState) -> tuple[Action, ...]:
     """Return what the state waits for an engine to do: all that one which crashed must do again."""
     at_work = sorted(name for name, slot in slots(state).items() if slot.status == "assigned")
-    return (*_asked(state), *(assign(state, each) for each in at_work))
-
-
-def _asked(state: RunState) -> tuple[Action, ...]:
-    match state.phase:
-        case "planning":
-            here = eligible(state)
-            return (PlanRound(state.round, here, busy(state), on_trial(state.benches, here)),)
-        case "folding":
-            return (Fold(state.round, having(state, "accepted")),)
-        case "evaluating":
-            return measuring.awaited(state)
-        case "complete" | "stopped":
-            return (Finish(state.phase == "complete", state.reason),)
-    return ()
+    return (*asked(state), *(assign(state, each) for each in at_work))
 
 
 def next_deadline(state: RunState) -> float | None:
@@ -198,7 +197,7 @@ def _start(state: RunState, event: RunStarted, now: float) -> Step:
         raise ProtocolError(f"got {event}, but the run has started already: journal it once")
     if min(event.rounds, event.min_clients, event.max_failed_rounds) < 1:
         raise ProtocolError(f"rounds, min_clients and max_failed_rounds must be >= 1: got {event}")
-    return _settle(replace(state, phase="waiting", run=event), now)
+    return settle(replace(state, phase="waiting", run=event), now)
 
 
 def _resume(state: RunState, event: RunResumed, now: float) -> Step:
@@ -209,13 +208,13 @@ def _resume(state: RunState, event: RunResumed, now: float) -> Step:
         state = replace(state, run=run)
         between = state.phase in ("waiting", "planning")
         if between and state.round > 0 and len(state.outcomes) >= event.rounds:
-            return _finish(state)
+            return finish(state)
     if state.phase == "stopped" and len(state.outcomes) < state.run.rounds:
         reopened = replace(state, failed_in_a_row=0, reason="", not_before=0.0)
-        return _await(reopened, len(state.outcomes) + 1 if state.round else 0, now)
+        return await_clients(reopened, len(state.outcomes) + 1 if state.round else 0, now)
     if state.phase == "waiting" and not event.clock_stood:
         # Whoever starts a coordinator again need not wait, whatever its clock says.
-        state, _ = _settle(replace(state, not_before=0.0), now)
+        state, _ = settle(replace(state, not_before=0.0), now)
     state = _measured_otherwise(state, event, now)
     if _is_open(state) and not event.clock_stood:
         # The time without a coordinator is not held against the clients: the deadline begins anew.
@@ -247,13 +246,13 @@ def _stop(state: RunState, event: RunStopped) -> Step:
         return state, ()
     state, unmeasured = measuring.close(state)
     ended, cancelled = call_off(state, ())
-    if state.phase in ("collecting", "folding"):
-        ended = _with_outcome(ended, "stopped", event.reason)
+    if state.phase in ("collecting", "combining", "folding"):
+        ended = with_outcome(ended, "stopped", event.reason)
     elif state.phase == "evaluating" and state.round > 0:
-        ended = _with_outcome(ended, "folded", "")
+        ended = with_outcome(ended, "folded", "")
     done = event.by_policy and any(each.ending == "folded" for each in ended.outcomes)
     stopped = replace(ended, phase="complete" if done else "stopped", reason=event.reason)
-    return stopped, (*unmeasured, *cancelled, *_asked(stopped))
+    return stopped, (*unmeasured, *cancelled, *asked(stopped))
 
 
 def _rewind(state: RunState, event: RunRewound, now: float) -> Step:
@@ -266,8 +265,8 @@ def _rewind(state: RunState, event: RunRewound, now: float) -> Step:
         )
     state, unmeasured = measuring.close(state)
     back, cancelled = call_off(state, ())
-    if state.phase in ("collecting", "folding") or evaluating:
-        back = _with_outcome(back, "rewound", "")
+    if state.phase in ("collecting", "combining", "folding") or evaluating:
+        back = with_outcome(back, "rewound", "")
     why = f"the run went back to round {event.round}"
     back = replace(
         back,
@@ -283,7 +282,7 @@ def _rewind(state: RunState, event: RunRewound, now: float) -> Step:
         reason="",
     )
     over = len(back.outcomes) >= back.run.rounds
-    after, following = _finish(back) if over else _await(back, len(back.outcomes) + 1, now)
+    after, following = finish(back) if over else await_clients(back, len(back.outcomes) + 1, now)
     return after, (*unmeasured, *cancelled, *following)
 
 
@@ -294,122 +293,27 @@ def _open(state: RunState, event: RoundPlanned, now: float) -> Step:
     begun, too_stale = call_off(state, valid)
     new = {each: first_slot(state.clients[each], event.round) for each in sorted(event.cohort)}
     cohort = {**begun.carried, **new}
-    opened = replace(
+    exchanges = exchanges_of(event)
+    planned = replace(
         begun,
-        phase="collecting",
         cohort=cohort,
-        counts=counted(cohort),
         carried={},
-        exchanges=exchanges_of(event),
-        quorum=event.quorum,
-        enough=event.enough,
+        exchanges=exchanges,
+        answers={},
         max_staleness=event.max_staleness,
-        deadline=now + event.deadline_s,
-        deadline_s=event.deadline_s,
         opened=now,
     )
-    given = (assign(opened, each) for each in new if new[each].status == "assigned")
-    settled, following = _settle(opened, now)
+    first = collecting(planned, collected(exchanges)[0], now)
+    given = (assign(first, each) for each in new if new[each].status == "assigned")
+    settled, following = settle(first, now)
     return settled, (*too_stale, *given, *following)
 
 
-def _settle(state: RunState, now: float) -> Step:
-    """Move on if what the state waited for is there."""
-    if state.phase == "collecting":
-        if _is_settled(state):
-            return _close(state, "the quorum is out of reach", now)
-        return state, ()
-    if state.phase != "waiting" or now < state.not_before or not enough_present(state):
-        return state, ()
-    if state.round == 0:
-        return measuring.begin(state, now)
-    return _enter(replace(state, phase="planning"))
-
-
-def _is_settled(state: RunState) -> bool:
-    """Whether the open round has nothing more to wait for."""
-    working, away = state.counts["assigned"], state.counts["left"]
-    accepted, quorum = state.counts["accepted"], state.quorum
-    if accepted >= state.enough > 0:
-        return True
-    out_of_reach = accepted + working + away < quorum
-    return out_of_reach or (working == 0 and (accepted >= quorum or away == 0))
-
-
-def _close_if_due(state: RunState, now: float) -> Step:
-    if state.phase == "collecting" and now >= state.deadline:
-        return _close(state, "the deadline has passed", now)
-    if state.phase == "evaluating" and is_measuring(state) and now >= state.deadline:
-        closed, cancelled = measuring.close(state, "the deadline passed before its measurement")
-        return closed, (*cancelled, Conclude(state.round))
-    return state, ()
-
-
-def _close(state: RunState, cause: str, now: float) -> Step:
-    accepted = state.counts["accepted"]
-    folds = accepted >= state.quorum
-    # A buffer that is not folded keeps its updates: the next round goes on filling it.
-    statuses = ON_THE_WAY if folds else UNFOLDED
-    valid = still_valid(state, state.round + 1, state.max_staleness, statuses)
-    carried, cancelled = call_off(state, valid, why_called_off(state, cause))
-    closed = replace(carried, phase="folding")
-    if folds:
-        after, following = _enter(replace(closed, failed_in_a_row=0))
-    else:
-        why = f"{cause}: {accepted} of {len(state.cohort)} updates, quorum {state.quorum}"
-        after, following = _end(closed, "failed", why, now)
-    return after, (*cancelled, *following)
-
-
-def _end(state: RunState, ending: Ending, reason: str, now: float) -> Step:
-    state, unmeasured = measuring.close(state)
-    if state.round == 0:
-        after, following = _await(state, 1, now)
-        return after, (*unmeasured, *following)
-    failed = state.failed_in_a_row + 1 if ending == "failed" else 0
-    not_before = state.opened + pause_s(failed) if failed else 0.0
-    ended = replace(
-        _with_outcome(state, ending, reason), failed_in_a_row=failed, not_before=not_before
-    )
-    stops = failed >= state.run.max_failed_rounds
-    # Whoever began before an undo may have begun on what was undone.
-    kept = () if stops or ending == "undone" else tuple(state.carried)
-    ended, cancelled = call_off(ended, kept)
-    if stops:
-        why = f"{failed} rounds in a row have failed; round {state.round}: {reason}"
-        after, following = _enter(replace(ended, phase="stopped", reason=why))
-    elif len(ended.outcomes) >= state.run.rounds:
-        after, following = _finish(ended)
-    else:
-        after, following = _await(ended, state.round + 1, now)
-    return after, (*unmeasured, *cancelled, *following)
-
-
-def _finish(state: RunState) -> Step:
-    endings = Counter(each.ending for each in state.outcomes)
-    told = ", ".join(f"{count} {ending}" for ending, count in sorted(endings.items()))
-    phase: Phase = "complete" if endings["folded"] else "stopped"
-    return _enter(replace(state, phase=phase, reason=f"all rounds are over: {told}"))
-
-
-def _await(state: RunState, number: int, now: float) -> Step:
-    waiting = replace(
-        state, phase="waiting", round=number, cohort={}, counts=counted({}), measuring={}
-    )
-    return _settle(waiting, now)
-
-
-def _enter(state: RunState) -> Step:
-    return state, _asked(state)
-
-
-def _with_outcome(state: RunState, ending: Ending, reason: str) -> RunState:
-    accepted, rejected = having(state, "accepted"), having(state, "rejected")
-    outcomes = (*state.outcomes, Outcome(state.round, ending, reason, accepted, rejected))
-    if ending != "folded":
-        return replace(state, outcomes=outcomes)
-    folded = {each: state.cohort[each].base for each in accepted}
-    return replace(state, outcomes=outcomes, folded={**state.folded, **folded})
+def _combined(state: RunState, event: ExchangeCombined, now: float) -> Step:
+    _expect(state, event.round, event, "combining")
+    if event.exchange != state.exchange:
+        raise ProtocolError(f"got {event}, but the exchange that is combined is {state.exchange}")
+    return go_on(state, now)
 
 
 def _expect(state: RunState, number: int, event: Event, *phases: Phase) -> None:

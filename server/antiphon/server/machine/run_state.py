@@ -12,12 +12,20 @@ from antiphon.server.machine.bench import Bench, off_the_bench
 from antiphon.server.machine.terms import Terms, read_terms
 
 Phase = Literal[
-    "new", "waiting", "planning", "collecting", "folding", "evaluating", "complete", "stopped"
+    "new",
+    "waiting",
+    "planning",
+    "collecting",
+    "combining",
+    "folding",
+    "evaluating",
+    "complete",
+    "stopped",
 ]
-Status = Literal["assigned", "accepted", "failed", "rejected", "left"]
+Status = Literal["assigned", "accepted", "failed", "rejected", "left", "missed"]
 Ending = Literal["folded", "undone", "failed", "stopped", "rewound"]
 
-OPEN: tuple[Phase, ...] = ("collecting", "folding", "evaluating")
+OPEN: tuple[Phase, ...] = ("collecting", "combining", "folding", "evaluating")
 """Phases in which a round is open: planned, and not over."""
 
 ON_THE_WAY: tuple[Status, ...] = ("assigned", "left")
@@ -47,9 +55,10 @@ class Member:
 
 @dataclass(frozen=True)
 class Slot:
-    """One cohort member's part of the round.
+    """One cohort member's part of the round, in the exchange that is open.
 
-    base: the round whose model and assignment it has; reason: why it failed, left or was rejected.
+    base: the round whose model and assignment it has; reason: why it failed, left or was rejected. Who has
+    `missed` an exchange of the round has no part in the later ones.
     """
 
     status: Status
@@ -80,14 +89,17 @@ class Outcome:
 class RunState:
     """Everything the machine remembers; two states are equal if they act alike from here on.
 
-    round: the one in work, or to be planned next (0: the untouched model); quorum, deadline and opened
-    (absolute seconds), deadline_s, enough and max_staleness: of the newest round that was opened, as in
-    its plan; counts: how many of the cohort are in each status, so that no step has to count them;
-    carried: between two asynchronous rounds, the members of the next one's cohort that have begun before
-    it; folded: by client, where the last of its updates began that is in the model; benches: by client,
-    who has failed since its last accepted update; not_before: absolute seconds, until which no round is
-    planned; reason: why the run is complete or stopped. A receipt holds the digest by which an engine
-    finds an accepted update's bytes. The mappings are never changed in place.
+    round: the one in work, or to be planned next (0: the untouched model); counts: how many of the cohort
+    are in each status, so that no step has to count them; of the newest round that was opened: exchanges,
+    by name, in their order; exchange: the one that is open, or was last; answers: to its exchanges but
+    measuring, hex digests by exchange and client, those of training once it is closed; quorum, enough,
+    deadline (absolute seconds), deadline_s: of its exchange that was opened last; opened: when it was,
+    absolute seconds; max_staleness: as in its plan; measuring: who was asked to measure its model, and what
+    has become of it. carried: between two asynchronous rounds, the members of the next one's cohort that
+    have begun before it; folded: by client, where the last of its updates began that is in the model;
+    benches: by client, who has failed since its last accepted update; not_before: absolute seconds, until
+    which no round is planned; reason: why the run is complete or stopped. A receipt holds the digest by
+    which an engine finds an accepted update's bytes. The mappings are never changed in place.
     """
 
     phase: Phase = "new"
@@ -97,6 +109,8 @@ class RunState:
     cohort: Mapping[str, Slot] = field(default_factory=dict)
     counts: Mapping[Status, int] = field(default_factory=lambda: _NOBODY)
     exchanges: Mapping[str, Terms] = field(default_factory=dict)
+    exchange: str = TRAINING
+    answers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     measuring: Mapping[str, Slot] = field(default_factory=dict)
     quorum: int = 0
     deadline: float = 0.0
@@ -161,16 +175,20 @@ def slot_of(state: RunState, client: str) -> Slot | None:
     return slots(state).get(client)
 
 
-def may_deliver(state: RunState, client: str, base: int) -> bool:
-    """Whether an update that began in round `base` may still count, as no other of its client has."""
+def may_deliver(state: RunState, client: str, base: int, exchange: str = TRAINING) -> bool:
+    """Whether an update that began in round `base` may still count, as no other of its client has; for
+    another exchange, whether an answer may.
+    """
     slot = slot_of(state, client)
-    return slot is not None and slot.base == base and slot.status in MAY_DELIVER
+    awaited = slot is not None and slot.base == base and slot.status in MAY_DELIVER
+    return awaited and state.exchange == exchange
 
 
 def is_assigned(state: RunState, client: str, number: int, exchange: str = TRAINING) -> bool:
     """Whether this client is waited for, with what it was given in an exchange of round `number`."""
     slot = state.measuring.get(client) if exchange == MEASURING else slot_of(state, client)
-    return slot is not None and slot.base == number and slot.status == "assigned"
+    is_open = exchange in (state.exchange, MEASURING)
+    return is_open and slot is not None and slot.base == number and slot.status == "assigned"
 
 
 def is_measuring(state: RunState) -> bool:
@@ -198,6 +216,13 @@ def next_fold(state: RunState) -> int:
 def counted(cohort: Mapping[str, Slot]) -> Mapping[Status, int]:
     """Return how many of a cohort are in each status, zeros too."""
     return {**_NOBODY, **Counter(slot.status for slot in cohort.values())}
+
+
+def updated(state: RunState) -> tuple[str, ...]:
+    """Return the clients whose updates the open round folds, as far as they have come, sorted."""
+    if state.exchange == TRAINING:
+        return having(state, "accepted")
+    return tuple(sorted(state.answers.get(TRAINING, ())))
 
 
 def having(state: RunState, status: Status) -> tuple[str, ...]:

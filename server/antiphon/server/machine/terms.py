@@ -12,12 +12,14 @@ from antiphon.core.types import Plain
 class Terms:
     """One exchange of a round, as its plan says.
 
-    fewest: answers that it needs; deadline_s: seconds from its opening until it closes; everyone: those too
-    are asked to measure who are at work or off line, as where measuring takes no time.
+    fewest: answers that it needs; deadline_s: seconds from its opening until it closes; enough: it closes
+    as soon as it has so many (0: when nobody is at work any more); everyone: those too are asked to measure
+    who are at work or off line, as where measuring takes no time.
     """
 
     fewest: int
     deadline_s: float
+    enough: int = 0
     everyone: bool = False
 
 
@@ -26,4 +28,5 @@ def read_terms(row: Mapping[str, Plain]) -> Terms | None:
     deadline_s = row.get("deadline_s")
     if isinstance(deadline_s, str | None) or not deadline_s > 0:
         return None
-    return Terms(int(row.get("fewest") or 0), float(deadline_s), bool(row.get("everyone")))
+    everyone = bool(row.get("everyone"))
+    return Terms(int(row.get("fewest") or 0), float(deadline_s), everyone=everyone)

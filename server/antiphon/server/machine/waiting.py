@@ -5,7 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from antiphon.server.machine.run_state import RunState, having, is_measuring, present, slots
+from antiphon.core.events import TRAINING
+from antiphon.server.machine.run_state import (
+    RunState,
+    having,
+    is_measuring,
+    present,
+    slots,
+    updated,
+)
 
 _MOST_NAMES = 5
 
@@ -28,8 +36,11 @@ def why_waiting(state: RunState, now: float, *, at_work: bool = True) -> str:
             return f"{where}: waiting for the plan over {_count(len(present(state)), 'client')}"
         case "collecting":
             return f"{where}: {_waiting_for_updates(state, now if at_work else None)}"
+        case "combining":
+            answers = _count(len(having(state, "accepted")), "answer")
+            return f"{where}: combining {answers} to the exchange {state.exchange}"
         case "folding":
-            folded = _count(len(having(state, "accepted")), "update")
+            folded = _count(len(updated(state)), "update")
             return f"{where}: folding {folded}{_of_earlier_rounds(state)}"
         case "evaluating":
             what = "the model" if state.round else "the untouched model"
@@ -66,11 +77,14 @@ def _waiting_for_updates(state: RunState, now: float | None) -> str:
     away = having(state, "left")
     gone = f"{_count(len(away), 'client')} away, " if away else ""
     who = f" ({names})" if names else ""
-    missing, of = len(waited_for), len(state.cohort)
+    missing, of = len(waited_for), len(state.cohort) - len(having(state, "missed"))
     if state.enough:
         missing, of = max(0, state.enough - len(having(state, "accepted"))), state.enough
+    what, to = "update", ""
+    if state.exchange != TRAINING:
+        what, to = "answer", f" to the exchange {state.exchange}"
     return (
-        f"waiting for {missing} of {_count(of, 'update')}{who}, "
+        f"waiting for {missing} of {_count(of, what)}{to}{who}, "
         f"{gone}quorum {state.quorum}{_until(state, now)}{_of_earlier_rounds(state)}"
     )
 
