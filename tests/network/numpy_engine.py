@@ -14,6 +14,7 @@ from tests.network.numpy_trainer import payload_of
 from antiphon.client.budget import Budget
 from antiphon.client.data.clients import ClientData
 from antiphon.client.evaluation import Measured
+from antiphon.client.exchanges.exchange import Kept, answered, half
 from antiphon.core.clock import VirtualClock
 from antiphon.core.coefficients import Download
 from antiphon.core.config import RunConfig, config_hash, resolved
@@ -21,7 +22,7 @@ from antiphon.core.directions import run_key
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder, create
 from antiphon.core.space import Space
-from antiphon.core.types import Assignment, Update
+from antiphon.core.types import Assignment, State, Update
 from antiphon.server.federation import Federation
 from antiphon.server.run_end import end_run
 from antiphon.simulation.engine import Simulation
@@ -32,9 +33,10 @@ from antiphon.simulation.monitor import Monitor
 class NumpyWorker:
     """See client.worker.Worker."""
 
-    def __init__(self, key: int) -> None:
-        """Answer as a client of the run with this key of directions."""
-        self._key = key
+    def __init__(self, config: RunConfig) -> None:
+        """Answer as a client of this run."""
+        self._config, self._key = config, run_key(config.seed)
+        self.told: list[State] = []
 
     def train(
         self,
@@ -45,9 +47,19 @@ class NumpyWorker:
         budget: Budget | None = None,
     ) -> Update:
         """Return an update that follows from the assignment and the model."""
+        self.told.append(assignment.told)
         payload, size = payload_of(assignment, download, self._key), len(data.train)
         told = {"loss": 1.0}
         return Update(data.name, assignment.round, size, assignment.steps, payload, told)
+
+    def answer(
+        self, exchange: str, number: int, message: bytes, kept: Kept, data: ClientData
+    ) -> bytes:
+        """Answer with the installed half of the exchange."""
+        asked = half(exchange, self._config, {})
+        return answered(
+            asked, number=number, exchange=exchange, message=message, kept=kept, data=data
+        )
 
     def load(self, download: Download) -> None:
         """Nothing has to be put in place."""
@@ -57,7 +69,12 @@ class NumpyWorker:
         return Measured(10, 1.0, 1.0, None, None)
 
 
-def simulate_in_numpy(config: RunConfig, space: Space, examples: Mapping[str, int]) -> RunFolder:
+def simulate_in_numpy(
+    config: RunConfig,
+    space: Space,
+    examples: Mapping[str, int],
+    worker: NumpyWorker | None = None,
+) -> RunFolder:
     """Run a config to its end in this process. examples: of each client, by name."""
     runs = Path(config.output.runs_dir)
     folder = create(runs, config.name, resolved(config), config_hash(config))
@@ -67,7 +84,7 @@ def simulate_in_numpy(config: RunConfig, space: Space, examples: Mapping[str, in
         federation = Federation(config, folder, journal, space, clock)
         engine = Simulation(
             federation,
-            NumpyWorker(run_key(config.seed)),
+            worker or NumpyWorker(config),
             clients,
             clock,
             fleet=fleet_of(config, clients),

@@ -7,12 +7,14 @@ from hypothesis import strategies as st
 from antiphon.core.events import (
     MEASURING,
     TRAINING,
+    AnswerReceived,
     ClientFailed,
     ClientJoined,
     ClientLeft,
     ClientRevoked,
     Evaluated,
     Event,
+    ExchangeCombined,
     RoundEvaluated,
     RoundFolded,
     RoundPlanned,
@@ -26,7 +28,7 @@ from antiphon.core.events import (
 )
 from antiphon.core.journal import Entry
 from antiphon.core.types import Plain
-from antiphon.server.machine.actions import Action, Conclude, Fold, PlanRound
+from antiphon.server.machine.actions import Action, Combine, Conclude, Fold, PlanRound
 from antiphon.server.machine.round import pending_actions, step
 from antiphon.server.machine.run_state import RunState
 
@@ -49,6 +51,7 @@ HAPPENING: st.SearchStrategy[Event | float] = st.one_of(
     st.builds(
         ClientFailed, CLIENTS, NUMBERS, st.just("tired"), st.sampled_from([TRAINING, MEASURING])
     ),
+    st.builds(AnswerReceived, CLIENTS, NUMBERS, st.just("keys"), st.sampled_from("xy"), st.just(1)),
     st.builds(Evaluated, NUMBERS, CLIENTS, st.just(20), st.just(2.0)),
     st.sampled_from(
         [
@@ -68,6 +71,9 @@ ENGINE = st.sampled_from(["at once", "at once", "later", "undoes", "buffers"])
 SCRIPT = st.lists(st.tuples(HAPPENING, ENGINE), max_size=60)
 
 
+_OF_A_ROUND = (UpdateReceived, UpdateRejected, ClientFailed, Evaluated, AnswerReceived)
+
+
 def answer(action: Action, engine: str) -> Event | None:
     """Return what an engine says when it has done what the machine asked for."""
     match action:
@@ -75,7 +81,11 @@ def answer(action: Action, engine: str) -> Event | None:
             return RoundPlanned(number, clients, 1, 60.0, enough=1, max_staleness=1)
         case PlanRound(number, clients):
             exchanges: dict[str, dict[str, Plain]] = {MEASURING: {"deadline_s": 30.0}}
-            return RoundPlanned(number, clients, 2, 60.0, exchanges=exchanges if number % 2 else {})
+            keys: dict[str, dict[str, Plain]] = {"keys": {"fewest": 1, "deadline_s": 30.0}}
+            listed = exchanges if number % 2 else keys | {TRAINING: {}}
+            return RoundPlanned(number, clients, 2, 60.0, exchanges=listed)
+        case Combine():
+            return ExchangeCombined(action.round, action.exchange, "")
         case Fold(number, _):
             return RoundUndone(number, "bad") if engine == "undoes" else RoundFolded(number, "")
         case Conclude(number):
@@ -100,7 +110,7 @@ def recorded(script: list[tuple[Event | float, str]]) -> tuple[RunState, list[En
             now += happens
         else:
             event = happens
-        if isinstance(event, UpdateReceived | UpdateRejected | ClientFailed | Evaluated):
+        if isinstance(event, _OF_A_ROUND):
             event = replace(event, round=state.round + event.round)
         if isinstance(event, RunRewound) and event.round not in earlier_models(state):
             continue

@@ -14,6 +14,7 @@ import torch
 from antiphon.client.budget import Budget, Meter
 from antiphon.client.data.clients import ClientData
 from antiphon.client.evaluation import Measured, Measurement, evaluate
+from antiphon.client.exchanges.exchange import Half, Kept, answered, half
 from antiphon.client.golden import TorchDraws
 from antiphon.client.language_model import load
 from antiphon.client.method import Method, Role
@@ -52,6 +53,7 @@ class Worker:
         self._asked.check_base(self.model.base)
         self.roles = self._asked.roles_on(self.model.base)
         self._method = self._make_method(config)
+        self._config, self._halves = config, dict[str, Half]()
 
     def _make_method(self, config: RunConfig) -> Method:
         asked = self._asked
@@ -88,6 +90,24 @@ class Worker:
             )
         meter = Meter((budget or Budget()).with_tokens(assignment.max_tokens))
         return self._method.train(assignment, download, data, on_step, meter)
+
+    def answer(
+        self, exchange: str, number: int, message: bytes, kept: Kept, data: ClientData
+    ) -> bytes:
+        """Answer what an exchange of round `number` asks of one client, as it travels both ways.
+
+        kept: the client's own. Raises UpdateError where it cannot be answered.
+        """
+        if exchange not in self._halves:
+            self._halves[exchange] = half(exchange, self._config, {"model": self.model})
+        return answered(
+            self._halves[exchange],
+            number=number,
+            exchange=exchange,
+            message=message,
+            kept=kept,
+            data=data,
+        )
 
     def load(self, download: Download) -> None:
         """Put a global model in place, to be measured."""

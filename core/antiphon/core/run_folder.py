@@ -100,6 +100,18 @@ class RunFolder:
         """Return the file of what a codec has made of these tensors; it can be made again."""
         return self.round_dir(number) / "updates" / f"{file_name_of(client)}.decoded"
 
+    def answers(self, number: int) -> Path:
+        """Return the folder of what clients have answered in the other exchanges of a round."""
+        return self.round_dir(number) / "answers"
+
+    def answer_file(self, number: int, exchange: str, client: str) -> Path:
+        """Return the file of one client's accepted answer."""
+        return self.answers(number) / exchange / f"{file_name_of(client)}.safetensors"
+
+    def known_file(self, number: int, exchange: str) -> Path:
+        """Return the file of what the answers to an exchange have come to."""
+        return self.answers(number) / f"{exchange}.safetensors"
+
     @property
     def space_file(self) -> Path:
         """What the run trains, as shapes."""
@@ -120,6 +132,11 @@ class RunFolder:
         """The folder of what clients download; it can be made again from the newest state."""
         return self.path / "models"
 
+    @property
+    def passing(self) -> tuple[Path, ...]:
+        """The folders that only a run which goes on needs."""
+        return (self.models, *(self.path / each for each in ("uploads", "residuals", "kept")))
+
     def model_blob(self, sha256: str) -> Path:
         """Return the file of a model as clients download it. sha256: hex."""
         return self.models / sha256
@@ -131,6 +148,10 @@ class RunFolder:
     def residuals(self, client: str) -> Path:
         """Return the folder in which a simulation keeps what a client's codec has left out."""
         return self.path / "residuals" / file_name_of(client)
+
+    def kept(self, client: str) -> Path:
+        """Return the folder in which a simulation keeps what a client's exchanges need of a round."""
+        return self.path / "kept" / file_name_of(client)
 
     def upload_file(self, client: str, sha256: str) -> Path:
         """Return the file of one whole upload. sha256: hex."""

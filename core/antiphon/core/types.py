@@ -91,7 +91,8 @@ class Assignment:
     of the candidate seeds this round uses (0: all); max_tokens:
     the client stops after the step in which it has seen as many (0: no limit); codec: of the tensors
     that it sends; folded_round: the last round whose fold has an update of this client in it (0: none),
-    up to which its error feedback is settled; upload_bytes: about how many the update will have.
+    up to which its error feedback is settled; upload_bytes: about how many the update will have; told: what
+    the round's earlier exchanges have come to for this client, arrays by name.
     """
 
     round: int
@@ -108,3 +109,4 @@ class Assignment:
     folded_round: int = 0
     upload_bytes: int = 0
     pool: int = 0
+    told: State = field(default_factory=dict, compare=False)

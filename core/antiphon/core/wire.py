@@ -25,7 +25,7 @@ from antiphon.core.coefficients import SeedCoefficients
 from antiphon.core.content import Content
 from antiphon.core.errors import ConfigError, UpdateError
 from antiphon.core.json_text import json_text
-from antiphon.core.tensors import LazyTensors, to_content
+from antiphon.core.tensors import LazyTensors, from_bytes, to_content
 from antiphon.core.types import (
     DENSE,
     Assignment,
@@ -160,6 +160,7 @@ def pack_assignment(assignment: Assignment, model: Blob, run_id: str) -> bytes:
         folded_round=assignment.folded_round,
         upload_bytes=assignment.upload_bytes,
         pool=assignment.pool,
+        told=to_content(assignment.told).joined() if assignment.told else b"",
     )
     return message.SerializeToString(deterministic=True)
 
@@ -186,6 +187,7 @@ def unpack_assignment(message: bytes, client: str, run_id: str) -> tuple[Assignm
         folded_round=parsed.folded_round,
         upload_bytes=parsed.upload_bytes,
         pool=parsed.pool,
+        told=from_bytes(parsed.told) if parsed.told else {},
     )
     return assignment, unpack_blob(parsed.model)
 

@@ -39,6 +39,7 @@ class History:
                 events.ClientJoined()
                 | events.UpdateReceived()
                 | events.UpdateRejected()
+                | events.AnswerReceived()
                 | events.ClientFailed()
                 | events.Evaluated()
             ):

@@ -45,17 +45,18 @@ from antiphon.core.space import Space
 from antiphon.core.tensors import to_content
 from antiphon.core.types import Assignment, Params, State, Update
 from antiphon.core.wire import pack_assignment, unpack_update, update_blob
+from antiphon.server.folding.exchanges import Exchanges
 from antiphon.server.folding.global_model import GlobalModel
 from antiphon.server.folding.held_out import means, median_loss
 from antiphon.server.folding.measured import Measured
 from antiphon.server.folding.untold import usual_examples
 from antiphon.server.folding.update_shelf import Unpack, UpdateShelf, built
-from antiphon.server.machine.actions import Action, Conclude, Finish, Fold, PlanRound
+from antiphon.server.machine.actions import Action, Combine, Conclude, Finish, Fold, PlanRound
 from antiphon.server.machine.round import step
 from antiphon.server.machine.run_state import RunState, slot_of, slots
 from antiphon.server.planning.agreement import claim_of
 from antiphon.server.planning.due import adapter_is_due, measuring_of
-from antiphon.server.planning.plans import assignment_of, fewest_folded, plan_round
+from antiphon.server.planning.plans import assignment_of, check_exchanges, fewest_folded, plan_round
 from antiphon.server.planning.resumed import check_same_space, resumed
 from antiphon.server.planning.telemetry import Accumulator
 from antiphon.strategies.compression.codec import Shapes
@@ -96,12 +97,14 @@ class Federation:
 
         from_round: whose model to go on with where a newer one is damaged; stopwatch: real seconds, for
         the time by phase. Raises RunFolderError where the newest is damaged and no round is given, and the
-        other way round.
+        other way round; ConfigError for exchanges that the config's rounds cannot have.
         """
         self.config, self.folder, self.space = config, folder, space
         self._journal, self._clock, self._stopwatch = journal, clock, stopwatch
         self._roles = method_of(config)
         self._method = self._roles.serve()
+        check_exchanges(config)
+        self.exchanges = Exchanges(folder, self._roles.exchanges, sync=journal.sync)
         self.machine = RunState()
         self._plans: dict[int, RoundPlanned] = {}
         self._measured = Measured()
@@ -174,6 +177,8 @@ class Federation:
             self._remember(event, now)
             if isinstance(event, RoundEvaluated | RoundUndone):
                 self._discard_folded(event.round)
+        for ended in self.machine.outcomes[len(before.outcomes) :]:
+            self.exchanges.discard(ended.round)
         if self.machine.phase == "evaluating" != before.phase:
             self._measuring_since = self._stopwatch()
         fault_points.reached("events committed")
@@ -186,8 +191,9 @@ class Federation:
     def perform(self, action: Action) -> tuple[Event, ...]:
         """Do the server's part of an action; the events go to `submit_many`.
 
-        It plans a round, folds one, concludes one, or saves the last adapter. The rest is the engine's: it
-        delivers what `packed_assignment` and `model` give, calls clients off, and keeps time.
+        It plans a round, combines answers, folds a round, concludes it, or saves the last adapter. The rest
+        is the engine's: it delivers what `packed_assignment`, `exchanges` and `model` give, calls clients
+        off, and keeps time.
         """
         match action:
             case PlanRound():
@@ -195,10 +201,12 @@ class Federation:
                 return (plan,)
             case Fold():
                 return self.take_fold(self.fold_updates(action.round, action.clients))
+            case Combine():
+                return (self.exchanges.combine(self.machine, action),)
             case Conclude():
                 return self.conclude(action.round)
             case Finish():
-                self.save_last_adapter()
+                self._model.save_last_adapter(self.machine.outcomes)
         return ()
 
     def plan(
@@ -222,7 +230,8 @@ class Federation:
 
     def _assignment(self, base: int, client: str) -> Assignment:
         asked = self._asked(base, client)
-        return replace(asked, upload_bytes=self._upload_bytes(asked))
+        told = self.exchanges.told(base, client)
+        return replace(asked, upload_bytes=self._upload_bytes(asked), told=told)
 
     def _asked(self, base: int, client: str) -> Assignment:
         """Return an assignment but for `upload_bytes`."""
@@ -352,25 +361,13 @@ class Federation:
         digest = self._write(number, self.folder.undone_file(number), to_content(state), state)
         return RoundUndone(number, f"the held-out loss rose to {loss:.3g} nats per token", digest)
 
-    def save_last_adapter(self) -> None:
-        """Write the adapter of the model that the run ends with, where no round has done so.
-
-        The last round may have failed or been undone, and rounds need not all be saved.
-        """
-        last = [each.round for each in self.machine.outcomes if each.ending in ("folded", "undone")]
-        if last and not self.folder.adapter(last[-1]).exists():
-            self._model.save_adapter(last[-1])
-
     def tidy(self) -> None:
         """Remove what only a run that goes on needs: models to download, uploads, updates."""
-        for folder in (
-            self.folder.models,
-            self.folder.path / "uploads",
-            self.folder.path / "residuals",
-        ):
+        for folder in self.folder.passing:
             shutil.rmtree(folder, ignore_errors=True)
         for outcome in self.machine.outcomes:
             self._sent.discard(outcome.round)
+            self.exchanges.discard(outcome.round)
 
     def _timed(self, number: int, phase: str, began: float) -> PhaseTimed:
         return PhaseTimed(number, phase, self._stopwatch() - began)
@@ -379,6 +376,7 @@ class Federation:
         self._telemetry.hear(event, at_s)
         self._measured.hear(event)
         self._model.hear(event)
+        self.exchanges.hear(event)
         if isinstance(event, RoundPlanned):
             self._plans[event.round] = event
 

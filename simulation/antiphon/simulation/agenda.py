@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from antiphon.core.events import TRAINING
 from antiphon.simulation.packing import Letter
 
 
@@ -23,19 +24,24 @@ class Stage(IntEnum):
     TRAINED = 3
     PACKED = 4
     DELIVERED = 5
+    ASKED = 6
+    ANSWERED = 7
 
 
 @dataclass(frozen=True)
 class Given:
     """An assignment that a client has.
 
-    number: its round; at: virtual seconds when it was given; bytes_down: of its message and its model.
+    number: its round; at: virtual seconds when it was given; bytes_down: of its message and its model;
+    exchange: of the round; message: of an exchange other than training, what is asked.
     """
 
     client: str
     number: int
     at: float
     bytes_down: int
+    exchange: str = TRAINING
+    message: bytes = b""
 
 
 @dataclass(frozen=True, order=True)

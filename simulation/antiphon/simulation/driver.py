@@ -20,6 +20,7 @@ from antiphon.server.machine.actions import (
     Action,
     Assign,
     CancelAssignment,
+    Combine,
     Conclude,
     Finish,
     Fold,
@@ -62,7 +63,7 @@ class Driver(ABC):
 
     def _perform(self, action: Action) -> None:
         match action:
-            case PlanRound() | Fold() | Conclude() | Finish():
+            case PlanRound() | Combine() | Fold() | Conclude() | Finish():
                 self._take(self._federation.perform(action))
             case Assign() if action.exchange == MEASURING:
                 self._measure([action, *self._others_asked()])

@@ -15,12 +15,14 @@ from dataclasses import replace
 
 from antiphon.client.data.clients import ClientData
 from antiphon.client.evaluation import Measured
+from antiphon.client.exchanges.exchange import Kept
 from antiphon.core.blob import Blob
 from antiphon.core.clock import VirtualClock
 from antiphon.core.coefficients import Download
 from antiphon.core.errors import UpdateError
 from antiphon.core.events import (
     MEASURING,
+    TRAINING,
     BytesMoved,
     ClientDescribed,
     ClientFailed,
@@ -76,6 +78,7 @@ class Simulation(Driver):
         self._clock, self._fleet, self._under_way = clock, fleet, dict(under_way)
         self._packing = Packing(federation.folder, federation.config.compression, federation.run_id)
         self._agenda = Agenda()
+        self._answers: dict[str, bytes] = {}
         self._newest: tuple[str, Download] | None = None
 
     def run(self) -> Finish:
@@ -117,6 +120,10 @@ class Simulation(Driver):
                 self._send(given, due.when, due.packing)
             case Stage.DELIVERED, Given() as given if due.packing is not None:
                 self._arrive(given, due.packing.result())
+            case Stage.ASKED, Given() as given:
+                self._answer(given, when=due.when)
+            case Stage.ANSWERED, Given() as given:
+                self._take_answer(given)
             case Stage.DIED, Given() as given:
                 self._fail(given, "it died while it trained")
             case _:
@@ -160,6 +167,13 @@ class Simulation(Driver):
         """Give an assignment to a client, and note what becomes of it and when."""
         client, number = action.client, action.round
         before = self._under_way.pop((client, number), UnderWay(self._clock.now()))
+        if action.exchange != TRAINING:
+            asked = self._federation.exchanges.ask(self._federation.machine, client)
+            given = Given(client, number, before.at, len(asked), action.exchange, asked)
+            self._agenda.give(given)
+            here = given.at + self._fleet.download_s(client, given.bytes_down)
+            self._agenda.add(Due(here, client, Stage.ASKED, given))
+            return
         message, model = self._federation.packed_assignment(client)
         given = Given(client, number, before.at, len(message) + model.bytes)
         self._agenda.give(given)
@@ -214,9 +228,36 @@ class Simulation(Driver):
             self._newest = (model.sha256, unpack_model(file, model.encoding))
         return self._newest[1]
 
+    def _answer(self, given: Given, when: float) -> None:
+        """Answer what an exchange asks; that takes no virtual time, but its way to the coordinator does."""
+        client, number = given.client, given.number
+        kept = Kept(self._federation.folder.kept(client))
+        data = self._clients[client]
+        try:
+            with self._timed(number, "exchanges"):
+                answer = self._worker.answer(given.exchange, number, given.message, kept, data)
+        except UpdateError as error:
+            return self._fail(given, str(error))
+        self._answers[client] = answer
+        arrives = when + self._fleet.upload_s(client, len(answer))
+        self._agenda.add(Due(arrives, client, Stage.ANSWERED, given))
+
+    def _take_answer(self, given: Given) -> None:
+        client, number, exchange = given.client, given.number, given.exchange
+        self._agenda.take_back(client, number)
+        federation, answer = self._federation, self._answers.pop(client)
+        received = federation.exchanges.receive(
+            federation.machine, client, number, exchange, answer
+        )
+        self._submit(
+            BytesMoved(number, client, "down", "exchange", given.bytes_down),
+            BytesMoved(number, client, "up", "exchange", len(answer)),
+            received,
+        )
+
     def _fail(self, given: Given, reason: str) -> None:
         self._agenda.take_back(given.client, given.number)
-        self._submit(ClientFailed(given.client, given.number, reason))
+        self._submit(ClientFailed(given.client, given.number, reason, given.exchange))
 
     def _arrive(self, given: Given, letter: Letter) -> None:
         self._agenda.take_back(given.client, given.number)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from antiphon.core.events import (
     MEASURING,
+    AnswerReceived,
     BytesMoved,
     ClientFailed,
     ClientLeft,
@@ -61,7 +62,14 @@ def _hear(out: Assignments, event: Event) -> None:
     match event:
         case ClientFailed() if event.exchange == MEASURING:
             pass
-        case ClientLeft() | ClientRevoked() | ClientFailed() | UpdateReceived() | UpdateRejected():
+        case (
+            ClientLeft()
+            | ClientRevoked()
+            | ClientFailed()
+            | UpdateReceived()
+            | UpdateRejected()
+            | AnswerReceived()
+        ):
             for key in [key for key in out if key[0] == event.client]:
                 del out[key]
         case BytesMoved(direction="down") if (event.client, event.round) in out:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from antiphon.client.bases.base import chosen
 from antiphon.client.data.clients import ClientData
 from antiphon.client.evaluation import Measured
+from antiphon.client.exchanges.exchange import Kept
 from antiphon.client.language_model import LanguageModel, pick_device
 from antiphon.client.trainers.trainer import OnStep
 from antiphon.client.worker import Worker
@@ -58,6 +59,13 @@ class Workers:
         """Carry out one client's assignment; see Worker."""
         self._loaded.discard(self._keys[data.name])
         return self._of(data).train(assignment, download, data, on_step)
+
+    def answer(
+        self, exchange: str, number: int, message: bytes, kept: Kept, data: ClientData
+    ) -> bytes:
+        """Answer what an exchange asks of one client; see Worker."""
+        self._loaded.discard(self._keys[data.name])
+        return self._of(data).answer(exchange, number, message, kept, data)
 
     def load(self, download: Download) -> None:
         """Take a global model that is to be measured."""

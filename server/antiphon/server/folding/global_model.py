@@ -19,6 +19,7 @@ from antiphon.core.types import State
 from antiphon.server.folding.adapter_folder import write_adapter
 from antiphon.server.folding.model_shelf import ModelShelf
 from antiphon.server.folding.state_files import StateFiles
+from antiphon.server.machine.run_state import Outcome
 from antiphon.strategies.initial_factors import initial_factors
 from antiphon.strategies.method import ServerMethod
 
@@ -93,3 +94,12 @@ class GlobalModel:
         tokenizer = self._folder.tokenizer if self._folder.tokenizer.is_dir() else None
         adapter = self._folder.adapter(number)
         write_adapter(adapter, self._config, self._space, self.download(), tokenizer)
+
+    def save_last_adapter(self, outcomes: Iterable[Outcome]) -> None:
+        """Write the adapter of the model that a run ends with, where no round has done so.
+
+        The last round may have failed or been undone, and rounds need not all be saved.
+        """
+        last = [each.round for each in outcomes if each.ending in ("folded", "undone")]
+        if last and not self._folder.adapter(last[-1]).exists():
+            self.save_adapter(last[-1])

@@ -58,23 +58,54 @@ def plan_round(
     enough = cohort.enough(decision.size, len(members))
     scale, asynchronous = learning_rate_scale, config.cohort.asynchronous
     uses = (*cohort.uses, *policy.uses)
+    quorum = cohort.quorum(decision.size, len(members), len(set(members) & set(on_trial)))
     return RoundPlanned(
         round=number,
         cohort=members,
-        quorum=cohort.quorum(decision.size, len(members), len(set(members) & set(on_trial))),
+        quorum=quorum,
         deadline_s=decision.deadline_s,
         reason=_reason(config, members, clients, decision.reason, scale),
         plan=_tasks(config, number, telemetry, decision, scale),
         enough=enough,
         max_staleness=None if asynchronous is None else asynchronous.max_staleness,
         telemetry=_telemetry(telemetry, members, uses, decision.seen),
-        exchanges=_exchanges(config, number, everyone=telemetry.run.simulated),
+        exchanges=_exchanges(config, number, quorum, decision.deadline_s, telemetry.run.simulated),
     )
 
 
-def _exchanges(config: RunConfig, number: int, *, everyone: bool) -> dict[str, dict[str, Plain]]:
+def check_exchanges(config: RunConfig) -> None:
+    """Raise ConfigError for an asynchronous run whose method has several exchanges."""
+    names = [each.name for each in method_of(config).exchanges]
+    if config.cohort.asynchronous and len(names) > 1:
+        raise ConfigError(
+            f"method {config.method} has several exchanges in a round ({', '.join(names)}), which all of a "
+            "cohort go through together: leave out cohort.asynchronous"
+        )
+
+
+def refuse_exchanges(config: RunConfig, engine: str) -> None:
+    """Raise ConfigError where a method has several exchanges and an engine can deliver training alone."""
+    names = [each.name for each in method_of(config).exchanges]
+    if len(names) > 1:
+        raise ConfigError(
+            f"method {config.method} has several exchanges in a round ({', '.join(names)}), and {engine} "
+            "delivers training alone: run it with engine: {kind: simulation}"
+        )
+
+
+def _exchanges(
+    config: RunConfig, number: int, quorum: int, deadline_s: float, everyone: bool
+) -> dict[str, dict[str, Plain]]:
+    check_exchanges(config)
+    rows: dict[str, dict[str, Plain]] = {
+        each.name: {
+            "fewest": each.fewest or quorum,
+            "deadline_s": each.deadline_s or deadline_s,
+        }
+        for each in method_of(config).exchanges
+    }
     measuring = measuring_of(config, number, everyone=everyone)
-    return {TRAINING: {}} | ({MEASURING: measuring} if measuring else {})
+    return rows | {TRAINING: {}} | ({MEASURING: measuring} if measuring else {})
 
 
 class _Cohort:

@@ -102,6 +102,8 @@ class Accumulator:
                 pass  # its part of the round is another thing
             case events.UpdateRejected() | events.ClientFailed():
                 self._fail(event)
+            case events.ExchangeCombined():
+                self._begin_anew(event, at_s)
             case events.ClientRevoked() if event.client in self._members:
                 self._members[event.client].errand = None
                 self._members[event.client].reserved.clear()
@@ -230,6 +232,12 @@ class Accumulator:
         failures = known.failures + (not errand.blamed)
         member.known = replace(known, failures=failures, turnaround_s=waited)
         member.errand = None
+
+    def _begin_anew(self, event: events.ExchangeCombined, at_s: float) -> None:
+        """Count a member's time from the exchange that follows: its waiting before says nothing of it."""
+        for member in self._members.values():
+            if member.errand is not None and member.errand.round == event.round:
+                member.errand.began = at_s
 
     def _fail(self, event: events.UpdateRejected | events.ClientFailed) -> None:
         member = self._members.get(event.client)

@@ -17,7 +17,7 @@ from antiphon.core.refusals import said_of
 from antiphon.server.machine.actions import Action, CancelAssignment, Reply
 from antiphon.server.machine.lineage import Lineage
 from antiphon.server.machine.round import OBSERVATIONS, step
-from antiphon.server.machine.run_state import OPEN, RunState, Slot, slot_of
+from antiphon.server.machine.run_state import OPEN, RunState, Slot, slot_of, updated
 from antiphon.server.machine.run_state import Outcome as Ended
 from antiphon.server.machine.standing import Declines
 from antiphon.server.report.observed import Observed
@@ -31,6 +31,7 @@ class RoundRecord:
     """One round while its events are read.
 
     members: its cohort when it was planned; cohort: as it stands now, or stood when the round was over;
+    updates: whose have been accepted;
     first_seq: its plan's entry in the journal; planned_at, closed_at, over_at: absolute seconds (None: not
     yet); began, seconds: seconds of the run before the round, and of the round itself; late:
     clients, in order of arrival; fold: what the fold measured; held_back: whose updates counted less.
@@ -40,7 +41,7 @@ class RoundRecord:
         """Open the round; opened: the state after its plan."""
         self.planned, self.began = planned, began
         self.members: Mapping[str, Slot] = opened.cohort
-        self.cohort = opened.cohort
+        self.cohort, self.updates = opened.cohort, updated(opened)
         self.first_seq = entry.seq
         self.planned_at = entry.at_s
         self.closed_at: float | None = None
@@ -59,15 +60,15 @@ class RoundRecord:
     @property
     def accepted(self) -> tuple[str, ...]:
         """The members whose update has been accepted, sorted."""
-        return self._having("accepted") if self.ended is None else self.ended.accepted
+        return self.updates if self.ended is None else self.ended.accepted
 
     @property
     def rejected(self) -> tuple[str, ...]:
         """The members whose update was refused, sorted."""
-        return self._having("rejected") if self.ended is None else self.ended.rejected
-
-    def _having(self, status: str) -> tuple[str, ...]:
-        return tuple(sorted(name for name, slot in self.cohort.items() if slot.status == status))
+        if self.ended is not None:
+            return self.ended.rejected
+        cohort = self.cohort.items()
+        return tuple(sorted(name for name, slot in cohort if slot.status == "rejected"))
 
 
 class Chronicle:
@@ -160,8 +161,8 @@ class Chronicle:
         if last is None:
             return
         if after.phase in OPEN and after.round == self.newest:
-            last.cohort = after.cohort
-        if last.closed_at is None and after.phase != "collecting":
+            last.cohort, last.updates = after.cohort, updated(after)
+        if last.closed_at is None and after.phase not in ("collecting", "combining"):
             # A deadline is heard of with the next event, however late that is.
             deadline = before.deadline if before.phase == "collecting" else entry.at_s
             last.closed_at = min(entry.at_s, deadline)
@@ -180,7 +181,8 @@ class Chronicle:
         match action:
             case Reply() if action.verdict in _NOT_COUNTED:
                 what = "late" if action.verdict == "late" else "rejected"
-                if what == "late" and action.round in self.rounds:
+                training = action.exchange == events.TRAINING
+                if what == "late" and training and action.round in self.rounds:
                     self.rounds[action.round].late.append(action.client)
                 self._tell(action.round, action.client, what, action.reason)
             case CancelAssignment() if action.reason:

@@ -13,6 +13,7 @@ from antiphon.core.config import RunConfig
 from antiphon.core.errors import ConfigError
 from antiphon.core.types import DENSE, Plain
 from antiphon.strategies.bases.base import Base, Need, giving, known_base
+from antiphon.strategies.exchanges.exchange import Exchange, check_list, training
 from antiphon.strategies.forms.form import Form, form
 from antiphon.strategies.method import ServerMethod
 from antiphon.strategies.spaces.space import Space
@@ -57,15 +58,17 @@ class Role:
 @dataclass(frozen=True)
 class Method:
     """A space, and the roles of a run in it, in the order in which clients are looked at; the last is for
-    all others.
+    all others. exchanges: of each round, in their order; measuring comes after them.
     """
 
     space: Space
     roles: tuple[Role, ...]
+    exchanges: tuple[Exchange, ...] = (training(),)
     _by_name: Mapping[str, Role] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Raise ConfigError for a trainer whose steps its form cannot say."""
+        """Raise ConfigError for a trainer whose steps its form cannot say, or impossible exchanges."""
+        check_list(self.exchanges)
         object.__setattr__(self, "_by_name", {each.name: each for each in self.roles})
         for each in self.roles:
             if each.form.walks and not each.trainer.walks:
