@@ -47,7 +47,7 @@ class Answer:
 
 
 KIND = "client_exchange"
-"""Where the halves are found, each under its exchange's name. The server's half is a value that methods name."""
+"""Where the halves are found, each by its exchange's name. The server's half is a value of the method."""
 
 Half = Callable[[Asked], Answer]
 
