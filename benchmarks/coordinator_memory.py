@@ -31,7 +31,7 @@ from antiphon.client.sent.recorded import RecordedChannel
 from antiphon.core.blob import Blob
 from antiphon.core.channel import CLIENT_OPTIONS, coordinator_name
 from antiphon.core.logs import configure_logs
-from antiphon.core.types import LoraUpdate, Update
+from antiphon.core.types import Package, Update
 from antiphon.core.wire import pack_update, unpack_assignment, update_blob
 from antiphon.server.enrolment.fleet import open_fleet
 from antiphon.v1 import coordinator_pb2 as pb
@@ -81,7 +81,7 @@ async def take_part(address: str, given: dict[str, Any], delta: dict[str, Any], 
 def _packed(
     name: str, number: int, run_id: str, delta: dict[str, Any], work: Path
 ) -> tuple[bytes, Blob, Path]:
-    packed = pack_update(Update(name, number, 10, 1, LoraUpdate(delta)), run_id)
+    packed = pack_update(Update(name, number, 10, 1, Package("delta", delta)), run_id)
     blob = update_blob(packed.message)
     if blob is None or packed.content is None:
         raise SystemExit("an update of tensors names a blob")

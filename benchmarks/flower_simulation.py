@@ -41,8 +41,8 @@ from antiphon.core.events import RoundPlanned
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder, create
 from antiphon.core.space import Space
-from antiphon.core.types import Assignment, LoraUpdate, Params, Update
-from antiphon.core.wire import pack_update, unpack_assignment, unpack_model
+from antiphon.core.types import Assignment, Package, Params, Update
+from antiphon.core.wire import as_tensors, pack_update, unpack_assignment, unpack_model
 from antiphon.server.federation import Federation
 from antiphon.simulation.engine import Simulation
 from antiphon.simulation.fleet import fleet_of
@@ -113,7 +113,7 @@ def ours_on_flower(clients: int, parameters: int, rounds: int, folder: Path) -> 
     ):
         run_over(
             post, config, run_folder, journal, space,
-            min_clients=clients, monitor=wall, on_refused=_refused, poll_s=0.02, facts={},
+            min_clients=clients, monitor=wall, on_refused=_refused, poll_s=0.02, facts={}, secret=b"",
         )  # fmt: skip
     return wall.seconds()
 
@@ -182,14 +182,14 @@ class _NoNode:
         assignment, blob = unpack_assignment(parcel.message, name, run_id)
         with tempfile.NamedTemporaryFile() as file:
             Path(file.name).write_bytes(parcel.content)
-            download = cast(Params, unpack_model(Path(file.name), blob.encoding))
+            download = as_tensors(unpack_model(Path(file.name), blob.encoding))
         packed = pack_update(_update(assignment, download), run_id)
         return Parcel(packed.message, packed.joined)
 
 
 def _update(assignment: Assignment, download: Params) -> Update:
     delta = {name: np.full(download[name].shape, _STEP) for name in sorted(download)}
-    payload = LoraUpdate(delta)
+    payload = Package("delta", delta)
     return Update(assignment.client, assignment.round, 10, assignment.steps, payload, {"loss": 1.0})
 
 

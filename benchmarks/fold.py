@@ -25,7 +25,7 @@ import numpy.typing as npt
 from safetensors import safe_open
 
 from antiphon.core.tensors import LazyTensors, write_tensors
-from antiphon.core.types import FloatArray, LoraUpdate, Params, State, Update
+from antiphon.core.types import FloatArray, Package, Params, State, Update
 from antiphon.strategies.aggregation.adapter import Factors, factors_of, modules
 from antiphon.strategies.aggregation.alignment import align
 from antiphon.strategies.aggregation.contribution import (
@@ -37,12 +37,17 @@ from antiphon.strategies.aggregation.contribution import (
 from antiphon.strategies.aggregation.factors import factors
 from antiphon.strategies.aggregation.low_rank import Spectrum, truncate
 from antiphon.strategies.aggregation.product import product
-from antiphon.strategies.lora import lora
-from antiphon.strategies.method import Folded, ServerMethod
+from antiphon.strategies.fold import Context, Folded
+from antiphon.strategies.forms.delta import delta
+from antiphon.strategies.methods.method import chain
+from antiphon.strategies.methods.served import Served
+from antiphon.strategies.seed_space import Directions, walked_tensors
 from antiphon.strategies.server_opt.optimizers import sgd
+from antiphon.strategies.spaces.lora import factors as adapters
 from benchmarks.timing import in_turns, machine, ratio
 
 R, SIZE, FILES = 16, 2048, 4
+ROUND = Context(1)
 RULES: dict[str, Callable[[], Aggregation]] = {"product": product, "factors": factors}
 TIMED = (("product", 2, 16), ("factors", 2, 16), ("product", 4, 305), ("factors", 4, 305))
 MEASURED = (("product", 4, 32), ("product", 64, 32), ("factors", 4, 305), ("factors", 64, 305))
@@ -145,13 +150,15 @@ def updates(folder: Path, clients: int, *, reopened: bool = False) -> list[Updat
     made = []
     for i in range(clients):
         lazy = LazyTensors(folder / f"{i % FILES}.safetensors")
-        delta: Params = Reopened(lazy.path, tuple(lazy)) if reopened else lazy
-        made.append(Update(f"client-{i:03}", 1, 10 + i, 5, LoraUpdate(delta)))
+        moved: Params = Reopened(lazy.path, tuple(lazy)) if reopened else lazy
+        made.append(Update(f"client-{i:03}", 1, 10 + i, 5, Package("delta", moved)))
     return made
 
 
-def served(aggregation: Aggregation, count: int) -> tuple[ServerMethod, State]:
-    method = lora(aggregation=aggregation, optimizer=sgd(), lora_alpha=2 * R, r=R)
+def served(aggregation: Aggregation, count: int) -> tuple[Served, State]:
+    walked = walked_tensors(Directions("lowrank", 1, 0), 1)
+    space = adapters(aggregation, alpha=2 * R, r=R, walked=walked)
+    method = Served(space, {"lora": delta()}, chain(space, (), sgd()))
     return method, method.init(tensors(0, count, 0.02))
 
 
@@ -163,8 +170,8 @@ def timed(rule: str, clients: int, count: int, turns: int) -> str:
         fast, _ = served(RULES[rule](), count)
         old, new = updates(Path(name), clients, reopened=True), updates(Path(name), clients)
         actions: dict[str, Callable[[], Folded]] = {
-            "before": lambda: slow.fold(state, old, 0.0),
-            "after": lambda: fast.fold(state, new, 0.0),
+            "before": lambda: slow.fold(state, old, ROUND),
+            "after": lambda: fast.fold(state, new, ROUND),
         }
         taken = in_turns(actions, turns)
         errors = [each().report["aggregation_error"] for each in actions.values()]
@@ -181,12 +188,12 @@ def peak(rule: str, clients: int, count: int) -> int:
     with tempfile.TemporaryDirectory() as name:
         write(Path(name), 1)  # what the first fold loads is not the fold's memory
         method, state = served(RULES[rule](), 1)
-        method.fold(state, updates(Path(name), 2), 0.0)
+        method.fold(state, updates(Path(name), 2), ROUND)
         write(Path(name), count)
         method, state = served(RULES[rule](), count)
         Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
         begin = resident("VmRSS")
-        method.fold(state, updates(Path(name), clients), 0.0)
+        method.fold(state, updates(Path(name), clients), ROUND)
         return resident("VmHWM") - begin
 
 

@@ -41,13 +41,14 @@ from antiphon.client.zeroth_order.dense import DenseProbe
 from antiphon.client.zeroth_order.lowrank import LowRankProbe
 from antiphon.client.trainers.spsa import SeedTraining, train
 from antiphon.core.run_sections import SeedsConfig
-from antiphon.core.coefficients import SeedCoefficients
+from antiphon.core.coefficients import SeedCoefficients, as_package
 from antiphon.strategies.seed_space import Directions
 seeds = SeedsConfig(directions={directions})
 linears = linear_modules(model.network)
 space = SpanSpace(linears, 4096, Directions(seeds.directions.kind, 1, key=5))
 index = np.arange(1000, dtype=np.uint32)
-space.load(SeedCoefficients(4096, index, np.full(1000, 1e-7, dtype=np.float32)))
+sent = SeedCoefficients(4096, index, np.full(1000, 1e-7, dtype=np.float32))
+space.load(as_package("span", sent))
 plan = SeedTraining(np.arange(12, dtype=np.uint32), 1e-3, 1e-9, 1e3)
 kind = seeds.directions.kind
 dense = kind != "lowrank"

@@ -69,6 +69,7 @@ SEE: Mapping[tuple[str, str], str] = {
     ("run", "protection"): "methods.md#protections",
     ("run", "seeds.guard_loss_factor"): "methods.md#stability-guard",
     ("run", "server_opt"): "methods.md#server-optimizers",
+    ("run", "stages"): "methods.md#stages",
     ("client", "base"): "methods.md#bases",
     ("client", "data.format"): "data.md#formats",
     ("fleet", "base"): "methods.md#bases",

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 from tests.network.fleet import ProcessFleet
+from tests.test_triples import LEGAL
 
 from antiphon.cli.split import split_run
 from antiphon.core.config import validate
@@ -109,3 +110,21 @@ def test_a_simulation_and_real_daemons_agree(
         tmp_path / "fleet",
         tiny_values | {"engine": one_thread, "cohort": {"min_clients": 4}} | RUNS[run],
     )
+
+
+@pytest.mark.nightly
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.parametrize("triple", LEGAL, ids="-".join)
+def test_every_triple_agrees(
+    triple: tuple[str, str, str], tiny_values: dict[str, Any], tmp_path: Path
+) -> None:
+    """Whatever a config writes out, two daemons end with the simulation's adapter."""
+    values = tiny_values | {"engine": {"threads": 1}, "cohort": {"min_clients": 2}, "rounds": 2}
+    values["method"] = dict(zip(("space", "trainer", "form"), triple, strict=True))
+    values["data"] = values["data"] | {"partition": "iid", "clients": 2}
+    values["training"] = values["training"] | {"max_steps": 2}
+    values["seeds"] = values["seeds"] | {"space": "adapter", "max_steps": 3, "num_seeds": 64}
+    values["projection"] = {"directions": 256}
+
+    check_agreement(tmp_path / "fleet", values)

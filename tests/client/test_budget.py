@@ -11,9 +11,8 @@ from antiphon.client.data.local import load_local
 from antiphon.client.shapes import space_of
 from antiphon.client.worker import Worker
 from antiphon.core.clock import VirtualClock
-from antiphon.core.coefficients import SeedCoefficients
-from antiphon.core.types import Assignment, Scalars
-from antiphon.strategies.initial_factors import initial_factors
+from antiphon.core.types import Assignment
+from antiphon.strategies.methods.method import method_of
 
 KINDS = {
     "lora": ["method=lora"],
@@ -30,14 +29,11 @@ class Client:
         self.config, self.worker = config, Worker(config)
         local = load_local("all", config.data, config.seed)
         self.data = encode_client(self.worker.model.tokenizer, local.examples, 64)
-        self.download = (
-            initial_factors(space_of(config).factors, config.seed)
-            if config.method == "lora"
-            else SeedCoefficients(config.seeds.num_seeds, np.zeros(0, np.uint32), np.zeros(0, "f4"))
-        )
+        served = method_of(config).serve()
+        self.download = served.download(served.begin(space_of(config)), config.lora.r)
 
     def train(self, *, steps=6, seconds=None, max_tokens=0, in_budget=0, on_step=None):
-        task = Assignment(1, "all", self.config.method, steps, 0, 6, 1e-3, 8, 3, max_tokens)
+        task = Assignment(1, "all", self.config.method.kind, steps, 0, 6, 1e-3, 8, 3, max_tokens)
         budget = Budget(seconds, self.clock.now, in_budget)
         return self.worker.train(task, self.download, self.data, on_step or self._step, budget)
 
@@ -53,10 +49,7 @@ def client(request, tiny_config):
 
 
 def arrays(update):
-    payload = update.payload
-    if isinstance(payload, Scalars):
-        return {"index": payload.index, "value": payload.value}
-    return dict(payload.delta)
+    return dict(update.payload.arrays)
 
 
 def same(one, other):

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.strategies.served import sent as sent_delta
 
 from antiphon.client.sender import Sender
 from antiphon.core.errors import UpdateError
 from antiphon.core.run_sections import CompressionConfig
 from antiphon.core.tensors import from_bytes
-from antiphon.core.types import Assignment, CodecChoice, LoraUpdate, Update
+from antiphon.core.types import Assignment, CodecChoice, Update
 from antiphon.core.wire import pack_update
 from antiphon.strategies.compression.int8 import int8
 from antiphon.strategies.compression.topk import topk
@@ -34,7 +35,7 @@ def assignment(number: int, folded: int, codec: CodecChoice = TOP) -> Assignment
 def send(folder: Path, number: int, folded: int, decay: float = 1.0) -> bytes:
     """Pack a round's update as a process that has just started would; return the blob."""
     sender = Sender(folder, CompressionConfig(residual_decay=decay))
-    update = Update("north", number, 10, 1, LoraUpdate(delta(number)))
+    update = Update("north", number, 10, 1, sent_delta(delta(number)))
     content = sender.pack(update, assignment(number, folded), "run").joined
     assert content is not None
     return content
@@ -50,14 +51,14 @@ def kept(folder: Path, number: int) -> dict[str, np.ndarray]:
     sender = Sender(folder, CompressionConfig())
     whole = CodecChoice("topk", {"fraction": 1.0, "values": "float32"})
     zeros = {name: np.zeros(shape, np.float32) for name, shape in SHAPES.items()}
-    update = Update("north", number + 1, 10, 1, LoraUpdate(zeros))
+    update = Update("north", number + 1, 10, 1, sent_delta(zeros))
     packed = sender.pack(update, assignment(number + 1, number, whole), "run")
     return topk(fraction=1.0, values="float32").decode(packed.joined, SHAPES)
 
 
 def test_without_a_codec_tensors_travel_as_they_are(tmp_path):
     """float32 is a plain safetensors blob, and nothing is kept."""
-    update = Update("north", 1, 10, 1, LoraUpdate(delta(1)))
+    update = Update("north", 1, 10, 1, sent_delta(delta(1)))
 
     packed = Sender(tmp_path, CompressionConfig()).pack(
         update, assignment(1, 0, CodecChoice()), "run"
@@ -82,7 +83,7 @@ def test_what_is_sent_and_what_is_kept_is_all_there_was(tmp_path):
 def test_a_change_to_float32_sends_what_was_kept(tmp_path):
     """Σ sent = Σ deltas as soon as a round goes out as it is, and nothing is kept any more."""
     packed = [decoded(send(tmp_path, number, number - 1)) for number in (1, 2, 3)]
-    update = Update("north", 4, 10, 1, LoraUpdate(delta(4)))
+    update = Update("north", 4, 10, 1, sent_delta(delta(4)))
 
     last = Sender(tmp_path, CompressionConfig()).pack(
         update, assignment(4, 3, CodecChoice()), "run"
@@ -97,7 +98,7 @@ def test_a_change_to_float32_sends_what_was_kept(tmp_path):
 def test_a_change_to_an_unbiased_codec_sends_what_was_kept(tmp_path):
     """int8 packs the delta and the residual together: its own rounding is all that is lost."""
     packed = [decoded(send(tmp_path, number, number - 1)) for number in (1, 2, 3)]
-    update = Update("north", 4, 10, 1, LoraUpdate(delta(4)))
+    update = Update("north", 4, 10, 1, sent_delta(delta(4)))
 
     last = Sender(tmp_path, CompressionConfig()).pack(
         update, assignment(4, 3, CodecChoice("int8")), "run"
@@ -155,7 +156,7 @@ def test_residuals_do_not_pile_up(tmp_path):
 
 def test_an_unknown_codec_is_said(tmp_path):
     """A coordinator with a plug-in that is not installed here gets a reason."""
-    update = Update("north", 1, 10, 1, LoraUpdate(delta(1)))
+    update = Update("north", 1, 10, 1, sent_delta(delta(1)))
 
     with pytest.raises(UpdateError, match="no codec 'magic'"):
         Sender(tmp_path, CompressionConfig()).pack(

@@ -27,12 +27,12 @@ from antiphon.client.training_session import TrainingSession
 from antiphon.client.worker import Worker
 from antiphon.core import golden
 from antiphon.core.blob import blob_of
-from antiphon.core.coefficients import SeedCoefficients
+from antiphon.core.coefficients import SeedCoefficients, as_package
 from antiphon.core.config import resolved
 from antiphon.core.errors import ConfigError, ModelError
 from antiphon.core.files import write_bytes
 from antiphon.core.tensors import LazyTensors, write_tensors
-from antiphon.core.types import Assignment
+from antiphon.core.types import Assignment, Package
 from antiphon.core.wire import pack_assignment, pack_model, pack_update, unpack_update
 from antiphon.strategies.initial_factors import initial_factors
 from antiphon.v1 import coordinator_pb2
@@ -43,6 +43,7 @@ METHODS = {
     "seeds": ["method=seeds", "seeds.num_seeds=64"],
 }
 RUN = "tiny-1"
+MOVED = np.array([3, 9], np.uint32), np.array([1e-3, -2e-3], np.float32)
 
 
 class Task:
@@ -51,12 +52,12 @@ class Task:
     def __init__(self, config, folder, steps=3):
         self.config, self.folder = config, folder
         model = (
-            initial_factors(space_of(config).factors, 5)
-            if config.method == "lora"
-            else SeedCoefficients(64, np.array([3, 9], np.uint32), np.array([1e-3, -2e-3], "f4"))
+            Package("lora", initial_factors(space_of(config).factors, 5))
+            if config.method.kind == "lora"
+            else as_package("span", SeedCoefficients(64, *MOVED))
         )
         content, self.encoding = pack_model(model)
-        self.assignment = Assignment(1, "meadow", config.method, steps, 0, steps, 1e-3, 8, 3)
+        self.assignment = Assignment(1, "meadow", config.method.kind, steps, 0, steps, 1e-3, 8, 3)
         message = pack_assignment(self.assignment, blob_of(content, self.encoding), RUN)
         self.model = model
         write_bytes(folder / "model", content)
@@ -116,9 +117,12 @@ def test_the_child_trains_as_this_process_does(work, tmp_path):
     blob = tmp_path / "out" / "update-1.blob" if trained.blob else None
     message = (tmp_path / "out" / "update-1.binpb").read_bytes()
     update = unpack_update(message, "meadow", RUN, LazyTensors(blob) if blob else None)
-    ours, theirs = pack_update(expected, RUN), pack_update(update, RUN)
+    as_sent = {} if trained.blob else {"pack": None}
+    ours, theirs = (pack_update(each, RUN, **as_sent) for each in (expected, update))
     assert (ours.content, update.steps) == (theirs.content, 3)
-    assert blob is not None or np.array_equal(update.payload.value, expected.payload.value)
+    assert blob is not None or np.array_equal(
+        update.payload.arrays["value"], expected.payload.arrays["value"]
+    )
     assert update.metrics["loss"] == expected.metrics["loss"]
     assert evaluated.metrics == {
         "loss": measured.loss,
@@ -195,7 +199,7 @@ def test_errors_are_answers(tiny_config, tmp_path):
             )
         assert failure.value.fatal
         await trainer.prepare(work.prepare())
-        with pytest.raises(TrainerFailed, match="expected safetensors, packed or coefficients"):
+        with pytest.raises(TrainerFailed, match="expected safetensors, packed or arrays"):
             await trainer.evaluate(Evaluate(str(tmp_path / "model"), "gguf"))
         stepped = asyncio.Event()
         training = asyncio.create_task(trainer.train(work.train(), lambda step: stepped.set()))

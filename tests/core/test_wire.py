@@ -10,14 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from tests.strategies.served import sent, walk
 
 from antiphon.core.blob import Blob, blob_of
-from antiphon.core.coefficients import SeedCoefficients
+from antiphon.core.coefficients import SeedCoefficients, as_package, coefficients_of
 from antiphon.core.content import Content
 from antiphon.core.errors import UpdateError
 from antiphon.core.files import write_bytes
+from antiphon.core.inline_arrays import pack_arrays, unpack_arrays
 from antiphon.core.tensors import LazyTensors
-from antiphon.core.types import Assignment, CodecChoice, LoraUpdate, Scalars, Update
+from antiphon.core.types import Assignment, CodecChoice, Package, Update
 from antiphon.core.wire import (
     CodedModel,
     Packed,
@@ -36,18 +38,18 @@ UINT32 = st.integers(0, 2**32 - 1)
 FLOATS = hnp.arrays(np.float32, hnp.array_shapes(max_dims=2, max_side=4, min_side=0))
 TENSORS = st.dictionaries(st.text(st.characters(codec="ascii"), min_size=1), FLOATS, max_size=4)
 SCALARS = st.lists(st.tuples(UINT32, st.floats(width=32)), max_size=9).map(
-    lambda steps: Scalars(
-        np.array([index for index, _ in steps], np.uint32),
-        np.array([value for _, value in steps], np.float32),
-    )
+    lambda steps: walk([index for index, _ in steps], [value for _, value in steps])
 )
+NAMES = st.text(st.characters(codec="ascii"), min_size=1)
+WHOLE = hnp.arrays(np.uint32, hnp.array_shapes(max_dims=2, max_side=4, min_side=1))
+ARRAYS = st.dictionaries(NAMES, FLOATS | WHOLE, max_size=4)
 UPDATES = st.builds(
     Update,
     client=st.just("north"),
     round=UINT32,
     examples=st.integers(0, 2**64 - 1),
     steps=UINT32,
-    payload=SCALARS | TENSORS.map(LoraUpdate),
+    payload=SCALARS | TENSORS.map(sent),
     metrics=st.dictionaries(st.text(max_size=8), st.floats(), max_size=4),
 )
 ASSIGNMENTS = st.builds(
@@ -69,18 +71,19 @@ BLOBS = st.builds(
     bytes=st.integers(0, 2**64 - 1),
     encoding=st.text(max_size=12),
 )
-ONE = Update("north", 3, 120, 20, LoraUpdate({"m": np.ones((2, 3), np.float32)}), {"loss": 0.5})
-STEPS = replace(ONE, payload=Scalars(np.array([3], np.uint32), np.array([0.5], np.float32)))
+ONE = Update("north", 3, 120, 20, sent({"m": np.ones((2, 3), np.float32)}), {"loss": 0.5})
+STEPS = replace(ONE, payload=walk([3], [0.5]))
 
 
 @st.composite
-def coefficients(draw: st.DrawFn) -> SeedCoefficients:
+def coefficients(draw: st.DrawFn) -> Package:
     """Any coefficients of up to nine seeds."""
     num_seeds = draw(st.integers(1, 9))
     index = sorted(draw(st.sets(st.integers(0, num_seeds - 1))))
     value = draw(hnp.arrays(np.float32, len(index)))
     chances = draw(st.none() | hnp.arrays(np.float32, num_seeds))
-    return SeedCoefficients(num_seeds, np.array(index, np.uint32), value, chances)
+    sent = SeedCoefficients(num_seeds, np.array(index, np.uint32), value, chances)
+    return as_package("", sent)
 
 
 def same(one, other):
@@ -91,10 +94,16 @@ def same(one, other):
 def vars_of(value):
     """A dataclass as plain nested dictionaries of bytes and dtypes."""
     if isinstance(value, np.ndarray):
-        return (value.dtype.str, value.shape, value.tobytes())
+        return (value.dtype.str if value.size else "", value.shape, value.tobytes())
     if isinstance(value, dict):
         return {name: vars_of(each) for name, each in value.items()}
     return vars_of(vars(value)) if hasattr(value, "__dataclass_fields__") else value
+
+
+def packed_as_its_form(update):
+    """Tensors beside the message, a walk in it."""
+    inline = update.payload.form == "scalars"
+    return pack_update(update, "run", **({"pack": None} if inline else {}))
 
 
 def unpacked(packed, folder):
@@ -105,9 +114,7 @@ def unpacked(packed, folder):
         file.write_bytes(packed.joined)
         tensors = LazyTensors(file)
     update = unpack_update(packed.message, "north", "run", tensors)
-    if isinstance(update.payload, LoraUpdate):
-        return replace(update, payload=LoraUpdate(dict(update.payload.delta)))
-    return update
+    return replace(update, payload=Package(update.payload.form, dict(update.payload.arrays)))
 
 
 @pytest.fixture(scope="module")
@@ -119,16 +126,64 @@ def folder(tmp_path_factory):
 @given(update=UPDATES)
 def test_an_update_comes_back_to_the_bit(update, folder):
     """Tensors, scalars, counts and metrics, NaN and all."""
-    packed = pack_update(update, "run")
+    packed = packed_as_its_form(update)
 
     same(update, unpacked(packed, folder))
     assert round_of(packed.message) == update.round
 
 
+@given(arrays=ARRAYS)
+def test_arrays_inside_a_message_come_back_to_the_bit(arrays):
+    """Names, shapes, dtypes and values; only what is empty forgets its dtype."""
+    back = unpack_arrays(pack_arrays(arrays), 10_000)
+
+    full = {name: each for name, each in arrays.items() if each.size}
+    same(full, {name: back[name] for name in full})
+    assert {name: each.shape for name, each in back.items()} == {
+        name: each.shape for name, each in arrays.items()
+    }
+
+
+@given(rising=st.sets(UINT32, min_size=2, max_size=9))
+def test_numbers_that_rise_cost_their_differences(rising):
+    """Seeds close together are a byte each."""
+    index = np.array(sorted(rising), np.uint32)
+
+    message = pack_arrays({"index": index})
+
+    assert list(message.array[0].gap) == np.diff(index.astype(int), prepend=0).tolist()
+
+
+@pytest.mark.parametrize(
+    ("array", "reason"),
+    [
+        ({"gap": [1, 0]}, "does not rise"),
+        ({"gap": [2**32 - 1, 2**32 - 1]}, "does not rise"),
+        ({"whole": [1], "real": [0.5]}, "more than one dtype"),
+        ({"real": [0.5], "side": [2]}, "1 numbers for the sides"),
+        ({"real": [0.5] * 101}, "101 numbers, expected 100 at most"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(array, reason):
+    """Whatever a sender writes, the receiver holds no more than was sent."""
+    message = update_pb2.Arrays(array=[update_pb2.Array(name="a", **array)])
+
+    with pytest.raises(UpdateError, match=reason):
+        unpack_arrays(message, 100)
+
+
+def test_what_version_0_3_sent_of_scalars_is_refused_with_a_sentence():
+    """The sender learns that it is too old."""
+    old = update_pb2.Update(run_id="run", round=1, scalars=update_pb2.SeedScalars(index=[3]))
+
+    with pytest.raises(UpdateError, match=r"version 0\.3"):
+        unpack_update(old.SerializeToString(), "north", "run")
+
+
 @given(delta=TENSORS)
 def test_an_update_names_its_tensors(delta):
     """The blob is named by size and SHA-256; scalars need none."""
-    packed = pack_update(Update("north", 1, 1, 1, LoraUpdate(delta)), "run")
+    packed = pack_update(Update("north", 1, 1, 1, sent(delta)), "run")
 
     assert update_blob(packed.message) == blob_of(packed.content, "safetensors")
 
@@ -141,7 +196,7 @@ def test_an_assignment_comes_back_to_the_bit(assignment, model):
     assert unpack_assignment(message, "north", "run") == (assignment, model)
 
 
-@given(model=TENSORS | coefficients())
+@given(model=TENSORS.map(lambda tensors: Package("", tensors)) | coefficients())
 def test_a_model_comes_back_to_the_bit(model, folder):
     """Factors and coefficients alike."""
     content, encoding = pack_model(model)
@@ -158,7 +213,7 @@ def test_garbage_raises_nothing_but_update_error(content, folder):
         lambda: unpack_update(content, "north", ""),
         lambda: unpack_assignment(content, "north", ""),
         lambda: update_blob(content),
-        lambda: unpack_model(folder / "garbage", "coefficients"),
+        lambda: unpack_model(folder / "garbage", "arrays"),
         lambda: unpack_model(folder / "garbage", "safetensors"),
     ):
         with contextlib.suppress(UpdateError):
@@ -168,7 +223,7 @@ def test_garbage_raises_nothing_but_update_error(content, folder):
 @given(at=st.integers(0, 200), byte=st.integers(0, 255), update=UPDATES)
 def test_one_wrong_byte_raises_nothing_but_update_error(at, byte, update, folder):
     """A byte that flipped on the way gives another well-formed update, or an UpdateError."""
-    packed = pack_update(update, "run")
+    packed = packed_as_its_form(update)
     for broken in (packed.message, packed.joined or b"-"):
         content = bytearray(broken)
         content[at % len(content)] = byte
@@ -209,7 +264,7 @@ def test_a_message_can_be_read_before_its_tensors():
     update = unpack_update(pack_update(ONE, "run").message, "north", "run")
 
     assert (update.round, update.examples) == (ONE.round, ONE.examples)
-    assert update.payload == LoraUpdate({})
+    assert update.payload.arrays == {}
 
 
 def test_the_client_is_not_in_the_message():
@@ -251,10 +306,10 @@ def test_a_metric_with_a_giant_name_is_refused():
 def test_two_hundred_steps_take_less_than_two_kilobytes():
     """FedKSeed's round: 200 steps of 4,096 seeds."""
     rng = np.random.default_rng(0)
-    steps = Scalars(rng.integers(0, 4096, 200).astype(np.uint32), rng.normal(size=200).astype("f4"))
+    steps = walk(rng.integers(0, 4096, 200), rng.normal(size=200))
     update = Update("north", 7, 1000, 200, steps, {"loss": 0.7, "seconds": 12.5})
 
-    assert pack_update(update, "run-1").size < 2000
+    assert pack_update(update, "run-1", pack=None).size < 2000
 
 
 def test_all_coefficients_take_four_bytes_each():
@@ -264,26 +319,26 @@ def test_all_coefficients_take_four_bytes_each():
         4096, np.arange(4096, dtype=np.uint32), rng.normal(size=4096).astype("f4")
     )
 
-    assert pack_model(model)[0].size < 4 * 4096 + 20
+    assert pack_model(as_package("span", model))[0].size < 4 * 4096 + 20
 
 
 @pytest.mark.parametrize(
     "broken",
     [
-        {"num_seeds": 4, "index_gap": [1, 0], "value": [1, 2]},
-        {"num_seeds": 4, "index_gap": [4], "value": [1]},
-        {"num_seeds": 4, "index_gap": [2**32 - 1, 2**32 - 1], "value": [1, 1]},
-        {"num_seeds": 4, "index_gap": [1], "value": []},
-        {"num_seeds": 4, "probability": [0.5]},
-        {"num_seeds": 0},
+        {"index": [1, 1], "value": [1, 2]},
+        {"index": [4], "value": [1]},
+        {"index": [1], "value": []},
+        {"value": [1]},
+        {"index": [1], "value": [1], "probability": [0.5]},
     ],
 )
-def test_coefficients_that_do_not_fit_are_refused(broken, folder):
+def test_coefficients_that_do_not_fit_are_refused(broken):
     """Indices that do not rise, lie beyond K, or lack their values; half of the probabilities."""
-    (folder / "model").write_bytes(update_pb2.SeedCoefficients(**broken).SerializeToString())
+    dtypes = {"index": np.uint32, "value": np.float32, "probability": np.float32}
+    arrays = {name: np.array(each, dtypes[name]) for name, each in broken.items()}
 
-    with pytest.raises(UpdateError, match="K = "):
-        unpack_model(folder / "model", "coefficients")
+    with pytest.raises(UpdateError, match="K = 4"):
+        coefficients_of(Package("", arrays), 4)
 
 
 def test_a_packed_model_is_no_larger_than_expected(folder):

@@ -10,18 +10,20 @@ from functools import cache, partial
 import numpy as np
 import yaml
 from tests.fuzz.target import Target, joined, parted, scratch, written
+from tests.strategies.served import seeds, sent, walk
 
 from antiphon.core import config, event_json, events, registry
 from antiphon.core.blob import Blob
-from antiphon.core.coefficients import SeedCoefficients
+from antiphon.core.coefficients import SeedCoefficients, as_package, coefficients_of
 from antiphon.core.errors import ConfigError, RunFolderError, UpdateError
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder, read_state
 from antiphon.core.section import read_yaml
 from antiphon.core.tensors import LazyTensors, check_against, to_bytes
-from antiphon.core.types import Assignment, CodecChoice, LoraUpdate, Params, Scalars, Update
+from antiphon.core.types import Assignment, CodecChoice, Package, Params, Update
 from antiphon.core.wire import (
     CodedModel,
+    as_tensors,
     pack_assignment,
     pack_model,
     pack_update,
@@ -33,7 +35,6 @@ from antiphon.core.wire import (
 )
 from antiphon.strategies.compression import frame
 from antiphon.strategies.compression.codec import Codec
-from antiphon.strategies.seeds import seeds
 from antiphon.strategies.server_opt.optimizers import sgd
 
 RUN = "run"
@@ -42,8 +43,8 @@ FACTORS: Params = {
     "m.lora_B.weight": np.zeros((4, 2), np.float32),
 }
 LARGE: Params = {"m": np.random.default_rng(1).normal(size=(40, 60)).astype(np.float32)}
-SCALARS = Scalars(np.array([3, 0, 15], np.uint32), np.array([0.5, -1, 2], np.float32))
-TASK = Assignment(3, "north", "lora", 6, 12, 60, 1e-3, 2, 7, 100)
+SCALARS = walk([3, 0, 15], [0.5, -1, 2])
+TASK = Assignment(3, "north", "seeds", 6, 12, 60, 1e-3, 2, 7, 100)
 DRAWN = SeedCoefficients(
     6, np.array([1, 4], np.uint32), np.array([1, 2], np.float32), np.full(6, 1 / 6, np.float32)
 )
@@ -119,14 +120,13 @@ def _checked(update: Update) -> None:
     state = _RULES.init({})
     with suppress(UpdateError):
         _RULES.check(state, update, TASK)
-    if isinstance(update.payload, LoraUpdate):
-        check_against(FACTORS, update.payload.delta, max_norm=1e3)
+    check_against(FACTORS, as_tensors(update.payload), max_norm=1e3)
 
 
 def _update_seeds() -> list[bytes]:
-    lora = Update("north", 3, 120, 6, LoraUpdate(FACTORS), {"loss": 0.5, "seconds": 9.0})
+    lora = Update("north", 3, 120, 6, sent(FACTORS), {"loss": 0.5, "seconds": 9.0})
     steps = Update("north", 3, 120, 3, SCALARS, {"loss": 0.5})
-    packed = [pack_update(each, RUN) for each in (lora, steps)]
+    packed = [pack_update(lora, RUN), pack_update(steps, RUN, pack=None)]
     return [joined([each.message, each.joined]) for each in packed]
 
 
@@ -159,7 +159,13 @@ def _model(encoding: str, content: bytes) -> object:
     return unpack_model(written(f"model.{encoding}", content), encoding)
 
 
-def _model_seeds(*models: Params | SeedCoefficients | CodedModel) -> list[bytes]:
+def _coefficients(content: bytes) -> object:
+    return coefficients_of(
+        unpack_model(written("model.arrays", content), "arrays"), DRAWN.num_seeds
+    )
+
+
+def _model_seeds(*models: Package | CodedModel) -> list[bytes]:
     return [pack_model(each)[0].joined() for each in models]
 
 
@@ -259,13 +265,13 @@ def _targets() -> Iterable[tuple[str, Target]]:
     yield "tensors", Target(_tensors, _tensor_seeds, update_error, JSON_WORDS)
     yield "state", Target(_state, _tensor_seeds, (RunFolderError,), JSON_WORDS)
     yield "assignment", Target(_assignment, _assignment_seeds, update_error)
-    of_tensors = partial(_model_seeds, FACTORS, {})
+    of_tensors = partial(_model_seeds, Package("", FACTORS))
     yield (
         "model, tensors",
         Target(partial(_model, "safetensors"), of_tensors, update_error, JSON_WORDS),
     )
-    of_seeds = partial(_model_seeds, DRAWN)
-    yield "model, coefficients", Target(partial(_model, "coefficients"), of_seeds, update_error)
+    of_seeds = partial(_model_seeds, as_package("", DRAWN))
+    yield "model, coefficients", Target(_coefficients, of_seeds, update_error)
     of_codes = partial(_model_seeds, *(_coded_model(kind) for kind in registry.members("codec")))
     yield "model, packed", Target(partial(_model, "packed"), of_codes, update_error)
     for kind in registry.members("codec"):

@@ -16,13 +16,12 @@ from antiphon.client.data.clients import ClientData
 from antiphon.client.evaluation import Measured
 from antiphon.client.exchanges.exchange import Kept, answered, half
 from antiphon.core.clock import VirtualClock
-from antiphon.core.coefficients import Download
 from antiphon.core.config import RunConfig, config_hash, resolved
 from antiphon.core.directions import run_key
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder, create
 from antiphon.core.space import Space
-from antiphon.core.types import Assignment, State, Update
+from antiphon.core.types import Assignment, Package, State, Update
 from antiphon.server.federation import Federation
 from antiphon.server.run_end import end_run
 from antiphon.simulation.engine import Simulation
@@ -41,14 +40,16 @@ class NumpyWorker:
     def train(
         self,
         assignment: Assignment,
-        download: Download,
+        download: Package,
         data: ClientData,
         on_step: Callable[[int, float], None],
         budget: Budget | None = None,
     ) -> Update:
         """Return an update that follows from the assignment and the model."""
         self.told.append(assignment.told)
-        payload, size = payload_of(assignment, download, self._key), len(data.train)
+        num_seeds = self._config.seeds.num_seeds
+        payload = payload_of(assignment, download, self._key, num_seeds)
+        size = len(data.train)
         told = {"loss": 1.0}
         return Update(data.name, assignment.round, size, assignment.steps, payload, told)
 
@@ -61,7 +62,7 @@ class NumpyWorker:
             asked, number=number, exchange=exchange, message=message, kept=kept, data=data
         )
 
-    def load(self, download: Download) -> None:
+    def load(self, download: Package) -> None:
         """Nothing has to be put in place."""
 
     def evaluate(self, data: ClientData) -> Measured:

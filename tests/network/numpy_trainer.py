@@ -31,13 +31,14 @@ from antiphon.client.trainer_protocol import (
 )
 from antiphon.client.worker_process import Answers, OnStep, Requests, claim_streams, serve
 from antiphon.core import golden
-from antiphon.core.coefficients import SeedCoefficients
 from antiphon.core.directions import run_key
 from antiphon.core.files import write_bytes
 from antiphon.core.run_sections import CompressionConfig
 from antiphon.core.seed_choice import given
-from antiphon.core.types import Assignment, LoraUpdate, Params, Payload, Scalars, Update
-from antiphon.core.wire import unpack_assignment, unpack_model
+from antiphon.core.types import Assignment, Package, Update
+from antiphon.core.wire import as_tensors, unpack_assignment, unpack_model
+from antiphon.strategies.forms.scalars import packed
+from antiphon.strategies.forms.walk import Walk
 from antiphon.v1 import coordinator_pb2, update_pb2
 
 
@@ -48,6 +49,7 @@ class NumpySession:
         """Read the shapes; take part as a machine that draws the golden directions."""
         self._client = request.client
         self._key = run_key(int(request.config.get("seed", 0)))
+        self._num_seeds = int(request.config.get("seeds", {}).get("num_seeds", 4096))
         self._compression = CompressionConfig(**request.config.get("compression", {}))
         self._data: Mapping[str, Any] = json.loads(Path(request.data["dataset"]).read_text())
         shapes = {
@@ -82,22 +84,27 @@ class NumpySession:
             self._payload(assignment, model),
             {"loss": 1.0},
         )
-        packed = Sender(Path(request.keep), self._compression).pack(update, assignment, run_id)
+        inline = ("seeds",)
+        letter = Sender(Path(request.keep), self._compression, inline).pack(
+            update, assignment, run_id
+        )
         out = Path(request.out)
-        write_bytes(out / f"update-{assignment.round}.binpb", packed.message)
+        write_bytes(out / f"update-{assignment.round}.binpb", letter.message)
         content = None
-        if packed.content is not None:
+        if letter.content is not None:
             content = out / f"update-{assignment.round}.blob"
-            write_bytes(content, packed.content)
+            write_bytes(content, letter.content)
         name = str(content) if content else None
         return Trained(str(out / f"update-{assignment.round}.binpb"), name, assignment.steps)
 
-    def _payload(self, assignment: Assignment, model: Params | SeedCoefficients) -> Payload:
+    def _payload(self, assignment: Assignment, model: Package) -> Package:
         constant = self._data.get("constant")
-        if constant is None or isinstance(model, SeedCoefficients):
-            return payload_of(assignment, model, self._key)
-        value = np.float32(constant)
-        return LoraUpdate({name: np.full(model[name].shape, value) for name in sorted(model)})
+        if constant is None or is_of_seeds(model):
+            return payload_of(assignment, model, self._key, self._num_seeds)
+        value, factors = np.float32(constant), model.arrays
+        return Package(
+            "delta", {name: np.full(factors[name].shape, value) for name in sorted(factors)}
+        )
 
     def evaluate(self, request: Evaluate, on_batch: Callable[[], None]) -> Evaluated:
         """Call the model's hash its loss."""
@@ -105,19 +112,27 @@ class NumpySession:
         return Evaluated(10, {"loss": 1.0 + digest[0] / 256})
 
 
-def payload_of(assignment: Assignment, model: Params | SeedCoefficients, key: int) -> Payload:
-    """Return what a client sends: it follows from the assignment and the model. key: of the run."""
+def is_of_seeds(model: Package) -> bool:
+    """Whether a model is coefficients of seeds."""
+    return "value" in model.arrays
+
+
+def payload_of(assignment: Assignment, model: Package, key: int, num_seeds: int) -> Package:
+    """Return what a client sends: it follows from the assignment and the model.
+
+    key: of the run; num_seeds: K.
+    """
     rng = np.random.Generator(np.random.Philox(key=[assignment.seed, assignment.round]))
-    if isinstance(model, SeedCoefficients):
-        index = given(assignment, key, model.num_seeds)
-        return Scalars(index, rng.normal(size=assignment.steps).astype(np.float32))
-    return LoraUpdate(
-        {
-            name: np.float32(0.9) * rng.standard_normal(model[name].shape, dtype=np.float32)
-            + np.float32(0.1) * model[name]
-            for name in sorted(model)
-        }
-    )
+    if is_of_seeds(model):
+        index = given(assignment, key, num_seeds)
+        return packed(Walk(index, rng.normal(size=assignment.steps).astype(np.float32)))
+    factors = as_tensors(model)
+    moved = {
+        name: np.float32(0.9) * rng.standard_normal(factors[name].shape, dtype=np.float32)
+        + np.float32(0.1) * factors[name]
+        for name in sorted(factors)
+    }
+    return Package("delta", moved)
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.strategies.served import walk
 
 from antiphon.core.clock import VirtualClock
 from antiphon.core.config import config_hash, resolved
@@ -23,7 +24,7 @@ from antiphon.core.events import (
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import create
 from antiphon.core.space import Space
-from antiphon.core.types import Scalars, Update
+from antiphon.core.types import Update
 from antiphon.core.wire import pack_update, unpack_assignment, unpack_model
 from antiphon.server.federation import Federation
 from antiphon.server.machine.actions import Fold
@@ -79,9 +80,10 @@ def plan(federation: Federation, number: int) -> None:
 
 def deliver(federation: Federation, client: str, base: int) -> UpdateReceived | UpdateRejected:
     """Hand in one step of size 1 along seed 3."""
-    scalars = Scalars(np.array([3], dtype=np.uint32), np.array([1.0], dtype=np.float32))
+    scalars = walk(np.array([3], dtype=np.uint32), np.array([1.0], dtype=np.float32))
     update = Update(client, base, 10, 1, scalars, {"loss": 2.0})
-    event = federation.receive(client, pack_update(update, federation.run_id).message)
+    packed = pack_update(update, federation.run_id, pack=None)
+    event = federation.receive(client, packed.message)
     federation.submit(event)
     return event
 
@@ -94,7 +96,7 @@ def fold(federation: Federation, number: int, *clients: str) -> None:
 
 def coefficient(federation: Federation) -> float:
     """Return how far the model has moved along seed 3."""
-    return float(federation.state["coefficients"][3])
+    return float(federation.state["params/coefficients"][3])
 
 
 def given_to(federation: Federation, client: str) -> tuple[int, int]:
@@ -102,7 +104,7 @@ def given_to(federation: Federation, client: str) -> tuple[int, int]:
     message, _ = federation.packed_assignment(client)
     assignment, named = unpack_assignment(message, client, federation.run_id)
     model = unpack_model(federation.folder.model_blob(named.sha256), named.encoding)
-    return assignment.round, len(model.index)  # type: ignore[union-attr]
+    return assignment.round, len(model.arrays["index"])
 
 
 def test_a_stale_update_is_discounted(federation: Federation) -> None:

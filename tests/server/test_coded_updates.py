@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tests.strategies.served import sent as sent_delta
 
 from antiphon.client.sender import Sender
 from antiphon.core.clock import VirtualClock
@@ -13,7 +14,7 @@ from antiphon.core.files import write_bytes
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import create
 from antiphon.core.space import Space
-from antiphon.core.types import CodecChoice, LoraUpdate, Update
+from antiphon.core.types import CodecChoice, Update
 from antiphon.core.wire import unpack_model, update_blob
 from antiphon.server.federation import Federation
 from antiphon.server.machine.actions import Fold
@@ -47,7 +48,7 @@ def deliver(federation, client, codec=None, damage=lambda content: content):
     asked = federation.assignment(client)
     rng = np.random.default_rng(len(client))
     delta = {k: rng.normal(size=s).astype(np.float32) for k, s in FACTORS.items()}
-    update = Update(client, asked.round, 10, 1, LoraUpdate(delta), {"loss": 2.0})
+    update = Update(client, asked.round, 10, 1, sent_delta(delta), {"loss": 2.0})
     sender = Sender(federation.folder.residuals(client) / str(codec), federation.config.compression)
     packed = sender.pack(update, replace(asked, codec=codec or asked.codec), federation.run_id)
     blob = update_blob(packed.message)
@@ -68,10 +69,10 @@ def test_the_model_travels_packed(federation):
     """What a client unpacks is the server's adapter, bit for bit, in a third of the bytes."""
     blob = federation.model()
 
-    received = unpack_model(federation.folder.model_blob(blob.sha256), blob.encoding)
+    received = unpack_model(federation.folder.model_blob(blob.sha256), blob.encoding).arrays
 
     assert blob.bytes < 4 * 800 / 2
-    assert all(np.array_equal(received[k], federation.download()[k]) for k in FACTORS)
+    assert all(np.array_equal(received[k], federation.download().arrays[k]) for k in FACTORS)
 
 
 def test_a_packed_update_is_folded(federation):

@@ -3,16 +3,17 @@
 import numpy as np
 import pytest
 from tests.server.seeds_run import CLIENTS, fold_round, sent
+from tests.strategies.served import sent as sent_delta
 
 from antiphon.core.events import ClientJoined, RoundEvaluated, UpdateReceived, UpdateRejected
 from antiphon.core.files import write_bytes
-from antiphon.core.types import LoraUpdate, Update
+from antiphon.core.types import Update
 from antiphon.core.wire import pack_update, update_blob
 from antiphon.server.machine.actions import Fold
 
 
 def coefficient(federation):
-    return float(federation.state["coefficients"][3])
+    return float(federation.state["params/coefficients"][3])
 
 
 def test_a_fold_moves_by_the_weighted_mean(federation):
@@ -72,7 +73,7 @@ def test_a_client_cannot_choose_its_weight(federation, examples):
 
 def test_the_wrong_kind_of_update_is_rejected(federation):
     """A LoRA delta in a round of scalars is refused."""
-    update = Update("north", 1, 10, 1, LoraUpdate({"a": np.zeros((2, 2), dtype=np.float32)}))
+    update = Update("north", 1, 10, 1, sent_delta({"a": np.zeros((2, 2), dtype=np.float32)}))
     packed = pack_update(update, federation.run_id)
     write_bytes(
         federation.folder.upload_file("north", update_blob(packed.message).sha256), packed.content

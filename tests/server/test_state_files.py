@@ -57,7 +57,7 @@ def report_of(federation):
 
 
 def coefficients(state):
-    return state["coefficients"].tolist()
+    return state["params/coefficients"].tolist()
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_a_run_goes_on_from_the_untouched_model(two_rounds, make):
     again = make(0)
     again.start(min_clients=2)
 
-    assert coefficients(again.state) == [0.0] * len(again.state["coefficients"])
+    assert coefficients(again.state) == [0.0] * len(again.state["params/coefficients"])
 
 
 def test_what_it_went_back_to_is_journalled(two_rounds, make):

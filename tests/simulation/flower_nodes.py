@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tests.strategies.served import sent as sent_delta
 
 from antiphon.core.clock import VirtualClock
 from antiphon.core.config import RunConfig, config_hash, resolved
@@ -15,7 +16,7 @@ from antiphon.core.events import Event
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder, create, open_for_resume
 from antiphon.core.space import Space
-from antiphon.core.types import LoraUpdate, Update
+from antiphon.core.types import Update
 from antiphon.core.wire import pack_update, unpack_assignment
 from antiphon.server.federation import Federation
 from antiphon.server.machine.actions import Finish
@@ -96,7 +97,7 @@ def update_of(letter: Letter, **changes: Any) -> Parcel:
         assignment.round,
         EXAMPLES,
         assignment.steps,
-        LoraUpdate(delta),
+        sent_delta(delta),
         {"loss": 1.0},
     )
     packed = pack_update(replace(update, **changes), run_id)

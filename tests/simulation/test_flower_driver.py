@@ -15,6 +15,7 @@ from tests.simulation.flower_nodes import (
     only,
     update_of,
 )
+from tests.strategies.served import sent as sent_delta
 
 from antiphon.client.sender import Sender
 from antiphon.core.events import (
@@ -28,7 +29,7 @@ from antiphon.core.events import (
     UpdateRejected,
 )
 from antiphon.core.run_sections import CompressionConfig
-from antiphon.core.types import LoraUpdate, Update
+from antiphon.core.types import Update
 from antiphon.core.wire import unpack_assignment
 from antiphon.simulation.flower.letters import Letter, Parcel
 from antiphon.v1 import update_pb2
@@ -69,7 +70,7 @@ def as_asked(letter, answer):
     run_id = update_pb2.Assignment.FromString(letter.parcel.message).run_id
     assignment, _ = unpack_assignment(letter.parcel.message, letter.client, run_id)
     delta = {name: np.full(shape, 0.01, np.float32) for name, shape in SPACE.factors.items()}
-    update = Update(letter.client, assignment.round, EXAMPLES, assignment.steps, LoraUpdate(delta))
+    update = Update(letter.client, assignment.round, EXAMPLES, assignment.steps, sent_delta(delta))
     packed = Sender(Path(), CompressionConfig(error_feedback=False)).pack(
         update, assignment, run_id
     )

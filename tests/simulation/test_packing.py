@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from tests.strategies.served import sent as sent_delta
 
 from antiphon.core.errors import UpdateError
 from antiphon.core.run_folder import RunFolder
 from antiphon.core.run_sections import CompressionConfig
-from antiphon.core.types import Assignment, CodecChoice, LoraUpdate, Update
+from antiphon.core.types import Assignment, CodecChoice, Update
 from antiphon.core.wire import as_safetensors, pack_update, update_blob
 from antiphon.simulation.agenda import Agenda, Due, Given, Stage
 from antiphon.simulation.packing import Letter, Packing
@@ -19,7 +20,7 @@ def assignment(client: str, codec: CodecChoice) -> Assignment:
 
 
 def update(client: str, delta=DELTA) -> Update:
-    return Update(client, 1, 10, 1, LoraUpdate(delta), {})
+    return Update(client, 1, 10, 1, sent_delta(delta), {})
 
 
 @pytest.fixture

@@ -146,8 +146,8 @@ def test_pro_draws_from_its_history(tiny_config):
 
     state = read_state(run(config).state_file(1))
 
-    assert state["history_count"].sum() == 4 * 3
-    assert state["history_sum"].sum() > 0
+    assert state["history/count"].sum() == 4 * 3
+    assert state["history/sum"].sum() > 0
 
 
 @pytest.mark.slow

@@ -65,6 +65,7 @@ def run_on_letters(config: RunConfig, clients: int) -> RunFolder:
             on_refused=_refuse,
             poll_s=0.0,
             facts={},
+            secret=b"",
         )
     return folder
 

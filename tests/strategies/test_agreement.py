@@ -2,15 +2,15 @@
 
 import numpy as np
 import pytest
+from tests.strategies.served import lora, seeds, walk
+from tests.strategies.served import sent as sent_delta
 
 from antiphon.core.errors import ConfigError
-from antiphon.core.types import LoraUpdate, Scalars, Update
+from antiphon.core.types import Update
 from antiphon.strategies.aggregation.product import product
-from antiphon.strategies.lora import lora
 from antiphon.strategies.protection.agree import LEAST, agree
 from antiphon.strategies.protection.agreement import UNKNOWN, Agreement, agreements
 from antiphon.strategies.protection.protection import Share, Usual, protected
-from antiphon.strategies.seeds import seeds
 from antiphon.strategies.server_opt.optimizers import sgd
 
 K, CLIENTS, STEPS, POOL = 400, 10, 50, 250
@@ -103,14 +103,14 @@ def test_a_round_by_seeds_goes_on_as_if_the_attacker_were_not_there():
     found[0] *= -1
     index = np.arange(K, dtype=np.uint32)
     sent = [
-        Update(f"c{at}", 1, 100, STEPS, Scalars(index, each.astype(np.float32)))
+        Update(f"c{at}", 1, 100, STEPS, walk(index, each.astype(np.float32)))
         for at, each in enumerate(found)
     ]
 
     folded = by_seeds(sent)
 
     others = -found[1:].mean(axis=0)
-    apart = np.linalg.norm(folded.state["coefficients"] - others) / np.linalg.norm(others)
+    apart = np.linalg.norm(folded.state["params/coefficients"] - others) / np.linalg.norm(others)
     assert apart < 0.01
     assert "c0" in folded.held_back
 
@@ -125,7 +125,7 @@ def test_a_round_of_deltas_can_be_protected_too():
         aggregation=product(), optimizer=sgd(), lora_alpha=8.0, r=4, protections=[agree()]
     )
     sent = [
-        Update(f"c{at}", 1, 100, 1, LoraUpdate({
+        Update(f"c{at}", 1, 100, 1, sent_delta({
             name: ((-1 if at == 0 else 1) * (value + 0.01 * rng.normal(size=value.shape))).astype("f4")
             for name, value in common.items()
         }))

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+from tests.strategies.served import lora
+from tests.strategies.served import sent as sent_delta
 
 from antiphon.core import registry
-from antiphon.core.types import LoraUpdate, Update
+from antiphon.core.types import Update
 from antiphon.strategies.aggregation.factors import factors
 from antiphon.strategies.compression.downlink import packed_downlink
-from antiphon.strategies.lora import lora
 from antiphon.strategies.server_opt.optimizers import sgd
 
 A, B = "m.lora_A.weight", "m.lora_B.weight"
@@ -23,8 +24,8 @@ def tensors(seed, size=1.0):
 def method(kind, *, feedback):
     """Plain means of factors behind a codec."""
     codec = registry.build("codec", kind, {})
-    plain = lora(aggregation=factors(), optimizer=sgd(), lora_alpha=8, r=4)
-    return packed_downlink(plain, codec, 7, feedback=feedback)
+    last = [packed_downlink(codec, 7, feedback=feedback)]
+    return lora(aggregation=factors(), optimizer=sgd(), last=last)
 
 
 def test_small_moves_are_not_lost():
@@ -35,7 +36,7 @@ def test_small_moves_are_not_lost():
         served = method("bf16", feedback=feedback)
         state = served.init(start)
         for number in range(1, 101):
-            update = Update("north", number, 10, 1, LoraUpdate(move))
+            update = Update("north", number, 10, 1, sent_delta(move))
             state = served.fold(state, [update], 0.0).state
         got = served.download(state, 4)
         moved[feedback] = np.mean([np.mean(got[k] - start[k]) for k in SHAPES])
@@ -51,6 +52,6 @@ def test_rounding_at_random_does_not_wander():
     first = max(np.abs(state[f"params/{k}"] - start[k]).max() for k in SHAPES)
 
     for number in range(1, 101):
-        state = served.fold(state, [Update("north", number, 10, 1, LoraUpdate(still))], 0.0).state
+        state = served.fold(state, [Update("north", number, 10, 1, sent_delta(still))], 0.0).state
 
     assert max(np.abs(state[f"params/{k}"] - start[k]).max() for k in SHAPES) < 3 * first

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.strategies.served import lora, walk
+from tests.strategies.served import sent as sent_delta
 
 from antiphon.core.errors import UpdateError
 from antiphon.core.tensors import LazyTensors, to_bytes, write_tensors
-from antiphon.core.types import Assignment, LoraUpdate, Scalars, Update
+from antiphon.core.types import Assignment, Update
 from antiphon.strategies.aggregation.factors import factors
 from antiphon.strategies.aggregation.product import product
-from antiphon.strategies.lora import lora
 from antiphon.strategies.server_opt import optimizers
 
 A, B = "m.lora_A.weight", "m.lora_B.weight"
@@ -33,7 +34,7 @@ def method(optimizer=None, **others):
 def updates():
     """One update for each client."""
     return [
-        Update(name, 1, 10 + i, 5, LoraUpdate(tensors(i + 1, r, 0.2)))
+        Update(name, 1, 10 + i, 5, sent_delta(tensors(i + 1, r, 0.2)))
         for i, (name, r) in enumerate(RANKS.items())
     ]
 
@@ -63,7 +64,7 @@ def test_sgd_with_rate_one_lands_on_the_aggregate():
     served, start, delta = method(client_ranks={}), tensors(0), tensors(1, size=0.2)
     local = {name: start[name] + delta[name] for name in start}
 
-    folded = served.fold(served.init(start), [Update("a", 1, 9, 5, LoraUpdate(delta))], 0.0)
+    folded = served.fold(served.init(start), [Update("a", 1, 9, 5, sent_delta(delta))], 0.0)
 
     after = served.download(folded.state, 4)
     np.testing.assert_allclose(after[B] @ after[A], local[B] @ local[A], atol=1e-4)
@@ -87,9 +88,9 @@ def test_lazy_updates_fold_like_those_in_memory(tmp_path):
     served, state = method(), method().init(tensors(0))
     lazy = []
     for each in updates():
-        write_tensors(tmp_path / each.client, each.payload.delta)
+        write_tensors(tmp_path / each.client, each.payload.arrays)
         delta = LazyTensors(tmp_path / each.client)
-        lazy.append(Update(each.client, 1, each.examples, 5, LoraUpdate(delta)))
+        lazy.append(Update(each.client, 1, each.examples, 5, sent_delta(delta)))
 
     got, expected = (served.fold(state, each, 0.0).state for each in (lazy, updates()))
 
@@ -108,11 +109,11 @@ def test_check_accepts_what_was_asked_for():
 @pytest.mark.parametrize(
     ("payload", "words"),
     [
-        (LoraUpdate(tensors(1, r=2)), "asked for"),
-        (LoraUpdate({A: tensors(1)[A]}), "missing"),
-        (LoraUpdate(tensors(1) | {A: np.full((4, 16), np.nan, np.float32)}), "NaN"),
-        (LoraUpdate(tensors(1, size=1e6)), "norm"),
-        (Scalars(np.zeros(1, np.uint32), np.zeros(1, np.float32)), "Scalars"),
+        (sent_delta(tensors(1, r=2)), "asked for"),
+        (sent_delta({A: tensors(1)[A]}), "missing"),
+        (sent_delta(tensors(1) | {A: np.full((4, 16), np.nan, np.float32)}), "NaN"),
+        (sent_delta(tensors(1, size=1e6)), "norm"),
+        (walk(np.zeros(1, np.uint32), np.zeros(1, np.float32)), "scalars"),
     ],
 )
 def test_check_refuses_anything_else(payload, words):
@@ -126,7 +127,7 @@ def test_check_refuses_anything_else(payload, words):
 def test_factors_serves_equal_ranks():
     """FedIT through the same method."""
     served = method(aggregation=factors(), client_ranks={})
-    equal = [Update(n, 1, 5, 5, LoraUpdate(tensors(i, size=0.1))) for i, n in enumerate("ab")]
+    equal = [Update(n, 1, 5, 5, sent_delta(tensors(i, size=0.1))) for i, n in enumerate("ab")]
 
     folded = served.fold(served.init(tensors(0)), equal, 0.0)
 

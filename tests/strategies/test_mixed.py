@@ -4,21 +4,22 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tests.strategies.served import ALONG, lora, walk
+from tests.strategies.served import sent as sent_delta
 
 from antiphon.core.coefficients import SeedCoefficients
 from antiphon.core.errors import UpdateError
-from antiphon.core.types import Assignment, LoraUpdate, Scalars, Update
+from antiphon.core.types import Assignment, Update
 from antiphon.strategies.aggregation.product import product
-from antiphon.strategies.lora import lora
-from antiphon.strategies.mixed import mixed
-from antiphon.strategies.seed_space import Directions, moved
+from antiphon.strategies.forms.scalars import walks
+from antiphon.strategies.seed_space import moved
 from antiphon.strategies.server_opt.optimizers import sgd
 
 A, B = "m.lora_A.weight", "m.lora_B.weight"
-ALONG = Directions("lowrank", 1, 11)
 RATE = 0.01
-LORA = lora(aggregation=product(), optimizer=sgd(), lora_alpha=8, r=4, max_norm=1e3)
-MIXED = mixed(LORA, r=4, num_seeds=32, max_scalar=100.0, along=ALONG)
+WALKS = walks(32, key=ALONG.key, max_scalar=100.0)
+LORA = lora(aggregation=product(), optimizer=sgd(), max_norm=1e3)
+MIXED = lora(aggregation=product(), optimizer=sgd(), max_norm=1e3, walking=WALKS)
 
 
 def tensors(seed, size=1.0):
@@ -30,7 +31,7 @@ def tensors(seed, size=1.0):
 
 def steps(index=(3, 5, 3), value=(1.0, -2.0, 0.5)):
     """Three steps along two directions."""
-    return Scalars(np.array(index, np.uint32), np.array(value, np.float32))
+    return walk(np.array(index, np.uint32), np.array(value, np.float32))
 
 
 def assigned(method):
@@ -41,7 +42,7 @@ def assigned(method):
 def test_scalars_count_as_the_delta_they_stand_for():
     """A round of one delta and one set of scalars folds as if both had sent deltas."""
     state = MIXED.init(tensors(0))
-    delta = Update("north", 1, 30, 3, LoraUpdate(tensors(1, 0.1)))
+    delta = Update("north", 1, 30, 3, sent_delta(tensors(1, 0.1)))
     scalars = Update("south", 1, 10, 3, steps())
     start = LORA.download(state, 4)
     sums = SeedCoefficients(
@@ -50,7 +51,7 @@ def test_scalars_count_as_the_delta_they_stand_for():
     rebuilt = {k: v - start[k] for k, v in moved(start, sums, ALONG).items()}
 
     got = MIXED.fold(state, [scalars, delta], RATE).state
-    expected = LORA.fold(state, [delta, replace(scalars, payload=LoraUpdate(rebuilt))], RATE).state
+    expected = LORA.fold(state, [delta, replace(scalars, payload=sent_delta(rebuilt))], RATE).state
 
     for name in got:
         np.testing.assert_allclose(got[name], expected[name], rtol=1e-4, atol=1e-6)
@@ -59,8 +60,8 @@ def test_scalars_count_as_the_delta_they_stand_for():
 @pytest.mark.parametrize(
     ("payload", "method", "reason"),
     [
-        (steps(), "lora", "asked for lora"),
-        (LoraUpdate(tensors(1)), "seeds", "asked for seeds"),
+        (steps(), "lora", "asked for delta"),
+        (sent_delta(tensors(1)), "seeds", "asked for scalars"),
         (steps(index=(99, 5, 3)), "seeds", "K is 32"),
         (steps(value=(np.nan, 1.0, 1.0)), "seeds", "not finite"),
         (steps(value=(1e9, 1.0, 1.0)), "seeds", "max_scalar"),

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from tests.strategies.served import lora, seeds, walk
+from tests.strategies.served import sent as sent_delta
 
-from antiphon.core.types import LoraUpdate, Scalars, Update
+from antiphon.core.types import Update
 from antiphon.strategies.aggregation.factors import factors
 from antiphon.strategies.aggregation.product import product
-from antiphon.strategies.lora import lora
 from antiphon.strategies.protection.cap import cap
 from antiphon.strategies.protection.clip import clip
 from antiphon.strategies.protection.protection import Share, Usual, protected, remembered
-from antiphon.strategies.seeds import seeds
 from antiphon.strategies.server_opt.optimizers import sgd
 from antiphon.strategies.state import under
 
@@ -31,12 +31,12 @@ START = adapter(0)
 def delta(i, times=1.0):
     """What client i has learnt: a common part, and one of its own."""
     common, own = adapter(50, 0.02), adapter(100 + i, 0.01)
-    return LoraUpdate({name: np.float32(times) * (common[name] + own[name]) for name in common})
+    return sent_delta({name: np.float32(times) * (common[name] + own[name]) for name in common})
 
 
 def scalars(i, times=1.0):
     value = 1.0 + 0.3 * np.random.default_rng(i).normal(size=SEEDS)
-    return Scalars(np.arange(SEEDS, dtype=np.uint32), (times * value).astype(np.float32))
+    return walk(np.arange(SEEDS, dtype=np.uint32), (times * value).astype(np.float32))
 
 
 def cohort(payload, **lie):
@@ -73,7 +73,7 @@ def unnamed(state):
 
 def moved_by_seeds(protections, updates):
     method = seeds(num_seeds=SEEDS, key=5, optimizer=sgd(), protections=protections)
-    return method.fold(method.init({}), updates, 0.01).state["coefficients"]
+    return method.fold(method.init({}), updates, 0.01).state["params/coefficients"]
 
 
 WAYS = {
@@ -168,7 +168,7 @@ def test_a_turn_of_factors_does_not_slip_through_a_mean_of_factors():
     """B·G⁻¹ and G·A are the same product, and move a mean of factors far."""
     times = np.float32(20)
     turned = {A: (times - 1) * START[A], B: (1 / times - 1) * START[B]}
-    lie = Update("mallory", 1, 100, 1, LoraUpdate(turned))
+    lie = Update("mallory", 1, 100, 1, sent_delta(turned))
     updates = [*cohort(delta)[:9], lie]
     honest = moved_by_lora([], cohort(delta)[:9], factors())
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.strategies.served import lora, seeds, walk
+from tests.strategies.served import sent as sent_delta
 
 from antiphon.core.errors import UpdateError
-from antiphon.core.types import FloatArray, LoraUpdate, Scalars, Update
+from antiphon.core.types import FloatArray, Update
 from antiphon.strategies.aggregation.factors import factors
-from antiphon.strategies.lora import lora
-from antiphon.strategies.seeds import seeds
 from antiphon.strategies.server_opt.optimizers import sgd
 from antiphon.strategies.staleness import discount, discounted
 
@@ -33,19 +33,19 @@ def delta(seed: int) -> dict[str, FloatArray]:
 
 def sent(client: str, examples: int, staleness: int = 0) -> Update:
     """Return a client's delta; its seed is the number of examples."""
-    return Update(client, 1, examples, 1, LoraUpdate(delta(examples)), staleness=staleness)
+    return Update(client, 1, examples, 1, sent_delta(delta(examples)), staleness=staleness)
 
 
 def steps(client: str, value: float, staleness: int = 0, rate: float | None = None) -> Update:
     """Return one step of this scalar along seed 3."""
-    payload = Scalars(np.array([3], dtype=np.uint32), np.array([value], dtype=np.float32))
+    payload = walk(np.array([3], dtype=np.uint32), np.array([value], dtype=np.float32))
     return Update(client, 1, 10, 1, payload, staleness=staleness, learning_rate=rate)
 
 
 def coefficient(*updates: Update, learning_rate: float = 0.5) -> float:
     """Return how far a fold moves the model along seed 3."""
     folded = SEEDS.fold(SEEDS.init({}), updates, learning_rate)
-    return float(folded.state["coefficients"][3])
+    return float(folded.state["params/coefficients"][3])
 
 
 @pytest.mark.parametrize(("staleness", "counts"), [(0, 1.0), (3, 0.5), (8, 1 / 3)])

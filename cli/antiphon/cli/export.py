@@ -26,7 +26,6 @@ from antiphon.core.space import Space
 from antiphon.server.folding.adapter_folder import write_adapter
 from antiphon.server.folding.space_file import read_space
 from antiphon.server.folding.state_files import DamagedState, states_of
-from antiphon.strategies.initial_factors import initial_factors
 from antiphon.strategies.methods.method import method_of
 
 
@@ -59,7 +58,7 @@ def _write(
     folder: RunFolder, config: RunConfig, wanted: int | None, out: Path, console: Console
 ) -> None:
     space, method = _space(folder, config, console), method_of(config).serve()
-    states = states_of(folder, lambda: method.init(initial_factors(space.factors, config.seed)))
+    states = states_of(folder, lambda: method.begin(space))
     number = states.newest() if wanted is None else wanted
     if number not in states.rounds():
         raise RunFolderError(
@@ -72,7 +71,7 @@ def _write(
             f"{error}. Restore it from a copy, or export an earlier round with --round"
         ) from None
     with _tokenizer(folder, space) as tokenizer:
-        write_adapter(out, config, space, download, tokenizer)
+        write_adapter(out, config, space, method.space.export(space, download), tokenizer)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from antiphon.client.language_model import LanguageModel
 from antiphon.core.config import RunConfig
 from antiphon.core.errors import ModelError
 from antiphon.core.types import FloatArray, Params
+from antiphon.strategies.aggregation.adapter import B_SUFFIX
 
 _ADAPTER = "default"
 _PEFT_PREFIX = "base_model.model."
@@ -48,10 +49,37 @@ class Adapter:
         )
         inject_adapter_in_model(config, model.network, adapter_name=_ADAPTER)
         self.linears = _factor_modules(model.network)
-        self._layers = [each for each in model.network.modules() if isinstance(each, LoraLayer)]
+        self._layers = {
+            name: each
+            for name, each in model.network.named_modules()
+            if isinstance(each, LoraLayer)
+        }
         for linear in self.linears.values():
             linear.weight.data = linear.weight.data.float()
             linear.weight.requires_grad_(False)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, int]]:
+        """Shapes of the factors, by name."""
+        return {
+            name: (linear.out_features, linear.in_features) for name, linear in self.linears.items()
+        }
+
+    def with_cores(self, r: int) -> dict[str, nn.Linear]:
+        """Put an r × r module between the factors of each adapted module; return them, all zero.
+
+        Their names are those of the factors without the ending.
+        """
+        cores: dict[str, nn.Linear] = {}
+        for name, factor in self.linears.items():
+            if name.endswith(B_SUFFIX):
+                core = nn.Linear(r, r, bias=False, device=factor.weight.device)
+                core.weight.requires_grad_(False).zero_()
+                cores[name.removesuffix(B_SUFFIX)] = core
+        for path, layer in self._layers.items():
+            factors, module = layer.lora_B, cores[f"{_PEFT_PREFIX}{path}"]
+            factors[_ADAPTER] = nn.Sequential(module, factors[_ADAPTER])
+        return cores
 
     def read(self) -> dict[str, FloatArray]:
         """Return a copy of the factors, float32 on the CPU."""
@@ -74,7 +102,7 @@ class Adapter:
             values = torch.from_numpy(np.ascontiguousarray(params[name])).to(weight.device)
             weight.zero_()
             weight[: values.shape[0], : values.shape[1]].copy_(values)
-        for layer in self._layers:
+        for layer in self._layers.values():
             layer.scaling[_ADAPTER] = scale
 
 

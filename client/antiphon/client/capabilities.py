@@ -8,18 +8,15 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from antiphon.client.data.clients import ClientData
 from antiphon.client.golden import TorchDraws
 from antiphon.client.worker import Worker
 from antiphon.core import golden
-from antiphon.core.coefficients import Download, SeedCoefficients
 from antiphon.core.config import RunConfig
 from antiphon.core.space import Space
-from antiphon.core.types import Assignment
-from antiphon.strategies.initial_factors import initial_factors
+from antiphon.core.types import Assignment, Package
 from antiphon.strategies.methods.method import method_of
 from antiphon.v1 import coordinator_pb2
 
@@ -133,9 +130,6 @@ def _limits(root: Path, path: str, name: str) -> list[int]:
     return [int(text) for text in texts if text.isdigit()]
 
 
-def _untouched_model(config: RunConfig, shapes: Space) -> Download:
-    num_seeds = method_of(config).space.num_seeds
-    if num_seeds is not None:
-        nothing = np.zeros(0, dtype=np.float32)
-        return SeedCoefficients(num_seeds, nothing.astype(np.uint32), nothing)
-    return initial_factors(shapes.factors, config.seed)
+def _untouched_model(config: RunConfig, shapes: Space) -> Package:
+    served = method_of(config).serve()
+    return served.download(served.begin(shapes), config.lora.r)

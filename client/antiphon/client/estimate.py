@@ -12,7 +12,8 @@ from antiphon.core import registry
 from antiphon.core.config import RunConfig
 from antiphon.core.section import Choice
 from antiphon.strategies.compression.codec import Codec
-from antiphon.strategies.methods.method import Role, method_of
+from antiphon.strategies.methods.method import method_of
+from antiphon.strategies.methods.role import Role
 
 _FLOAT = 4
 _ADAM_COPIES = 4  # the factor, its gradient and two moments, all float32

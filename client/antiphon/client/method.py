@@ -12,8 +12,7 @@ from antiphon.client.forms.form import Form
 from antiphon.client.language_model import LanguageModel
 from antiphon.client.spaces.space import Space
 from antiphon.client.trainers.trainer import OnStep, Trainer
-from antiphon.core.coefficients import Download
-from antiphon.core.types import Assignment, Update
+from antiphon.core.types import Assignment, Package, Update
 
 
 @dataclass(frozen=True)
@@ -31,14 +30,14 @@ class Method:
         """roles: by the name that assignments call them."""
         self._model, self._space, self._roles = model, space, dict(roles)
 
-    def load(self, download: Download) -> None:
+    def load(self, download: Package) -> None:
         """Put a global model in place, to be measured."""
         self._space.load(download)
 
     def train(
         self,
         assignment: Assignment,
-        download: Download,
+        download: Package,
         data: ClientData,
         on_step: OnStep,
         meter: Meter,
@@ -55,7 +54,7 @@ class Method:
             round=assignment.round,
             examples=len(data.train),
             steps=meter.steps,
-            payload=role.form.payload(self._space, trained),
+            payload=role.form.package(self._space, trained, assignment),
             metrics={**loss_metrics(trained.losses), **meter.metrics()},
         )
 

@@ -8,6 +8,7 @@ folded, and the residual of any other round belongs to an update that never arri
 from __future__ import annotations
 
 import shutil
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 
@@ -32,15 +33,19 @@ _OF_CODECS = 1 << 32  # rounds' own numbers are for what else a client draws
 class Sender:
     """Packs one client's updates of one run. folder: its own, kept for as long as the run goes on."""
 
-    def __init__(self, folder: Path, compression: CompressionConfig) -> None:
-        """Hold nothing; the folder need not exist."""
-        self._folder, self._compression = folder, compression
+    def __init__(
+        self, folder: Path, compression: CompressionConfig, inline: Collection[str] = ()
+    ) -> None:
+        """Hold nothing; the folder need not exist. inline: roles whose packages no codec packs."""
+        self._folder, self._compression, self._inline = folder, compression, frozenset(inline)
 
     def pack(self, update: Update, assignment: Assignment, run_id: str) -> Packed:
         """Pack an update; the same one for the same assignment gives the same bytes.
 
         Raises UpdateError for a codec that is not installed here.
         """
+        if assignment.method in self._inline:
+            return pack_update(update, run_id, pack=None)
         pack = self._as_they_are if assignment.codec.kind == DENSE else self._encode
         return pack_update(update, run_id, partial(pack, assignment))
 

@@ -103,7 +103,8 @@ class TrainingSession:
                 lambda done, loss: on_step(Stepped(done, assignment.steps, loss)),
                 Budget(request.seconds, self._now),
             )
-        sender = Sender(Path(request.keep), loaded.config.compression)
+        inline = method_of(loaded.config).inline
+        sender = Sender(Path(request.keep), loaded.config.compression, inline)
         packed = sender.pack(update, assignment, run_id)
         out, blob = Path(request.out), None
         if packed.content is not None:

@@ -20,10 +20,9 @@ from antiphon.client.language_model import load
 from antiphon.client.method import Method, Role
 from antiphon.client.trainers.trainer import OnStep
 from antiphon.core import golden, registry
-from antiphon.core.coefficients import Download
 from antiphon.core.config import RunConfig
 from antiphon.core.errors import UpdateError
-from antiphon.core.types import Assignment, Update
+from antiphon.core.types import Assignment, Package, Update
 from antiphon.strategies.bases.base import Need
 from antiphon.strategies.methods.method import method_of
 
@@ -73,7 +72,7 @@ class Worker:
     def train(
         self,
         assignment: Assignment,
-        download: Download,
+        download: Package,
         data: ClientData,
         on_step: OnStep,
         budget: Budget | None = None,
@@ -109,7 +108,7 @@ class Worker:
             data=data,
         )
 
-    def load(self, download: Download) -> None:
+    def load(self, download: Package) -> None:
         """Put a global model in place, to be measured."""
         self._method.load(download)
 

@@ -1,13 +1,15 @@
-"""The global model of a `seeds` run as it travels: a number for each candidate seed used so far."""
+"""The global model of a `seeds` run: a number for each candidate seed used so far."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
-from antiphon.core.types import FloatArray, Params
+from antiphon.core.errors import UpdateError
+from antiphon.core.types import AnyArray, FloatArray, Package
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,5 +33,31 @@ class SeedCoefficients:
         return coefficients
 
 
-Download = Params | SeedCoefficients
-"""The global model as a client receives it: the tensors of a space, or what stands for them."""
+def as_package(form: str, sent: SeedCoefficients) -> Package:
+    """Return coefficients as they travel: without the indices where all K are sent."""
+    arrays: dict[str, AnyArray] = {"value": sent.value}
+    if len(sent.index) != sent.num_seeds:
+        arrays["index"] = sent.index
+    if sent.probabilities is not None:
+        arrays["probability"] = sent.probabilities
+    return Package(form, arrays)
+
+
+def coefficients_of(package: Package, num_seeds: int) -> SeedCoefficients:
+    """Return the coefficients in a package. num_seeds: K. Raises UpdateError for those of another run."""
+    arrays = package.arrays
+    if not {"value"} <= set(arrays) <= {"value", "index", "probability"}:
+        raise UpdateError(f"the model is of {sorted(arrays)[:4]}, expected seed coefficients")
+    value = cast(FloatArray, arrays["value"])
+    index = arrays.get("index", np.arange(num_seeds, dtype=np.uint32)).astype(np.uint32)
+    probabilities = cast("FloatArray | None", arrays.get("probability"))
+    fit = index.shape == value.shape == (len(value),)
+    if not fit or (probabilities is not None and probabilities.shape != (num_seeds,)):
+        raise UpdateError(
+            f"the model has {len(value)} coefficients, {len(index)} indices and "
+            f"{num_seeds if probabilities is None else len(probabilities)} probabilities: they do not fit "
+            f"together for K = {num_seeds}"
+        )
+    if (np.diff(index.astype(np.int64)) <= 0).any() or (len(index) and index[-1] >= num_seeds):
+        raise UpdateError(f"seed indices do not rise strictly below K = {num_seeds}")
+    return SeedCoefficients(num_seeds, index, value, probabilities)

@@ -21,6 +21,7 @@ from pydantic import (
 from antiphon.core import registry, section
 from antiphon.core.errors import ConfigError
 from antiphon.core.json_text import json_text
+from antiphon.core.method_choice import MethodChoice
 from antiphon.core.run_sections import (
     AUTO,
     CohortConfig,
@@ -32,6 +33,7 @@ from antiphon.core.run_sections import (
     MixedConfig,
     ModelConfig,
     OutputConfig,
+    ProjectionConfig,
     SeedsConfig,
     TrainingConfig,
 )
@@ -51,13 +53,19 @@ class RunConfig(Section):
     rounds: PositiveInt = Field(description="Rounds to run.")
     model: ModelConfig = Field(description="The base model.")
     data: DataConfig = Field(description="The data and its split.")
-    method: str = Field("lora", description="What clients do and send.")
+    method: MethodChoice = Field(
+        MethodChoice(kind="lora"),
+        description="What clients do and send: a preset, or a space, a trainer and a form (or roles).",
+    )
     lora: LoraConfig = Field(default_factory=LoraConfig, description="Shape of the adapter.")
     training: TrainingConfig = Field(
         default_factory=TrainingConfig, description="First-order local training."
     )
     seeds: SeedsConfig = Field(
         default_factory=SeedsConfig, description="Zeroth-order local training."
+    )
+    projection: ProjectionConfig = Field(
+        default_factory=ProjectionConfig, description="How a delta is projected (form projection)."
     )
     mixed: MixedConfig = Field(
         default_factory=MixedConfig, description="Who sends what (method mixed)."
@@ -79,6 +87,10 @@ class RunConfig(Section):
         description="What bounds one client's say in a run of three clients or more, in this order; "
         "`[]`: nothing. Unless they are given, those that are usual with the method.",
     )
+    stages: tuple[Choice, ...] = Field(
+        (),
+        description="What else is done around the aggregation, in this order, before server_opt.",
+    )
     server_opt: Choice = Field(
         Choice(kind="sgd"), description="What the server does with the mean update."
     )
@@ -92,7 +104,11 @@ class RunConfig(Section):
     @classmethod
     def _usual_protection(cls, raw: Any) -> Any:
         """Put the method's own protections where none are given."""
-        if not isinstance(raw, Mapping) or raw.get("method") != "seeds" or "protection" in raw:
+        if (
+            not isinstance(raw, Mapping)
+            or raw.get("method") not in ("seeds", {"kind": "seeds"})
+            or "protection" in raw
+        ):
             return raw
         return {**raw, "protection": [{"kind": kind} for kind in ("clip", "cap", "agree")]}
 
@@ -184,7 +200,9 @@ def validate(raw: Mapping[str, Any], source: str = "config") -> RunConfig:
     for kind, choice in _choices(config):
         registry.build(kind, choice.kind, choice.arguments)
     try:
-        method = registry.build("method", config.method, {}, {"config": config})
+        method = registry.build(
+            "method", config.method.kind, config.method.arguments, {"config": config}
+        )
         if config.model.base.kind != AUTO:
             method.check_base(
                 registry.build("base", config.model.base.kind, config.model.base.arguments)
@@ -223,6 +241,7 @@ def _choices(config: RunConfig) -> list[tuple[str, Choice]]:
     return [
         ("aggregation", config.aggregation),
         *(("protection", each) for each in config.protection),
+        *(("stage", each) for each in config.stages),
         ("server_opt", config.server_opt),
         ("codec", config.compression.uplink),
         ("codec", config.compression.downlink),

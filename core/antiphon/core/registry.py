@@ -26,6 +26,7 @@ KINDS = (
     "base",
     "aggregation",
     "protection",
+    "stage",
     "server_opt",
     "codec",
     "scheduler",

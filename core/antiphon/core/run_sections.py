@@ -180,6 +180,14 @@ class SeedsConfig(Section):
     )
 
 
+class ProjectionConfig(Section):
+    """How a delta is projected (form projection)."""
+
+    directions: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        4096, description="K, how many seeded directions; a client sends four bytes for each."
+    )
+
+
 class MixedConfig(Section):
     """Which clients of a mixed run send seed-scalars; all the others send LoRA deltas."""
 

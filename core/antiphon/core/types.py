@@ -1,7 +1,7 @@
 """The words everybody uses: tensors by name, and what travels in a round.
 
-A *space* is what a run trains: `adapter` (LoRA factors) or `weights` (the linear weights themselves,
-reached through seeds). An update is always a point in the run's space, whatever its wire form.
+A *space* is where the numbers stand that a run trains. An update is always a delta in the run's space,
+whatever the form in which it travels.
 """
 
 from __future__ import annotations
@@ -23,26 +23,14 @@ State = Mapping[str, AnyArray]
 """A server-side state that can be written to safetensors as it is: flat names, any dtype."""
 
 
-@dataclass(frozen=True)
-class Scalars:
-    """Zeroth-order steps in the order they were taken: step t moved along direction index[t].
-
-    index: uint32 (n,), which of the run's candidate seeds; value: float32 (n,), the projected
-    gradient g_t = (L(w + εz) − L(w − εz)) / 2ε. The step itself was w ← w − lr·g_t·z.
+@dataclass(frozen=True, eq=False)
+class Package:
+    """What travels in a round, either way. form: the installed form that made it, empty: nobody said;
+    arrays: by name, of any dtype. They may be lazy: a mapping over a file that reads one at a time.
     """
 
-    index: npt.NDArray[np.uint32]
-    value: FloatArray
-
-
-@dataclass(frozen=True)
-class LoraUpdate:
-    """What one client sends after first-order training: local − start of its own factors."""
-
-    delta: Params
-
-
-Payload = LoraUpdate | Scalars
+    form: str
+    arrays: Mapping[str, AnyArray]
 
 
 @dataclass(frozen=True)
@@ -60,7 +48,7 @@ class Update:
     round: int
     examples: int
     steps: int
-    payload: Payload
+    payload: Package
     metrics: Mapping[str, float] = field(default_factory=dict)
     staleness: int = 0
     learning_rate: float | None = None
@@ -85,7 +73,7 @@ class CodecChoice:
 class Assignment:
     """What one client is asked to do in one round. The plan names it, the client carries it out.
 
-    method: `lora` or `seeds`; steps: local steps to take; learning_rate: of the whole round for
+    method: the role of the run's method; steps: local steps to take; learning_rate: of the whole round for
     `seeds`, ignored by `lora` (which follows its schedule from `first_step` of `total_steps`);
     r: rank of the client's adapter; seed: of the client's own shuffling and order of seeds; pool: how many
     of the candidate seeds this round uses (0: all); max_tokens:

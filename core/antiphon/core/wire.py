@@ -1,10 +1,10 @@
 """Updates, assignments and models as bytes: the one hand-written file that knows both our types
 and protobuf.
 
-Messages are small; the tensors of an update and the model of an assignment travel beside them as
-blobs. Who sent a message is an argument, never part of it. Whatever the bytes are, unpacking raises
-UpdateError or returns something well formed, and allocates a small multiple of their length at
-most.
+Messages are small, and so are arrays inside them; the tensors of an update and the model of an assignment
+travel beside them as blobs. Who sent a message is an argument, never part of it. Whatever the bytes are,
+unpacking raises UpdateError or returns something well formed, and allocates a small multiple of their
+length at most.
 """
 
 from __future__ import annotations
@@ -14,27 +14,24 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
-import numpy as np
 from google.protobuf.message import DecodeError, Message
 
 from antiphon.core import registry
 from antiphon.core.blob import Blob, blob_of
-from antiphon.core.coefficients import SeedCoefficients
 from antiphon.core.content import Content
 from antiphon.core.errors import ConfigError, UpdateError
+from antiphon.core.inline_arrays import pack_arrays, unpack_arrays
 from antiphon.core.json_text import json_text
 from antiphon.core.tensors import LazyTensors, from_bytes, to_content
 from antiphon.core.types import (
     DENSE,
     Assignment,
     CodecChoice,
-    LoraUpdate,
+    Package,
     Params,
-    Payload,
     Plain,
-    Scalars,
     Update,
 )
 from antiphon.v1 import update_pb2
@@ -42,6 +39,8 @@ from antiphon.v1 import update_pb2
 MAX_METRICS = 64
 MAX_METRIC_NAME = 64
 MAX_MESSAGE_BYTES = 4 << 20
+MAX_INLINE_NUMBERS = MAX_MESSAGE_BYTES
+MAX_FORM_NAME = 64
 MAX_PACKED_PARAMETERS = 1 << 31
 _SHA256_BYTES = 32
 
@@ -84,8 +83,9 @@ def as_safetensors(tensors: Params) -> tuple[Content, str]:
     return to_content(tensors), "safetensors"
 
 
-def pack_update(update: Update, run_id: str, pack: Pack = as_safetensors) -> Packed:
-    """Pack an update; its client is left out. pack: of its tensors, where it has any.
+def pack_update(update: Update, run_id: str, pack: Pack | None = as_safetensors) -> Packed:
+    """Pack an update; its client is left out. pack: of its tensors; none: its arrays are small and travel
+    inside the message.
 
     The same update always gives the same bytes, if `pack` does that too.
     """
@@ -95,14 +95,13 @@ def pack_update(update: Update, run_id: str, pack: Pack = as_safetensors) -> Pac
         examples=update.examples,
         steps=update.steps,
         metrics=dict(update.metrics),
+        form=update.payload.form,
     )
     content = None
-    if isinstance(update.payload, Scalars):
-        message.scalars.index.extend(update.payload.index.tolist())
-        message.scalars.value.extend(update.payload.value.tolist())
-        message.scalars.SetInParent()
+    if pack is None:
+        message.arrays.CopyFrom(pack_arrays(update.payload.arrays))
     else:
-        content, encoding = pack(update.payload.delta)
+        content, encoding = pack(as_tensors(update.payload))
         message.tensors.CopyFrom(pack_blob(blob_of(content, encoding)))
     return Packed(message.SerializeToString(deterministic=True), content)
 
@@ -124,7 +123,7 @@ def unpack_update(
     """Unpack what `client` (the name in its certificate) sent for the run `run_id`.
 
     tensors: what the blob holds that the message names, unpacked; none: nobody needs them yet, and the
-    delta is empty. Raises UpdateError for anything that is not a well-formed update of this run.
+    payload is empty. Raises UpdateError for anything that is not a well-formed update of this run.
     """
     parsed = _parsed(update_pb2.Update, message)
     _check_run(parsed.run_id, run_id)
@@ -210,45 +209,44 @@ def _unpack_codec(message: update_pb2.Codec) -> CodecChoice:
     return CodecChoice(message.kind or DENSE, arguments)
 
 
-def pack_model(download: Params | SeedCoefficients | CodedModel) -> tuple[Content, str]:
+def pack_model(download: Package | CodedModel) -> tuple[Content, str]:
     """Pack a model as a client receives it; the same model always gives the same bytes.
 
-    Tensors are not copied: the content is their own memory.
+    Matrices are tensors, which are not copied: the content is their own memory. Vectors alone are small
+    arrays.
     """
-    match download:
-        case SeedCoefficients():
-            message: Message = _pack_coefficients(download)
-            return Content((message.SerializeToString(deterministic=True),)), "coefficients"
-        case CodedModel():
-            shapes = [
-                update_pb2.TensorShape(name=name, side=shape)
-                for name, shape in sorted(download.shapes.items())
-            ]
-            message = update_pb2.PackedModel(
-                codec=_pack_codec(download.codec), shapes=shapes, content=download.content
-            )
-            return Content((message.SerializeToString(deterministic=True),)), "packed"
-    return to_content(download), "safetensors"
+    if isinstance(download, CodedModel):
+        shapes = [
+            update_pb2.TensorShape(name=name, side=shape)
+            for name, shape in sorted(download.shapes.items())
+        ]
+        packed = update_pb2.PackedModel(
+            codec=_pack_codec(download.codec), shapes=shapes, content=download.content
+        )
+        return Content((packed.SerializeToString(deterministic=True),)), "packed"
+    if all(array.ndim == 1 for array in download.arrays.values()):
+        message = pack_arrays(download.arrays)
+        return Content((message.SerializeToString(deterministic=True),)), "arrays"
+    return to_content(download.arrays), "safetensors"
 
 
-def unpack_model(
-    file: Path, encoding: str, most: int = MAX_PACKED_PARAMETERS
-) -> Params | SeedCoefficients:
+def unpack_model(file: Path, encoding: str, most: int = MAX_PACKED_PARAMETERS) -> Package:
     """Unpack the model that a task named. Raises UpdateError.
 
     most: numbers that a packed one may have; zeros take no bytes, so its size does not bound them.
     """
     if encoding == "safetensors":
         lazy = LazyTensors(file)
-        return {name: lazy[name] for name in lazy}
+        return Package("", {name: lazy[name] for name in lazy})
     content = file.read_bytes()
     if encoding == "packed":
-        return _unpack_coded(_parsed(update_pb2.PackedModel, content, len(content)), most)
-    if encoding == "coefficients":
-        return _unpack_coefficients(_parsed(update_pb2.SeedCoefficients, content, len(content)))
+        coded = _unpack_coded(_parsed(update_pb2.PackedModel, content, len(content)), most)
+        return Package("", coded)
+    if encoding == "arrays":
+        return Package("", unpack_arrays(_parsed(update_pb2.Arrays, content, len(content)), most))
     raise UpdateError(
-        f"a model encoded as {encoding[:64]!r}, expected safetensors, packed or "
-        "coefficients: the coordinator is newer than this client; upgrade Antiphon here"
+        f"a model encoded as {encoding[:64]!r}, expected safetensors, packed or arrays: the coordinator is "
+        "of another version than this client; upgrade Antiphon on the older side"
     )
 
 
@@ -295,46 +293,20 @@ def _check_run(got: str, expected: str) -> None:
         raise UpdateError(f"a message of run {got[:64]!r}, expected one of run {expected!r}")
 
 
-def _payload(message: update_pb2.Update, tensors: Params | None) -> Payload:
+def as_tensors(package: Package) -> Params:
+    """Return a package's arrays, which are float32 tensors where a codec packs them."""
+    return cast(Params, package.arrays)
+
+
+def _payload(message: update_pb2.Update, tensors: Params | None) -> Package:
+    form = message.form[:MAX_FORM_NAME]
     sent = message.WhichOneof("payload")
     if sent == "tensors":
-        return LoraUpdate(tensors or {})
+        return Package(form, tensors or {})
+    if sent == "arrays":
+        return Package(form, unpack_arrays(message.arrays, MAX_INLINE_NUMBERS))
     if sent == "scalars":
-        index = np.array(message.scalars.index, dtype=np.uint32)
-        value = np.array(message.scalars.value, dtype=np.float32)
-        if len(index) != len(value):
-            raise UpdateError(
-                f"{len(index)} seed indices for {len(value)} scalars, expected as many"
-            )
-        return Scalars(index, value)
-    raise UpdateError("an update without a payload, expected tensors or scalars")
-
-
-def _pack_coefficients(sent: SeedCoefficients) -> update_pb2.SeedCoefficients:
-    everything = len(sent.index) == sent.num_seeds
-    gaps = np.diff(sent.index.astype(np.int64), prepend=0)
-    return update_pb2.SeedCoefficients(
-        num_seeds=sent.num_seeds,
-        index_gap=[] if everything else gaps.tolist(),
-        value=sent.value.tolist(),
-        probability=[] if sent.probabilities is None else sent.probabilities.tolist(),
-    )
-
-
-def _unpack_coefficients(message: update_pb2.SeedCoefficients) -> SeedCoefficients:
-    num_seeds, value = message.num_seeds, np.array(message.value, dtype=np.float32)
-    probability = np.array(message.probability, dtype=np.float32)
-    gaps = np.array(message.index_gap, dtype=np.uint64)
-    everything = len(gaps) == 0 and len(value) == num_seeds
-    index = np.arange(num_seeds, dtype=np.uint64) if everything else np.cumsum(gaps)
-    fit = len(index) == len(value) and len(probability) in (0, num_seeds)
-    if num_seeds == 0 or not fit:
         raise UpdateError(
-            f"{len(index)} indices, {len(value)} coefficients and {len(probability)} probabilities "
-            f"do not fit together for K = {num_seeds}"
+            "an update as version 0.3 packs scalars, expected arrays: upgrade Antiphon at the client"
         )
-    if (gaps[1:] == 0).any() or (len(index) and index[-1] >= num_seeds):
-        raise UpdateError(f"seed indices do not rise strictly below K = {num_seeds}")
-    return SeedCoefficients(
-        num_seeds, index.astype(np.uint32), value, probability if len(probability) else None
-    )
+    raise UpdateError("an update without a payload, expected tensors or arrays")

@@ -12,7 +12,7 @@ from antiphon.core.types import Plain
 from antiphon.dashboard.gantt import MOST_NAMED, SLOW, Span
 from antiphon.dashboard.learning import Curve
 from antiphon.dashboard.plain_text import escaped, shown
-from antiphon.dashboard.run_view import RunView
+from antiphon.dashboard.run_view import RoundView, RunView
 
 MOST_PROBLEMS = 500
 MOST_SAID = 12
@@ -54,10 +54,17 @@ def rounds(view: RunView) -> pd.DataFrame:
             "down": [each.sums.down for each in found],
             "saving": [_saving(each.sums.training, each.sums.dense) for each in found],
             "seconds": [each.seconds for each in found],
-            "aggregation error": [each.aggregation_error for each in found],
+            "held back": [", ".join(map(shown, each.held_back)) for each in found],
+            **_folds(found),
             "reason": [shown(each.planned.reason) for each in found],
         }
     )
+
+
+def _folds(found: Sequence[RoundView]) -> dict[str, list[float | None]]:
+    """Return a column for each number that the stages of the fold have reported, by its plain name."""
+    names = dict.fromkeys(["aggregation_error", *sorted({n for each in found for n in each.fold})])
+    return {shown(n).replace("_", " "): [each.fold.get(n) for each in found] for n in names}
 
 
 def plan(asked: Mapping[str, Mapping[str, Plain]]) -> pd.DataFrame:

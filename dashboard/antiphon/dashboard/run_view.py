@@ -46,7 +46,8 @@ class RoundView:
     rejected: int
     sums: Sums
     seconds: float | None
-    aggregation_error: float | None
+    fold: Mapping[str, float]
+    held_back: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -135,5 +136,6 @@ def _round(run: Chronicle, each: RoundRecord, sums: Sums) -> RoundView:
         rejected=len(each.rejected),
         sums=sums,
         seconds=None if over_at is None else max(0.0, over_at - each.planned_at),
-        aggregation_error=each.fold.get("aggregation_error"),
+        fold=each.fold,
+        held_back=each.held_back,
     )

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x61ntiphon/v1/update.proto\x12\x0b\x61ntiphon.v1\"7\n\x04\x42lob\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\x12\x10\n\x08\x65ncoding\x18\x03 \x01(\t\"3\n\x0bSeedScalars\x12\x11\n\x05index\x18\x01 \x03(\rB\x02\x10\x01\x12\x11\n\x05value\x18\x02 \x03(\x02\x42\x02\x10\x01\"\x8f\x02\n\x06Update\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\r\x12\x10\n\x08\x65xamples\x18\x03 \x01(\x04\x12\r\n\x05steps\x18\x04 \x01(\r\x12\x31\n\x07metrics\x18\x05 \x03(\x0b\x32 .antiphon.v1.Update.MetricsEntry\x12$\n\x07tensors\x18\x06 \x01(\x0b\x32\x11.antiphon.v1.BlobH\x00\x12+\n\x07scalars\x18\x07 \x01(\x0b\x32\x18.antiphon.v1.SeedScalarsH\x00\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\t\n\x07payloadJ\x04\x08\x08\x10\x10\"h\n\x10SeedCoefficients\x12\x11\n\tnum_seeds\x18\x01 \x01(\r\x12\x15\n\tindex_gap\x18\x02 \x03(\rB\x02\x10\x01\x12\x11\n\x05value\x18\x03 \x03(\x02\x42\x02\x10\x01\x12\x17\n\x0bprobability\x18\x04 \x03(\x02\x42\x02\x10\x01\"(\n\x05\x43odec\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x11\n\targuments\x18\x02 \x01(\t\"-\n\x0bTensorShape\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x04side\x18\x02 \x03(\rB\x02\x10\x01\"k\n\x0bPackedModel\x12!\n\x05\x63odec\x18\x01 \x01(\x0b\x32\x12.antiphon.v1.Codec\x12(\n\x06shapes\x18\x02 \x03(\x0b\x32\x18.antiphon.v1.TensorShape\x12\x0f\n\x07\x63ontent\x18\x03 \x01(\x0c\"\xca\x02\n\nAssignment\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\r\x12\x0e\n\x06method\x18\x03 \x01(\t\x12\r\n\x05steps\x18\x04 \x01(\r\x12\x12\n\nfirst_step\x18\x05 \x01(\r\x12\x13\n\x0btotal_steps\x18\x06 \x01(\r\x12\x15\n\rlearning_rate\x18\x07 \x01(\x01\x12\t\n\x01r\x18\x08 \x01(\r\x12\x0c\n\x04seed\x18\t \x01(\x04\x12 \n\x05model\x18\n \x01(\x0b\x32\x11.antiphon.v1.Blob\x12\x12\n\nmax_tokens\x18\x0b \x01(\x04\x12\x0c\n\x04told\x18\x0c \x01(\x0c\x12!\n\x05\x63odec\x18\x14 \x01(\x0b\x32\x12.antiphon.v1.Codec\x12\x14\n\x0c\x66olded_round\x18\x15 \x01(\r\x12\x14\n\x0cupload_bytes\x18\x16 \x01(\x04\x12\x0c\n\x04pool\x18\x17 \x01(\rJ\x04\x08\r\x10\x14\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x61ntiphon/v1/update.proto\x12\x0b\x61ntiphon.v1\"7\n\x04\x42lob\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\x12\x10\n\x08\x65ncoding\x18\x03 \x01(\t\"3\n\x0bSeedScalars\x12\x11\n\x05index\x18\x01 \x03(\rB\x02\x10\x01\x12\x11\n\x05value\x18\x02 \x03(\x02\x42\x02\x10\x01\"]\n\x05\x41rray\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x04side\x18\x02 \x03(\rB\x02\x10\x01\x12\x10\n\x04real\x18\x03 \x03(\x02\x42\x02\x10\x01\x12\x11\n\x05whole\x18\x04 \x03(\rB\x02\x10\x01\x12\x0f\n\x03gap\x18\x05 \x03(\rB\x02\x10\x01\"+\n\x06\x41rrays\x12!\n\x05\x61rray\x18\x01 \x03(\x0b\x32\x12.antiphon.v1.Array\"\xc4\x02\n\x06Update\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\r\x12\x10\n\x08\x65xamples\x18\x03 \x01(\x04\x12\r\n\x05steps\x18\x04 \x01(\r\x12\x31\n\x07metrics\x18\x05 \x03(\x0b\x32 .antiphon.v1.Update.MetricsEntry\x12$\n\x07tensors\x18\x06 \x01(\x0b\x32\x11.antiphon.v1.BlobH\x00\x12+\n\x07scalars\x18\x07 \x01(\x0b\x32\x18.antiphon.v1.SeedScalarsH\x00\x12%\n\x06\x61rrays\x18\x10 \x01(\x0b\x32\x13.antiphon.v1.ArraysH\x00\x12\x0c\n\x04\x66orm\x18\x11 \x01(\t\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\t\n\x07payloadJ\x04\x08\x08\x10\x10\"h\n\x10SeedCoefficients\x12\x11\n\tnum_seeds\x18\x01 \x01(\r\x12\x15\n\tindex_gap\x18\x02 \x03(\rB\x02\x10\x01\x12\x11\n\x05value\x18\x03 \x03(\x02\x42\x02\x10\x01\x12\x17\n\x0bprobability\x18\x04 \x03(\x02\x42\x02\x10\x01\"(\n\x05\x43odec\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x11\n\targuments\x18\x02 \x01(\t\"-\n\x0bTensorShape\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x04side\x18\x02 \x03(\rB\x02\x10\x01\"k\n\x0bPackedModel\x12!\n\x05\x63odec\x18\x01 \x01(\x0b\x32\x12.antiphon.v1.Codec\x12(\n\x06shapes\x18\x02 \x03(\x0b\x32\x18.antiphon.v1.TensorShape\x12\x0f\n\x07\x63ontent\x18\x03 \x01(\x0c\"\xca\x02\n\nAssignment\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\r\x12\x0e\n\x06method\x18\x03 \x01(\t\x12\r\n\x05steps\x18\x04 \x01(\r\x12\x12\n\nfirst_step\x18\x05 \x01(\r\x12\x13\n\x0btotal_steps\x18\x06 \x01(\r\x12\x15\n\rlearning_rate\x18\x07 \x01(\x01\x12\t\n\x01r\x18\x08 \x01(\r\x12\x0c\n\x04seed\x18\t \x01(\x04\x12 \n\x05model\x18\n \x01(\x0b\x32\x11.antiphon.v1.Blob\x12\x12\n\nmax_tokens\x18\x0b \x01(\x04\x12\x0c\n\x04told\x18\x0c \x01(\x0c\x12!\n\x05\x63odec\x18\x14 \x01(\x0b\x32\x12.antiphon.v1.Codec\x12\x14\n\x0c\x66olded_round\x18\x15 \x01(\r\x12\x14\n\x0cupload_bytes\x18\x16 \x01(\x04\x12\x0c\n\x04pool\x18\x17 \x01(\rJ\x04\x08\r\x10\x14\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,6 +35,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SEEDSCALARS'].fields_by_name['index']._serialized_options = b'\020\001'
   _globals['_SEEDSCALARS'].fields_by_name['value']._loaded_options = None
   _globals['_SEEDSCALARS'].fields_by_name['value']._serialized_options = b'\020\001'
+  _globals['_ARRAY'].fields_by_name['side']._loaded_options = None
+  _globals['_ARRAY'].fields_by_name['side']._serialized_options = b'\020\001'
+  _globals['_ARRAY'].fields_by_name['real']._loaded_options = None
+  _globals['_ARRAY'].fields_by_name['real']._serialized_options = b'\020\001'
+  _globals['_ARRAY'].fields_by_name['whole']._loaded_options = None
+  _globals['_ARRAY'].fields_by_name['whole']._serialized_options = b'\020\001'
+  _globals['_ARRAY'].fields_by_name['gap']._loaded_options = None
+  _globals['_ARRAY'].fields_by_name['gap']._serialized_options = b'\020\001'
   _globals['_UPDATE_METRICSENTRY']._loaded_options = None
   _globals['_UPDATE_METRICSENTRY']._serialized_options = b'8\001'
   _globals['_SEEDCOEFFICIENTS'].fields_by_name['index_gap']._loaded_options = None
@@ -49,18 +57,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BLOB']._serialized_end=96
   _globals['_SEEDSCALARS']._serialized_start=98
   _globals['_SEEDSCALARS']._serialized_end=149
-  _globals['_UPDATE']._serialized_start=152
-  _globals['_UPDATE']._serialized_end=423
-  _globals['_UPDATE_METRICSENTRY']._serialized_start=360
-  _globals['_UPDATE_METRICSENTRY']._serialized_end=406
-  _globals['_SEEDCOEFFICIENTS']._serialized_start=425
-  _globals['_SEEDCOEFFICIENTS']._serialized_end=529
-  _globals['_CODEC']._serialized_start=531
-  _globals['_CODEC']._serialized_end=571
-  _globals['_TENSORSHAPE']._serialized_start=573
-  _globals['_TENSORSHAPE']._serialized_end=618
-  _globals['_PACKEDMODEL']._serialized_start=620
-  _globals['_PACKEDMODEL']._serialized_end=727
-  _globals['_ASSIGNMENT']._serialized_start=730
-  _globals['_ASSIGNMENT']._serialized_end=1060
+  _globals['_ARRAY']._serialized_start=151
+  _globals['_ARRAY']._serialized_end=244
+  _globals['_ARRAYS']._serialized_start=246
+  _globals['_ARRAYS']._serialized_end=289
+  _globals['_UPDATE']._serialized_start=292
+  _globals['_UPDATE']._serialized_end=616
+  _globals['_UPDATE_METRICSENTRY']._serialized_start=553
+  _globals['_UPDATE_METRICSENTRY']._serialized_end=599
+  _globals['_SEEDCOEFFICIENTS']._serialized_start=618
+  _globals['_SEEDCOEFFICIENTS']._serialized_end=722
+  _globals['_CODEC']._serialized_start=724
+  _globals['_CODEC']._serialized_end=764
+  _globals['_TENSORSHAPE']._serialized_start=766
+  _globals['_TENSORSHAPE']._serialized_end=811
+  _globals['_PACKEDMODEL']._serialized_start=813
+  _globals['_PACKEDMODEL']._serialized_end=920
+  _globals['_ASSIGNMENT']._serialized_start=923
+  _globals['_ASSIGNMENT']._serialized_end=1253
 # @@protoc_insertion_point(module_scope)

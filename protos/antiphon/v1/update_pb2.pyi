@@ -23,8 +23,28 @@ class SeedScalars(_message.Message):
     value: _containers.RepeatedScalarFieldContainer[float]
     def __init__(self, index: _Optional[_Iterable[int]] = ..., value: _Optional[_Iterable[float]] = ...) -> None: ...
 
+class Array(_message.Message):
+    __slots__ = ("name", "side", "real", "whole", "gap")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SIDE_FIELD_NUMBER: _ClassVar[int]
+    REAL_FIELD_NUMBER: _ClassVar[int]
+    WHOLE_FIELD_NUMBER: _ClassVar[int]
+    GAP_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    side: _containers.RepeatedScalarFieldContainer[int]
+    real: _containers.RepeatedScalarFieldContainer[float]
+    whole: _containers.RepeatedScalarFieldContainer[int]
+    gap: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, name: _Optional[str] = ..., side: _Optional[_Iterable[int]] = ..., real: _Optional[_Iterable[float]] = ..., whole: _Optional[_Iterable[int]] = ..., gap: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class Arrays(_message.Message):
+    __slots__ = ("array",)
+    ARRAY_FIELD_NUMBER: _ClassVar[int]
+    array: _containers.RepeatedCompositeFieldContainer[Array]
+    def __init__(self, array: _Optional[_Iterable[_Union[Array, _Mapping]]] = ...) -> None: ...
+
 class Update(_message.Message):
-    __slots__ = ("run_id", "round", "examples", "steps", "metrics", "tensors", "scalars")
+    __slots__ = ("run_id", "round", "examples", "steps", "metrics", "tensors", "scalars", "arrays", "form")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -39,6 +59,8 @@ class Update(_message.Message):
     METRICS_FIELD_NUMBER: _ClassVar[int]
     TENSORS_FIELD_NUMBER: _ClassVar[int]
     SCALARS_FIELD_NUMBER: _ClassVar[int]
+    ARRAYS_FIELD_NUMBER: _ClassVar[int]
+    FORM_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     round: int
     examples: int
@@ -46,7 +68,9 @@ class Update(_message.Message):
     metrics: _containers.ScalarMap[str, float]
     tensors: Blob
     scalars: SeedScalars
-    def __init__(self, run_id: _Optional[str] = ..., round: _Optional[int] = ..., examples: _Optional[int] = ..., steps: _Optional[int] = ..., metrics: _Optional[_Mapping[str, float]] = ..., tensors: _Optional[_Union[Blob, _Mapping]] = ..., scalars: _Optional[_Union[SeedScalars, _Mapping]] = ...) -> None: ...
+    arrays: Arrays
+    form: str
+    def __init__(self, run_id: _Optional[str] = ..., round: _Optional[int] = ..., examples: _Optional[int] = ..., steps: _Optional[int] = ..., metrics: _Optional[_Mapping[str, float]] = ..., tensors: _Optional[_Union[Blob, _Mapping]] = ..., scalars: _Optional[_Union[SeedScalars, _Mapping]] = ..., arrays: _Optional[_Union[Arrays, _Mapping]] = ..., form: _Optional[str] = ...) -> None: ...
 
 class SeedCoefficients(_message.Message):
     __slots__ = ("num_seeds", "index_gap", "value", "probability")

@@ -20,7 +20,6 @@ from pathlib import Path
 from antiphon.core import fault_points
 from antiphon.core.blob import Blob
 from antiphon.core.clock import Clock
-from antiphon.core.coefficients import Download, SeedCoefficients
 from antiphon.core.config import RunConfig, config_hash
 from antiphon.core.content import Content
 from antiphon.core.errors import UpdateError
@@ -43,7 +42,7 @@ from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder
 from antiphon.core.space import Space
 from antiphon.core.tensors import to_content
-from antiphon.core.types import Assignment, Params, State, Update
+from antiphon.core.types import Assignment, Package, Params, State, Update
 from antiphon.core.wire import pack_assignment, unpack_update, update_blob
 from antiphon.server.folding.exchanges import Exchanges
 from antiphon.server.folding.global_model import GlobalModel
@@ -60,8 +59,8 @@ from antiphon.server.planning.plans import assignment_of, check_exchanges, fewes
 from antiphon.server.planning.resumed import check_same_space, resumed
 from antiphon.server.planning.telemetry import Accumulator
 from antiphon.strategies.compression.codec import Shapes
+from antiphon.strategies.fold import Context, Folded
 from antiphon.strategies.guard import learning_rate_scale, undo
-from antiphon.strategies.method import Folded
 from antiphon.strategies.methods.method import method_of
 
 MAX_FAILED_ROUNDS = 3
@@ -92,15 +91,18 @@ class Federation:
         clock: Clock,
         from_round: int | None = None,
         stopwatch: Callable[[], float] = time.perf_counter,
+        secret: bytes = b"",
     ) -> None:
         """Take the run up where its journal ends; an empty journal is a new run.
 
         from_round: whose model to go on with where a newer one is damaged; stopwatch: real seconds, for
-        the time by phase. Raises RunFolderError where the newest is damaged and no round is given, and the
-        other way round; ConfigError for exchanges that the config's rounds cannot have.
+        the time by phase; secret: see fold.Context. Raises RunFolderError where the newest is damaged and
+        no round is given, and the other way round; ConfigError for exchanges that the config's rounds
+        cannot have.
         """
         self.config, self.folder, self.space = config, folder, space
         self._journal, self._clock, self._stopwatch = journal, clock, stopwatch
+        self._secret = secret
         self._roles = method_of(config)
         self._method = self._roles.serve()
         check_exchanges(config)
@@ -239,7 +241,7 @@ class Federation:
         return assignment_of(self.config, self._plans[base], client, folded)
 
     def _upload_bytes(self, asked: Assignment) -> int:
-        parameters = self.space.parameters * asked.r // self.config.lora.r
+        parameters = self._roles.space.trained(self.space) * asked.r // self.config.lora.r
         role = self._roles.role(asked.method)
         return int(role.form.size(parameters, built(asked.codec), asked.steps))
 
@@ -250,7 +252,7 @@ class Federation:
         """
         plan = self._plans.get(number)
         if plan is None or client not in plan.plan:
-            return 4 * self.space.parameters
+            return 4 * self._roles.space.trained(self.space)
         return self._upload_bytes(assignment_of(self.config, plan, client))
 
     def packed_assignment(self, client: str) -> tuple[bytes, Blob]:
@@ -264,7 +266,7 @@ class Federation:
         """The model's state: after the newest fold, or as the run was taken up."""
         return self._model.state
 
-    def download(self, r: int | None = None) -> Download:
+    def download(self, r: int | None = None) -> Package:
         """Return the global model as a client of rank r receives it; none: the full rank."""
         return self._model.download(r)
 
@@ -293,6 +295,8 @@ class Federation:
             update = unpack_update(message, client, self.run_id)
             wanted = self._is_wanted(update)
             if wanted:
+                form = self._roles.role(self._asked(number, client).method).form
+                form.check_carriage(client, has_blob=blob is not None)
                 unpack = self._unpack(number, client)
                 unpacked = unpack(blob, tensors) if blob and tensors else None
                 self._check(unpack_update(message, client, self.run_id, unpacked))
@@ -313,8 +317,8 @@ class Federation:
     def fold_updates(self, number: int, clients: tuple[str, ...]) -> Folding:
         """Compute a fold and change nothing: the long half of it, for a thread of its own."""
         began = self._stopwatch()
-        learning_rate = self._learning_rate(clients[0])
-        folded = self._method.fold(self.state, self._updates(number, clients), learning_rate)
+        context = Context(number, self._learning_rate(clients[0]), self._secret)
+        folded = self._method.fold(self.state, self._updates(number, clients), context)
         fault_points.reached("during fold")
         return Folding(number, folded, to_content(folded.state), began)
 
@@ -419,17 +423,16 @@ class Federation:
             message, tensors = self._sent.get(base, client, receipt.digest, unpack)
             update = unpack_update(message, client, self.run_id, tensors)
             update = replace(update, examples=update.examples or usual, staleness=number - base)
-            yield replace(update, learning_rate=self._learning_rate(client))
+            form = self._roles.role(self._asked(base, client).method).form.kind
+            named = Package(form, update.payload.arrays)
+            yield replace(update, learning_rate=self._learning_rate(client), payload=named)
 
     def _unpack(self, base: int, client: str) -> Unpack:
         """Return what reads the tensors of an update that began in round `base`."""
         asked = self._asked(base, client)
 
         def shapes() -> Shapes:
-            download = self.download(asked.r)
-            if isinstance(download, SeedCoefficients):
-                raise UpdateError("tensors, but the round asked for seed-scalars")
-            return {name: value.shape for name, value in download.items()}
+            return {name: value.shape for name, value in self.download(asked.r).arrays.items()}
 
         def unpack(blob: Blob, file: Path) -> Params:
             return self._sent.unpacked(base, client, blob, file, asked.codec, shapes)

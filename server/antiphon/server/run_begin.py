@@ -42,20 +42,22 @@ def begin_run(
     engine: str,
     facts: Mapping[str, Plain] | None = None,
     from_round: int | None = None,
+    secret: bytes,
 ) -> Federation:
     """Take a run up where its journal ends, and note what is known of it; `Federation.start` follows.
 
-    engine, facts: what the journal is to say of the run, beside what the config tells. Raises as
-    Federation does.
+    engine, facts: what the journal is to say of the run, beside what the config tells; secret: see
+    folding/fold_secret.py. Raises as Federation does.
     """
-    federation = Federation(config, folder, journal, space, clock, from_round)
+    federation = Federation(config, folder, journal, space, clock, from_round, secret=secret)
     write_space(folder.space_file, space)
+    trained = method_of(config).space
     described: dict[str, Plain] = {
         "engine": engine,
-        "method": config.method,
-        "space": "weights" if method_of(config).space.trains_weights else "adapter",
+        "method": config.method.label,
+        "space": "weights" if trained.trains_weights else "adapter",
         "model": config.model.model_name_or_path,
-        "trained_parameters": space.parameters,
+        "trained_parameters": trained.trained(space),
         "model_parameters": space.model_parameters,
     }
     federation.observe(RunDescribed({**described, **(facts or {})}))

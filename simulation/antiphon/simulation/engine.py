@@ -18,7 +18,6 @@ from antiphon.client.evaluation import Measured
 from antiphon.client.exchanges.exchange import Kept
 from antiphon.core.blob import Blob
 from antiphon.core.clock import VirtualClock
-from antiphon.core.coefficients import Download
 from antiphon.core.errors import UpdateError
 from antiphon.core.events import (
     MEASURING,
@@ -32,7 +31,7 @@ from antiphon.core.events import (
     Event,
     Ticked,
 )
-from antiphon.core.types import Assignment
+from antiphon.core.types import Assignment, Package
 from antiphon.core.wire import unpack_assignment, unpack_model, update_blob
 from antiphon.server.federation import Federation
 from antiphon.server.folding.held_out import METRICS, read_measurement
@@ -76,10 +75,13 @@ class Simulation(Driver):
         super().__init__(federation, monitor, stopwatch)
         self._worker, self._clients = worker, clients
         self._clock, self._fleet, self._under_way = clock, fleet, dict(under_way)
-        self._packing = Packing(federation.folder, federation.config.compression, federation.run_id)
+        config = federation.config
+        self._packing = Packing(
+            federation.folder, config.compression, federation.run_id, method_of(config).inline
+        )
         self._agenda = Agenda()
         self._answers: dict[str, bytes] = {}
-        self._newest: tuple[str, Download] | None = None
+        self._newest: tuple[str, Package] | None = None
 
     def run(self) -> Finish:
         """Run to the end. An interruption leaves a journal from which the run can go on."""
@@ -221,7 +223,7 @@ class Simulation(Driver):
         arrives = when + self._fleet.upload_s(client, letter.bytes)
         self._agenda.add(Due(arrives, client, Stage.DELIVERED, given, packing))
 
-    def _unpacked(self, model: Blob) -> Download:
+    def _unpacked(self, model: Blob) -> Package:
         """Return a model as a client unpacks it; most clients of a round start from the same one."""
         if self._newest is None or self._newest[0] != model.sha256:
             file = self._federation.folder.model_blob(model.sha256)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 
-from antiphon.core.types import FloatArray, LoraUpdate, Params, Update
+from antiphon.core.types import FloatArray, Package, Params, Update
 
 Liar = Literal["none", "scaled", "sign-flipped", "nan", "random"]
 SCALE = np.float32(100)
@@ -33,11 +33,10 @@ def told(update: Update, lie: Lie, rng: np.random.Generator) -> Update:
     """
     if lie == Lie():
         return update
-    if isinstance(update.payload, LoraUpdate):
-        delta = dict(sorted(update.payload.delta.items()))
-        return replace(update, payload=LoraUpdate(_lies(lie, rng, delta)))
-    value = _lies(lie, rng, {"value": update.payload.value})["value"]
-    return replace(update, payload=replace(update.payload, value=value))
+    arrays = dict(sorted(update.payload.arrays.items()))
+    numbers = {n: cast(FloatArray, each) for n, each in arrays.items() if each.dtype == np.float32}
+    lies = Package(update.payload.form, {**arrays, **_lies(lie, rng, numbers)})
+    return replace(update, payload=lies)
 
 
 def _lies(lie: Lie, rng: np.random.Generator, truth: Params) -> dict[str, FloatArray]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from collections.abc import Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
@@ -36,9 +37,16 @@ class Letter:
 class Packing:
     """Packs the updates of a run's clients. Holds a few of them in memory, however many are sent."""
 
-    def __init__(self, folder: RunFolder, compression: CompressionConfig, run_id: str) -> None:
-        """Start no thread before there is work."""
+    def __init__(
+        self,
+        folder: RunFolder,
+        compression: CompressionConfig,
+        run_id: str,
+        inline: Collection[str] = (),
+    ) -> None:
+        """Start no thread before there is work. inline: see Sender."""
         self._folder, self._compression, self._run_id = folder, compression, run_id
+        self._inline = inline
         threads = min(_MOST_THREADS, os.cpu_count() or 1)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="packing")
         self._pending: deque[Future[Letter]] = deque()
@@ -80,7 +88,7 @@ class Packing:
 
     def _pack(self, update: Update, assignment: Assignment) -> Letter:
         client = assignment.client
-        sender = Sender(self._folder.residuals(client), self._compression)
+        sender = Sender(self._folder.residuals(client), self._compression, self._inline)
         packed = sender.pack(update, assignment, self._run_id)
         blob = update_blob(packed.message)
         if blob is not None and packed.content is not None:

@@ -112,7 +112,7 @@ class TerminalMonitor(Monitor):
             shown.append(f"{bytes_said(self._bytes)} up so far")
         self._progress.console.print(f"{_round_name(number):>15}: {', '.join(shown)}")
         self._first_loss = self._first_loss or metrics["loss"]
-        if advice := advice_on(self._config.method, self._first_loss, metrics["loss"]):
+        if advice := advice_on(self._config.method.kind, self._first_loss, metrics["loss"]):
             self._progress.console.print(f"[yellow]{'':>15}  {advice}", soft_wrap=True)
         self._reach(number)  # whose clients may have taken fewer steps than were counted on
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import closing, nullcontext
+from functools import partial
 
 from antiphon.client.data.advice import advice
 from antiphon.client.data.clients import ClientData, ClientExamples, encode_client
@@ -20,6 +21,7 @@ from antiphon.core.config import RunConfig
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder
 from antiphon.core.types import Plain
+from antiphon.server.folding.fold_secret import simulated_secret
 from antiphon.server.run_begin import begin_run, new_folder, resumed_folder
 from antiphon.server.run_end import end_run
 from antiphon.simulation.engine import Simulation
@@ -71,15 +73,10 @@ def simulate(
             refuse_other_data(journal, split)
             clock = VirtualClock(_last_moment(journal))
             write_tokenizer(worker.model.tokenizer, folder.tokenizer)
-            federation = begin_run(
-                config,
-                folder,
-                journal,
-                space,
-                clock,
-                engine=config.engine.kind,
-                facts=_facts(worker, clients, split),
-                from_round=from_round,
+            begun = partial(begin_run, engine=config.engine.kind, secret=simulated_secret(config))
+            facts = _facts(worker, clients, split)
+            federation = begun(
+                config, folder, journal, space, clock, facts=facts, from_round=from_round
             )
             if config.output.plots:
                 draw_split(split.clients, folder.plots / "split.svg", split.labels)

@@ -9,11 +9,10 @@ from antiphon.client.exchanges.exchange import Kept
 from antiphon.client.language_model import LanguageModel, pick_device
 from antiphon.client.trainers.trainer import OnStep
 from antiphon.client.worker import Worker
-from antiphon.core.coefficients import Download
 from antiphon.core.config import RunConfig
 from antiphon.core.json_text import json_text
 from antiphon.core.section import Choice
-from antiphon.core.types import Assignment, Update
+from antiphon.core.types import Assignment, Package, Update
 from antiphon.simulation.fleet import Fleet
 from antiphon.strategies.methods.method import method_of
 
@@ -40,7 +39,7 @@ class Workers:
         except BaseException:
             self.close()
             raise
-        self._global: Download | None = None
+        self._global: Package | None = None
         self._loaded: set[str] = set()
 
     @property
@@ -54,7 +53,7 @@ class Workers:
         return tuple(sorted(each.model.base.kind for each in self._workers.values()))
 
     def train(
-        self, assignment: Assignment, download: Download, data: ClientData, on_step: OnStep
+        self, assignment: Assignment, download: Package, data: ClientData, on_step: OnStep
     ) -> Update:
         """Carry out one client's assignment; see Worker."""
         self._loaded.discard(self._keys[data.name])
@@ -67,7 +66,7 @@ class Workers:
         self._loaded.discard(self._keys[data.name])
         return self._of(data).answer(exchange, number, message, kept, data)
 
-    def load(self, download: Download) -> None:
+    def load(self, download: Package) -> None:
         """Take a global model that is to be measured."""
         self._global, self._loaded = download, set()
 

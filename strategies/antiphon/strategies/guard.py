@@ -10,27 +10,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from antiphon.core.types import State, Update
+from antiphon.core.types import State
+from antiphon.strategies.aggregation.contribution import Contribution
+from antiphon.strategies.fold import Context, Seen, Stage
 from antiphon.strategies.state import prefixed, under
 
-_BEST = "guard/best_loss"
-_SCALE = "guard/learning_rate_scale"
-_PREVIOUS = "previous"
+_NAME = "guard"
+_BEST, _SCALE, _PREVIOUS = "best_loss", "learning_rate_scale", "previous"
 
 
-@dataclass(frozen=True)
-class Guard:
-    """factor: a loss this many times the best so far, or not finite, undoes the last fold."""
+def guard(factor: float) -> Stage:
+    """Return the stage. factor: a loss so many times the best, or not finite, undoes the last fold."""
 
-    factor: float
+    def each(state: State, contributions: Sequence[Contribution], context: Context) -> Seen:
+        loss = reported_loss(contributions)
+        scale = learning_rate_scale(state)
+        if loss is not None and _exploded(state, loss, factor):
+            back = undo(state)
+            return Seen(contributions, report=_told(learning_rate_scale(back)), restored=back)
+        best = min(_number(state, _BEST, math.inf), math.inf if loss is None else loss)
+        kept = {**prefixed(_PREVIOUS, _without_guard(state)), **_numbers(best, scale)}
+        return Seen(contributions, kept, _told(scale))
 
-    def exploded(self, state: State, loss: float) -> bool:
-        """Tell whether this loss means that the last fold must be undone."""
-        return not math.isfinite(loss) or loss > self.factor * _number(state, _BEST, math.inf)
+    return Stage(_NAME, each=each)
 
 
 def learning_rate_scale(state: State) -> float:
@@ -38,51 +43,47 @@ def learning_rate_scale(state: State) -> float:
     return _number(state, _SCALE, 1.0)
 
 
-def remember(before: State, after: State, loss: float | None) -> State:
-    """Return `after` with what an undo needs; `loss`: the round's, measured before its fold."""
-    best = min(_number(before, _BEST, math.inf), math.inf if loss is None else loss)
-    kept = {name: value for name, value in before.items() if not _is_guards(name)}
-    return {
-        **{name: value for name, value in after.items() if not _is_guards(name)},
-        **prefixed(_PREVIOUS, kept),
-        _BEST: np.array([best]),
-        _SCALE: np.array([learning_rate_scale(before)]),
-    }
-
-
 def undo(state: State) -> State:
     """Return the state before the last fold, with half the learning rate.
 
     Where the last fold is undone already (or there was none), only the learning rate changes.
     """
-    previous = under(_PREVIOUS, state)
-    restored = previous or {name: value for name, value in state.items() if not _is_guards(name)}
+    previous = under(f"{_NAME}/{_PREVIOUS}", state)
+    best, scale = _number(state, _BEST, math.inf), learning_rate_scale(state)
     return {
-        **restored,
-        _BEST: np.array([_number(state, _BEST, math.inf)]),
-        _SCALE: np.array([learning_rate_scale(state) / 2]),
+        **(previous or _without_guard(state)),
+        **prefixed(_NAME, _numbers(best, scale / 2)),
     }
 
 
-def reported_loss(updates: Sequence[Update]) -> float | None:
+def reported_loss(contributions: Sequence[Contribution]) -> float | None:
     """Return the median of the clients' training losses; None: no reports.
 
     A median of clients, whatever examples they claim: a minority that reports nonsense can neither undo
     a round nor hide an explosion. With two reports there is no majority: the lower one counts, so that
     one client cannot undo what the other has learned. A loss that is not finite counts as infinite.
     """
-    losses = sorted(_loss(each) for each in updates if "loss" in each.metrics)
+    told = [each.loss for each in contributions if each.loss is not None]
+    losses = sorted(each if math.isfinite(each) else math.inf for each in told)
     return losses[(len(losses) - 1) // 2] if losses else None
 
 
-def _loss(update: Update) -> float:
-    loss = update.metrics["loss"]
-    return loss if math.isfinite(loss) else math.inf
+def _exploded(state: State, loss: float, factor: float) -> bool:
+    return not math.isfinite(loss) or loss > factor * _number(state, _BEST, math.inf)
 
 
-def _is_guards(name: str) -> bool:
-    return name in (_BEST, _SCALE) or name.startswith(f"{_PREVIOUS}/")
+def _told(scale: float) -> dict[str, float]:
+    return {"learning_rate_scale": scale}
+
+
+def _numbers(best: float, scale: float) -> State:
+    return {_BEST: np.array([best]), _SCALE: np.array([scale])}
+
+
+def _without_guard(state: State) -> State:
+    return {name: value for name, value in state.items() if not name.startswith(f"{_NAME}/")}
 
 
 def _number(state: State, name: str, default: float) -> float:
-    return float(state[name].item()) if name in state else default
+    full = f"{_NAME}/{name}"
+    return float(state[full].item()) if full in state else default

@@ -19,6 +19,9 @@ from antiphon.core.config import RunConfig
 from antiphon.core.directions import run_key
 from antiphon.core.peft_folder import factor_name
 from antiphon.core.types import FloatArray, Params
+from antiphon.strategies.aggregation.contribution import Tensors
+from antiphon.strategies.by_name import ByName
+from antiphon.strategies.forms.walk import Float64Array, Walked
 
 _SEEDS_AT_ONCE = 1024
 
@@ -30,6 +33,28 @@ class Directions:
     kind: str
     rank: int
     key: int
+
+
+def walked_tensors(along: Directions, num_seeds: int) -> Walked:
+    """Return what a walk is in a space of tensors: a delta that is drawn anew at each look-up.
+
+    A hundred clients are a hundred vectors of coefficients. num_seeds: K.
+    """
+
+    def walked(
+        start: Tensors, gradients: Float64Array, learning_rate: float, rate_of_round: float
+    ) -> Tensors:
+        index = np.flatnonzero(gradients).astype(np.uint32)
+        value = (-learning_rate * gradients[index]).astype(np.float32)
+        coefficients = SeedCoefficients(num_seeds, index, value)
+
+        def tensor(name: str) -> FloatArray:
+            rows, columns = start[name].shape
+            return total(name, (rows, columns), coefficients, along)
+
+        return ByName(start, tensor)
+
+    return walked
 
 
 def directions_of(config: RunConfig) -> Directions:

@@ -8,12 +8,14 @@ update that τ folds have overtaken counts s(τ) = 1 / √(1 + τ) times. It is 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-
-import numpy as np
+from collections.abc import Sequence
+from dataclasses import replace
 
 from antiphon.core.errors import UpdateError
-from antiphon.core.types import FloatArray, Params
+from antiphon.core.types import AnyArray, State
+from antiphon.strategies.aggregation.contribution import Contribution, Tensors
+from antiphon.strategies.by_name import ByName
+from antiphon.strategies.fold import Context, Seen, Stage
 
 
 def discount(staleness: int) -> float:
@@ -23,22 +25,25 @@ def discount(staleness: int) -> float:
     return 1 / math.sqrt(1 + staleness)
 
 
-def discounted(delta: Params, staleness: int) -> Params:
+def discounted(delta: Tensors, staleness: int) -> Tensors:
     """Return s(τ)·delta, read tensor by tensor; for τ = 0 the delta itself, bit for bit."""
-    return _Scaled(delta, discount(staleness)) if staleness else delta
+    if not staleness:
+        return delta
+    factor = discount(staleness)
+
+    def counted(name: str) -> AnyArray:
+        tensor = delta[name]
+        scaled: AnyArray = tensor * tensor.dtype.type(factor)
+        return scaled
+
+    return ByName(delta, counted)
 
 
-class _Scaled(Mapping[str, FloatArray]):
-    """Tensors times a factor, one at a time: they may be larger together than the memory."""
+def staleness() -> Stage:
+    """Return the stage that discounts what began before the round."""
 
-    def __init__(self, tensors: Params, factor: float) -> None:
-        self._tensors, self._factor = tensors, np.float32(factor)
+    def each(state: State, contributions: Sequence[Contribution], context: Context) -> Seen:
+        counted = [replace(c, delta=discounted(c.delta, c.staleness)) for c in contributions]
+        return Seen(counted)
 
-    def __getitem__(self, name: str) -> FloatArray:
-        return self._tensors[name] * self._factor
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._tensors)
-
-    def __len__(self) -> int:
-        return len(self._tensors)
+    return Stage("staleness", each=each)

@@ -12,7 +12,8 @@ from tests.client.daemon.scripted import proto
 from tests.client.daemon.stage import Stage, over, run_to_the_end, train_task
 
 from antiphon.client.daemon.room import NoRoom, check_room, free_bytes, most_download_bytes
-from antiphon.core.coefficients import SeedCoefficients
+from antiphon.core.coefficients import SeedCoefficients, as_package
+from antiphon.core.types import Package
 from antiphon.core.wire import pack_model
 from antiphon.v1 import coordinator_pb2 as pb
 
@@ -30,7 +31,7 @@ def space(*shapes: tuple[int, int]) -> pb.SpaceReport:
 def test_every_adapter_of_the_shapes_is_let_in(shapes: list[tuple[int, int]]) -> None:
     """An honest model is below the bound, and the bound is close to it."""
     factors = {f"m{n}": np.ones(shape, np.float32) for n, shape in enumerate(shapes)}
-    content, _ = pack_model(factors)
+    content, _ = pack_model(Package("lora", factors))
 
     most = most_download_bytes(space(*shapes), {"method": "lora"})
 
@@ -46,7 +47,7 @@ def test_all_coefficients_of_a_run_are_let_in(seeds: int, pro: bool) -> None:
 
     most = most_download_bytes(space((8, 8)), {"method": "seeds", "seeds": {"num_seeds": seeds}})
 
-    assert pack_model(model)[0].size <= most
+    assert pack_model(as_package("span", model))[0].size <= most
 
 
 @pytest.mark.parametrize("config", [{"num_seeds": 2**60}, {"num_seeds": -1}, {}, None, []])

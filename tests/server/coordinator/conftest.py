@@ -18,6 +18,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from tests.strategies.served import sent as sent_delta
+from tests.strategies.served import walk
 
 from antiphon.core import golden
 from antiphon.core.blob import Blob
@@ -31,9 +33,10 @@ from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder, create
 from antiphon.core.seed_choice import given
 from antiphon.core.space import Space
-from antiphon.core.types import LoraUpdate, Scalars, Update
+from antiphon.core.types import Update
 from antiphon.core.wire import (
     Packed,
+    as_safetensors,
     pack_blob,
     pack_update,
     unpack_assignment,
@@ -237,11 +240,12 @@ class Site:
         if asked.method == "seeds":
             config = self.running.config
             along = given(asked, run_key(config.seed), config.seeds.num_seeds)[:1]
-            payload: Any = Scalars(along, np.array([value], np.float32))
+            payload: Any = walk(along, np.array([value], np.float32))
         else:
-            payload = LoraUpdate({n: np.full(s, value, np.float32) for n, s in SHAPES.items()})
+            payload = sent_delta({n: np.full(s, value, np.float32) for n, s in SHAPES.items()})
         update = Update(self.name, asked.round, 10, 1, payload, {"loss": 2.0})
-        return pack_update(Update(**{**vars(update), **changes}), self.run_id)
+        pack = None if asked.method == "seeds" else as_safetensors
+        return pack_update(Update(**{**vars(update), **changes}), self.run_id, pack)
 
     async def submit(self, message: bytes) -> Any:
         """Hand a message in."""
@@ -326,7 +330,7 @@ class Site:
         _, blob = unpack_assignment(task.assignment, self.name, self.run_id)
         file = folder / blob.sha256
         file.write_bytes(await self.download(bytes.fromhex(blob.sha256)))
-        return unpack_model(file, blob.encoding)
+        return unpack_model(file, blob.encoding).arrays
 
 
 def space_report(config: RunConfig, digest: bytes = b"\1" * 32) -> pb.SpaceReport:

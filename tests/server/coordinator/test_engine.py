@@ -8,6 +8,7 @@ import threading
 import numpy as np
 import pytest
 from tests.server.coordinator.conftest import PATIENCE_S, SHAPES, engine_of, journalled, until
+from tests.strategies.served import sent as sent_delta
 
 from antiphon.core import fault_points
 from antiphon.core.clock import VirtualClock
@@ -18,7 +19,7 @@ from antiphon.core.events import (
     UpdateReceived,
     UpdateRejected,
 )
-from antiphon.core.types import LoraUpdate, Update
+from antiphon.core.types import Update
 from antiphon.core.wire import pack_update, update_blob
 from antiphon.server.coordinator.desk import Cancelled, InHand, Measuring, Training
 from antiphon.server.coordinator.engine import Engine
@@ -30,7 +31,7 @@ ONE_OF_TWO = ("rounds=1", "cohort.quorum=1", "cohort.deadline_s=50")
 def message_of(engine: Engine, client: str, number: int = 1) -> bytes:
     """An update whose blob is spooled, as far as the engine can tell."""
     delta = {name: np.full(shape, 0.01, np.float32) for name, shape in SHAPES.items()}
-    packed = pack_update(Update(client, number, 10, 1, LoraUpdate(delta)), engine.federation.run_id)
+    packed = pack_update(Update(client, number, 10, 1, sent_delta(delta)), engine.federation.run_id)
     spool(engine, client, packed)
     return packed.message
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 from tests.server.coordinator.conftest import SHAPES, journalled, refusal, sites
+from tests.strategies.served import walk
 
 from antiphon.core.blob import blob_of
 from antiphon.core.content import Content
 from antiphon.core.events import UpdateReceived, UpdateRejected
-from antiphon.core.types import Scalars
 from antiphon.core.wire import Packed, pack_blob, unpack_assignment, update_blob
 from antiphon.server.coordinator import service
 from antiphon.v1 import coordinator_pb2 as pb
@@ -69,8 +69,8 @@ def without_payload(message: update_pb2.Update) -> None:
 
 
 def as_scalars(message: update_pb2.Update) -> None:
-    message.scalars.index.append(3)
-    message.scalars.value.append(0.5)
+    message.arrays.array.add(name="index", whole=[3])
+    message.arrays.array.add(name="value", real=[0.5])
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,11 @@ BAD = [
     Bad("round to come", of(round=2), "round 2 has not been opened"),
     Bad("round of the end of time", of(round=2**32 - 1), "has not been opened"),
     Bad("no payload", packed(change=without_payload), "without a payload"),
-    Bad("other method", packed(change=as_scalars), "sent Scalars, but the round asked for"),
+    Bad(
+        "other method",
+        packed(change=as_scalars),
+        "sent small arrays, but the round asked for tensors",
+    ),
     Bad("more examples than joined", of(examples=2**60), "it joined with 10"),
     Bad("too many metrics", packed(change=many_metrics), "65 metrics, expected 64 at most"),
     Bad("no safetensors", packed(b"\0" * 64), "not a safetensors file"),
@@ -297,7 +301,7 @@ def test_scalars_of_a_giant_size_are_refused(serve):
             await asyncio.gather(*(site.join() for site in both))
             asked, _ = unpack_assignment((await both[1].next("train")).assignment, "mallory", "run")
             index = np.zeros(asked.steps, np.uint32)
-            giant = Scalars(index, np.full(asked.steps, 3e38, np.float32))
+            giant = walk(index, np.full(asked.steps, 3e38, np.float32))
             task = await both[1].next("train")
             return await both[1].deliver(
                 both[1].update(task.assignment, payload=giant, steps=asked.steps)

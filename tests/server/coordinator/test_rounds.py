@@ -11,6 +11,7 @@ import pytest
 from tests.server.coordinator.conftest import SHAPES, journalled, refusal, sites, until
 
 from antiphon.core.clock import SteadyClock
+from antiphon.core.coefficients import coefficients_of
 from antiphon.core.directions import run_key
 from antiphon.core.events import (
     ClientFailed,
@@ -22,6 +23,7 @@ from antiphon.core.events import (
 )
 from antiphon.core.run_folder import RunFolder
 from antiphon.core.tensors import LazyTensors
+from antiphon.core.types import Package
 from antiphon.core.wire import unpack_assignment, update_blob
 from antiphon.strategies.seed_space import Directions, total
 from antiphon.v1 import coordinator_pb2 as pb
@@ -264,7 +266,8 @@ def test_who_joins_late_rebuilds_the_newest_weights(serve, tmp_path):
 
     chosen = config.seeds.directions
     along = Directions(chosen.kind, chosen.rank, run_key(config.seed))
-    rebuilt = total("m", (8, 6), model, along)
+    sent = coefficients_of(Package("span", model), config.seeds.num_seeds)
+    rebuilt = total("m", (8, 6), sent, along)
     factors = sorted(adapter(folder, 1).items())
     assert np.any(rebuilt)
     np.testing.assert_allclose(rebuilt, factors[1][1] @ factors[0][1], rtol=1e-5, atol=1e-7)

@@ -21,14 +21,22 @@ from antiphon.core.errors import ConfigError
 
 _VALUES = yaml.safe_load((Path(__file__).parents[3] / "examples" / "tiny.yaml").read_text())
 CONFIG = validate(
-    _VALUES
-    | {"seeds": {**_VALUES["seeds"], "space": "adapter"}, "mixed": {"seeds": ["meadow"]}}
-    | {"lora": {**_VALUES["lora"], "client_ranks": {"harbour": 4}}}
+    _VALUES | {"seeds": {**_VALUES["seeds"], "space": "adapter"}, "mixed": {"seeds": ["meadow"]}}
 )
 """What members of kinds that read a run's config are tried with: every method can run it."""
 
 HERE = "tests/strategies/members/installed.py"
 ARGUMENTS: Mapping[tuple[str, str], tuple[Mapping[str, Any], ...]] = {
+    ("method", "written"): (
+        {"space": "core", "trainer": "adamw", "form": "delta"},
+        {
+            "space": "lora_b",
+            "roles": [
+                {"trainer": "spsa", "form": "scalars", "clients": ["mill"], "below_gb": 4},
+                {"trainer": "adamw", "form": "delta"},
+            ],
+        },
+    ),
     ("aggregation", "factors"): ({}, {"report_error": False}),
     ("aggregation", "fltrust"): ({"trusted": "client-0"},),
     ("server_opt", "sgd"): ({}, {"lr": 0.7}),

@@ -20,7 +20,7 @@ def test_a_form_has_a_half_at_the_client(form):
     """Where a coordinator can ask for it, a client can send it."""
     half = registry.build(registry.HALVES["form"], form.kind, {}, {"config": CONFIG})
 
-    assert callable(half.payload)
+    assert callable(half.package)
 
 
 def test_a_walk_is_not_packed(form):

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.strategies.members.installed import CONFIG, cases
 
+from antiphon.core.method_choice import MethodChoice
 from antiphon.server.planning.plans import assignment_of, plan_round
 from antiphon.strategies.methods.method import method_of
 
@@ -45,7 +46,8 @@ def test_no_trainer_takes_more_than_the_most_steps(method):
 
 def test_a_plan_asks_each_client_for_its_role(case):
     """An assignment has the role of its client, that role's steps and its learning rate."""
-    config = CONFIG.model_copy(update={"method": case.name})
+    method = MethodChoice(kind=case.name, **case.arguments)
+    config = CONFIG.model_copy(update={"method": method})
     clients = ("harbour", "meadow", "mill")
 
     plan = plan_round(config, 1, clients, 1.0)

@@ -14,6 +14,7 @@ from antiphon.client.reason import Reason
 from antiphon.core.errors import AntiphonError
 from antiphon.core.free_keys import settled
 from antiphon.core.json_text import json_text
+from antiphon.core.method_choice import label_of
 from antiphon.core.refusals import Refusal
 from antiphon.v1 import coordinator_pb2 as pb
 
@@ -82,7 +83,7 @@ def open_run(hello: pb.HelloResponse) -> OpenRun:
     """Read what a coordinator says of its run. Raises Declined where it cannot be understood."""
     try:
         config = json.loads(hello.config)
-        method = str(config["method"])
+        method = label_of(config["method"])
         model = str(config["model"]["model_name_or_path"])
         works = works_of(config, method)
         _check_depth(config)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from antiphon.client.spaces.space import Space
 from antiphon.client.trainers.trainer import Trained
-from antiphon.core.types import LoraUpdate, Payload
+from antiphon.core.types import Assignment, Package
 
 
 def delta() -> DeltaForm:
@@ -15,6 +15,6 @@ def delta() -> DeltaForm:
 class DeltaForm:
     """See `form.Form`."""
 
-    def payload(self, space: Space, trained: Trained) -> Payload:
+    def package(self, space: Space, trained: Trained, assignment: Assignment) -> Package:
         """Return trained − start."""
-        return LoraUpdate(space.delta())
+        return Package("delta", space.delta())

@@ -6,12 +6,12 @@ from typing import Protocol
 
 from antiphon.client.spaces.space import Space
 from antiphon.client.trainers.trainer import Trained
-from antiphon.core.types import Payload
+from antiphon.core.types import Assignment, Package
 
 
 class Form(Protocol):
-    """Makes a payload of what a client has trained."""
+    """Makes a package of what a client has trained."""
 
-    def payload(self, space: Space, trained: Trained) -> Payload:
+    def package(self, space: Space, trained: Trained, assignment: Assignment) -> Package:
         """Return what is sent. Raises UpdateError where the trainer or the space does not know it."""
         ...

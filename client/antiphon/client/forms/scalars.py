@@ -5,7 +5,8 @@ from __future__ import annotations
 from antiphon.client.spaces.space import Space
 from antiphon.client.trainers.trainer import Trained
 from antiphon.core.errors import UpdateError
-from antiphon.core.types import Payload
+from antiphon.core.types import Assignment, Package
+from antiphon.strategies.forms.scalars import packed
 
 
 def scalars() -> ScalarsForm:
@@ -16,8 +17,8 @@ def scalars() -> ScalarsForm:
 class ScalarsForm:
     """See `form.Form`."""
 
-    def payload(self, space: Space, trained: Trained) -> Payload:
+    def package(self, space: Space, trained: Trained, assignment: Assignment) -> Package:
         """Return the walk. Raises UpdateError where the steps were along no seeds."""
         if trained.walk is None:
             raise UpdateError("the trainer walked along no seeds: choose the form delta")
-        return trained.walk
+        return packed(trained.walk)

@@ -8,10 +8,10 @@ from torch import nn
 
 from antiphon.client.adapter import Adapter, adapter_in
 from antiphon.client.language_model import LanguageModel
-from antiphon.core.coefficients import Download, SeedCoefficients
 from antiphon.core.config import RunConfig
 from antiphon.core.errors import UpdateError
-from antiphon.core.types import Params
+from antiphon.core.types import Package, Params
+from antiphon.core.wire import as_tensors
 
 
 def lora(*, config: RunConfig, model: LanguageModel) -> LoraSpace:
@@ -34,14 +34,13 @@ class LoraSpace:
         """The factors, each a linear module of PEFT's."""
         return self._adapter.linears
 
-    def load(self, download: Download) -> None:
+    def load(self, download: Package) -> None:
         """Put global factors in place."""
-        if isinstance(download, SeedCoefficients):
-            raise UpdateError("space lora was sent seed coefficients, expected LoRA factors")
-        self._adapter.write(download, self._alpha / _rank(download))
-        self._start = download
+        factors = as_tensors(download)
+        self._adapter.write(factors, self._alpha / _rank(factors))
+        self._start = factors
 
-    def start(self, download: Download) -> None:
+    def start(self, download: Package) -> None:
         """Put global factors in place, to be moved."""
         self.load(download)
 
@@ -58,4 +57,7 @@ class LoraSpace:
 
 
 def _rank(factors: Params) -> int:
-    return int(next(value.shape[0] for name, value in factors.items() if ".lora_A." in name))
+    for name, value in factors.items():
+        if ".lora_A." in name:
+            return int(value.shape[0])
+    raise UpdateError(f"the model is of {sorted(factors)[:3]}, expected LoRA factors")

@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from antiphon.core.coefficients import Download
-from antiphon.core.types import Params
+from antiphon.core.types import Package, Params
 
 
 class Space(Protocol):
@@ -26,11 +25,11 @@ class Space(Protocol):
         """How likely each candidate seed is drawn by who walks from here, (K,); none: all alike."""
         ...
 
-    def load(self, download: Download) -> None:
+    def load(self, download: Package) -> None:
         """Put a global model in place, to be measured. Raises UpdateError for another space's."""
         ...
 
-    def start(self, download: Download) -> None:
+    def start(self, download: Package) -> None:
         """Put a global model in place, to train from: a trainer may move it. Raises UpdateError."""
         ...
 

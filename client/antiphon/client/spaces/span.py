@@ -12,10 +12,10 @@ from torch import nn
 from antiphon.client.adapter import adapter_in, target_linears
 from antiphon.client.language_model import LanguageModel
 from antiphon.client.zeroth_order.rebuild import WeightsFile, add_directions
-from antiphon.core.coefficients import Download, SeedCoefficients
+from antiphon.core.coefficients import coefficients_of
 from antiphon.core.config import RunConfig
 from antiphon.core.errors import UpdateError
-from antiphon.core.types import Params
+from antiphon.core.types import Package, Params
 from antiphon.strategies.initial_factors import initial_factors
 from antiphon.strategies.seed_space import Directions, directions_of
 
@@ -26,10 +26,7 @@ def span(*, config: RunConfig, model: LanguageModel) -> SpanSpace:
     if config.seeds.space == "weights":
         return SpanSpace(target_linears(model, config.seeds.target_modules), num_seeds, along)
     adapter = adapter_in(model, config)
-    shapes = {
-        name: (linear.out_features, linear.in_features) for name, linear in adapter.linears.items()
-    }
-    initial = initial_factors(shapes, config.seed)
+    initial = initial_factors(adapter.shapes, config.seed)
     adapter.write(initial, config.lora.lora_alpha / config.lora.r)
     return SpanSpace(adapter.linears, num_seeds, along)
 
@@ -53,15 +50,10 @@ class SpanSpace:
         self._moved = False
         self.probabilities: npt.NDArray[np.float64] | None = None
 
-    def load(self, download: Download) -> None:
+    def load(self, download: Package) -> None:
         """Put w₀ + Σ C_k z_k in place; where those are the weights of the last call, restore them."""
-        if not isinstance(download, SeedCoefficients):
-            raise UpdateError("space span was sent tensors, expected seed coefficients")
-        if download.num_seeds != len(self._loaded):
-            raise UpdateError(
-                f"the model has {download.num_seeds} seeds, the run's config {len(self._loaded)}"
-            )
-        coefficients = download.dense()
+        sent = coefficients_of(download, len(self._loaded))
+        coefficients = sent.dense()
         if not np.array_equal(coefficients, self._loaded):
             self._base.restore()
             along = self._directions
@@ -77,9 +69,9 @@ class SpanSpace:
         elif self._moved:
             self._global.restore()
         self._moved = False
-        self.probabilities = _normalised(download.probabilities)
+        self.probabilities = _normalised(sent.probabilities)
 
-    def start(self, download: Download) -> None:
+    def start(self, download: Package) -> None:
         """Put it in place, to be moved."""
         self.load(download)
         self._moved = True

@@ -28,7 +28,8 @@ from antiphon.client.zeroth_order.probe import Probe
 from antiphon.core.config import RunConfig
 from antiphon.core.run_sections import SeedsConfig
 from antiphon.core.seed_choice import drawn, given
-from antiphon.core.types import Assignment, Scalars
+from antiphon.core.types import Assignment
+from antiphon.strategies.forms.walk import Walk
 from antiphon.strategies.seed_space import Directions, directions_of
 
 
@@ -63,7 +64,9 @@ class SpsaTrainer:
         batches = local_batches(model, data, assignment, self.seeds.per_device_train_batch_size)
         probe = self._probe(space)
         try:
-            return train(model, probe, batches, plan, on_step, meter)
+            trained = train(model, probe, batches, plan, on_step, meter)
+            probe.settle()  # a form may ask for the delta of the weights
+            return trained
         finally:
             probe.close()
 
@@ -122,8 +125,8 @@ def train(
             losses.append(loss)
         meter.step_taken(batch.tokens)
         on_step(done, loss)
-    scalars = Scalars(np.array(indices, dtype=np.uint32), np.array(values, dtype=np.float32))
-    return Trained(tuple(losses), scalars)
+    walk = Walk(np.array(indices, dtype=np.uint32), np.array(values, dtype=np.float32))
+    return Trained(tuple(losses), walk)
 
 
 def two_sided_losses(

@@ -10,7 +10,8 @@ from antiphon.client.budget import Meter
 from antiphon.client.data.clients import ClientData
 from antiphon.client.language_model import LanguageModel
 from antiphon.client.spaces.space import Space
-from antiphon.core.types import Assignment, Scalars
+from antiphon.core.types import Assignment
+from antiphon.strategies.forms.walk import Walk
 
 OnStep = Callable[[int, float], None]
 """Called after each local step with (steps done, loss of its batch in nats per token)."""
@@ -25,7 +26,7 @@ class Trained:
     """
 
     losses: tuple[float, ...]
-    walk: Scalars | None = None
+    walk: Walk | None = None
 
 
 class Trainer(Protocol):

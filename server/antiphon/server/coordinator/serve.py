@@ -55,6 +55,7 @@ from antiphon.server.enrolment.registrar import Registrar
 from antiphon.server.enrolment.requests import BadRequest
 from antiphon.server.enrolment.server_certificate import ServerCertificate
 from antiphon.server.enrolment.service import EnrolmentService, serve_enrolment
+from antiphon.server.folding.fold_secret import kept_secret
 from antiphon.server.front.front import Front
 from antiphon.server.machine.actions import Finish
 from antiphon.server.planning.plans import clients_needed, refuse_exchanges
@@ -261,8 +262,9 @@ class Coordinator:
     async def _open(self, space: Space) -> Engine:
         """Begin the run, or take it up again."""
         begun = partial(begin_run, self._config, self._folder, self._journal, space, self._clock)
+        secret = kept_secret(self._fleet.folder, self._fleet.random)
         federation = await asyncio.get_running_loop().run_in_executor(
-            self._thread, lambda: begun(engine="grpc", from_round=self._from_round)
+            self._thread, lambda: begun(engine="grpc", from_round=self._from_round, secret=secret)
         )
         # No await from here on: the caller may hang up, and a run must not begin twice.
         engine = Engine(federation, self._clock, self._leases, self._thread)

@@ -8,35 +8,29 @@ from pathlib import Path
 
 from antiphon.core import fault_points
 from antiphon.core.blob import Blob
-from antiphon.core.coefficients import Download
 from antiphon.core.config import RunConfig
 from antiphon.core.content import Content
 from antiphon.core.events import Event, RunRewound
 from antiphon.core.files import write_hashed
 from antiphon.core.run_folder import RunFolder
 from antiphon.core.space import Space
-from antiphon.core.types import State
+from antiphon.core.types import Package, State
 from antiphon.server.folding.adapter_folder import write_adapter
 from antiphon.server.folding.model_shelf import ModelShelf
 from antiphon.server.folding.state_files import StateFiles
 from antiphon.server.machine.run_state import Outcome
-from antiphon.strategies.initial_factors import initial_factors
-from antiphon.strategies.method import ServerMethod
+from antiphon.strategies.methods.served import Served
 
 
 class GlobalModel:
     """One run's model. state: after the newest fold, or as a run was taken up."""
 
-    def __init__(
-        self, config: RunConfig, folder: RunFolder, space: Space, method: ServerMethod
-    ) -> None:
+    def __init__(self, config: RunConfig, folder: RunFolder, space: Space, method: Served) -> None:
         """Begin before the first event; `take_up` follows the last one."""
         self._config, self._folder, self._space, self._method = config, folder, space, method
-        self._states = StateFiles(
-            folder, lambda: method.init(initial_factors(space.factors, config.seed))
-        )
+        self._states = StateFiles(folder, lambda: method.begin(space))
         self._blobs = ModelShelf(folder, config, space, method)
-        self._downloads: dict[int, Download] = {}
+        self._downloads: dict[int, Package] = {}
         self.state: State = {}
         self._version = 0
 
@@ -53,7 +47,7 @@ class GlobalModel:
         self.state, rewinding = self._states.take_up(from_round)
         return rewinding
 
-    def download(self, r: int | None = None) -> Download:
+    def download(self, r: int | None = None) -> Package:
         """Return the model as a client of rank r receives it; none: the full rank."""
         rank = self._config.lora.r if r is None else r
         if rank not in self._downloads:
@@ -93,7 +87,8 @@ class GlobalModel:
         """Write the PEFT folder of the model as it is after round `number`."""
         tokenizer = self._folder.tokenizer if self._folder.tokenizer.is_dir() else None
         adapter = self._folder.adapter(number)
-        write_adapter(adapter, self._config, self._space, self.download(), tokenizer)
+        exported = self._method.space.export(self._space, self.download())
+        write_adapter(adapter, self._config, self._space, exported, tokenizer)
 
     def save_last_adapter(self, outcomes: Iterable[Outcome]) -> None:
         """Write the adapter of the model that a run ends with, where no round has done so.

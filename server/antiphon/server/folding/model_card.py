@@ -28,7 +28,7 @@ def model_card(config: RunConfig) -> str:
 # {config.name}
 
 A LoRA adapter of {base}, trained by clients that kept their data, by Antiphon's method
-`{config.method}`.
+`{config.method.label}`.
 
 ```python
 from peft import AutoPeftModelForCausalLM

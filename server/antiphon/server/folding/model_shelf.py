@@ -12,15 +12,13 @@ from antiphon.core.space import Space
 from antiphon.core.types import DENSE, CodecChoice, State
 from antiphon.core.wire import CodedModel, pack_model
 from antiphon.strategies.compression.downlink import code
-from antiphon.strategies.method import ServerMethod
+from antiphon.strategies.methods.served import Served
 
 
 class ModelShelf:
     """Packed models by version (the round whose fold made it; 0: the untouched one) and rank."""
 
-    def __init__(
-        self, folder: RunFolder, config: RunConfig, space: Space, method: ServerMethod
-    ) -> None:
+    def __init__(self, folder: RunFolder, config: RunConfig, space: Space, method: Served) -> None:
         """Begin with none."""
         self._folder, self._config, self._space, self._method = folder, config, space, method
         self._blobs: dict[tuple[int, int], Blob] = {}
@@ -52,5 +50,6 @@ class ModelShelf:
         choice = self._config.compression.downlink
         if choice.kind == DENSE or r != self._config.lora.r:
             return None
-        shapes = {name: tuple(shape) for name, shape in self._space.factors.items()}
+        trained = self._method.space.numbers(self._space)
+        shapes = {name: tuple(shape) for name, shape in trained.items()}
         return CodedModel(CodecChoice(choice.kind, choice.arguments), shapes, code(state))

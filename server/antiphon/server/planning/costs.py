@@ -31,8 +31,9 @@ class _Bounds:
     def __init__(self, config: RunConfig, space: Space) -> None:
         self._config, self._method = config, method_of(config)
         self._bits: dict[tuple[object, ...], float] = {}
-        self._names = sum(len(name.encode()) + _TENSOR_BYTES for name in space.factors)
-        self._parameters = space.parameters
+        trained = self._method.space.numbers(space)
+        self._names = sum(len(name.encode()) + _TENSOR_BYTES for name in trained)
+        self._parameters = self._method.space.trained(space)
 
     def down(self, client: str) -> int:
         """Return the bound of one client's assignment and model."""

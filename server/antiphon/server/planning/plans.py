@@ -19,7 +19,8 @@ from antiphon.core.types import DENSE, Assignment, CodecChoice, Plain
 from antiphon.server.planning.costs import costs_of
 from antiphon.server.planning.due import measuring_of
 from antiphon.server.planning.members import member
-from antiphon.strategies.methods.method import Method, Role, method_of
+from antiphon.strategies.methods.method import Method, method_of
+from antiphon.strategies.methods.role import Role
 from antiphon.strategies.policy.policy import Decision, Draft, Policy, Stop
 from antiphon.strategies.protection.protection import FEWEST
 from antiphon.strategies.scheduling.scheduler import Scheduler

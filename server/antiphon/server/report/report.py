@@ -168,6 +168,7 @@ def _round(run: Chronicle, each: RoundRecord, evaluation: Evaluation | None) -> 
         late=each.late,
         held_back=list(each.held_back),
         aggregation_error=each.fold.get("aggregation_error"),
+        fold=dict(each.fold),
         plan={client: dict(asked) for client, asked in each.planned.plan.items()},
         reason=each.planned.reason,
     )

@@ -55,7 +55,7 @@ class Problem(TypedDict):
 
 class RoundReport(TypedDict):
     """One round. cohort, accepted, rejected, late: names of clients; held_back: those whose updates counted
-    less than they asked for; reason: the policy's.
+    less than they asked for; fold: all numbers that its stages have reported; reason: the policy's.
     """
 
     round: int
@@ -74,6 +74,7 @@ class RoundReport(TypedDict):
     late: list[str]
     held_back: list[str]
     aggregation_error: float | None
+    fold: dict[str, float]
     plan: dict[str, dict[str, Plain]]
     reason: str
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -12,10 +13,12 @@ from antiphon.core.clock import SteadyClock
 from antiphon.core.config import RunConfig, config_hash
 from antiphon.core.errors import AntiphonError
 from antiphon.core.events import RoundPlanned
+from antiphon.core.home import fleet_folder, home_folder
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder
 from antiphon.core.space import Space
 from antiphon.core.types import Plain
+from antiphon.server.folding.fold_secret import kept_secret
 from antiphon.server.folding.space_file import read_space
 from antiphon.server.machine.actions import Finish, Reply
 from antiphon.server.planning.agreement import Disagreement, claim_of, reported_space, votes_needed
@@ -47,15 +50,24 @@ def run_over(
     poll_s: float,
     facts: Mapping[str, Plain],
     from_round: int | None = None,
+    secret: bytes,
 ) -> Finish:
     """Run a config on the nodes of `post` and write its report.
 
     min_clients: that must be there before a round is planned; poll_s: between two looks at the post;
-    facts: of the run, beside those that the config tells; from_round: as the federation takes it.
+    facts: of the run, beside those that the config tells; from_round, secret: as begin_run takes them.
     """
     clock = SteadyClock()
     federation = begin_run(
-        config, folder, journal, space, clock, engine="flower", facts=facts, from_round=from_round
+        config,
+        folder,
+        journal,
+        space,
+        clock,
+        engine="flower",
+        facts=facts,
+        from_round=from_round,
+        secret=secret,
     )
     driver = GridDriver(
         federation,
@@ -102,6 +114,7 @@ def serve_on_grid(
             poll_s=_POLL_S,
             facts={},
             from_round=from_round if resume else None,
+            secret=kept_secret(fleet_folder(home_folder(None, os.environ))),
         )
     log.info("run over", complete=finish.complete, reason=finish.reason)
     if not finish.complete:

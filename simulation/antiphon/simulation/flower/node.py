@@ -21,13 +21,14 @@ from antiphon.client.sender import Sender
 from antiphon.client.shapes import space_of, space_report
 from antiphon.client.worker import Worker
 from antiphon.core.blob import Blob, blob_of
-from antiphon.core.coefficients import Download
 from antiphon.core.config import RunConfig, config_hash
 from antiphon.core.errors import ConfigError, UpdateError
 from antiphon.core.run_folder import file_name_of
+from antiphon.core.types import Package
 from antiphon.core.wire import unpack_assignment, unpack_blob, unpack_model
 from antiphon.simulation.flower.letters import Kind, Parcel
 from antiphon.simulation.place import Place
+from antiphon.strategies.methods.method import method_of
 from antiphon.v1 import coordinator_pb2, update_pb2
 
 
@@ -100,7 +101,8 @@ class Node:
 
     def _sender(self, run_id: str, client: str) -> Sender:
         folder = residuals_of(run_id, self._config) / file_name_of(client)
-        return Sender(folder, self._config.compression)
+        inline = method_of(self._config).inline
+        return Sender(folder, self._config.compression, inline)
 
     def _client(self, place: Place) -> ClientData:
         if place not in self._clients:
@@ -147,7 +149,7 @@ def _loaded(config: RunConfig) -> Node:
     return _held[key]
 
 
-def _model(content: bytes, named: Blob) -> Download:
+def _model(content: bytes, named: Blob) -> Package:
     if blob_of(content, named.encoding) != named:
         raise UpdateError("the model that has arrived is not the one that the letter names")
     with tempfile.NamedTemporaryFile(prefix="antiphon-") as file:

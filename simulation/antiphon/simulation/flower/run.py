@@ -18,6 +18,7 @@ from antiphon.core.errors import ConfigError, UserError
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder
 from antiphon.core.types import Plain
+from antiphon.server.folding.fold_secret import simulated_secret
 from antiphon.server.planning.plans import refuse_exchanges
 from antiphon.server.run_begin import new_folder
 from antiphon.simulation.flower.grid_run import run_over
@@ -91,6 +92,7 @@ def simulate_on_flower(
                 poll_s=_POLL_S,
                 facts=_facts(split),
                 from_round=from_round,
+                secret=simulated_secret(config),
             )
             shutil.rmtree(residuals_of(folder.path.name, config), ignore_errors=True)
     return folder

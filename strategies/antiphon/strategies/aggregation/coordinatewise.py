@@ -8,11 +8,10 @@ of each are zero, and the middle of the cohort is zero too. Weights do not count
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 
 from antiphon.core.errors import UpdateError
 from antiphon.core.types import FloatArray, Params
@@ -22,26 +21,20 @@ from antiphon.strategies.aggregation.contribution import (
     Aggregated,
     Aggregation,
     Contribution,
-    Points,
+    Middle,
     shares,
 )
 from antiphon.strategies.aggregation.each_module import for_each_module
 from antiphon.strategies.aggregation.local import locals_of
-from antiphon.strategies.aggregation.weighted_mean import Float64Array
-
-Rule = Callable[[npt.NDArray[np.float64]], Float64Array]
-"""rule(values (n, …), sorted along the first axis) → one value for each place (…)."""
 
 
-def coordinatewise(rule: Rule) -> Aggregation:
+def coordinatewise(rule: Middle) -> Aggregation:
     """Make the aggregation of a rule."""
-    return Aggregation(
-        partial(_aggregate, rule), partial(_combine, rule), factor_norms, coordinates=True
-    )
+    return Aggregation(partial(_aggregate, rule), factor_norms, middle=rule)
 
 
 def _aggregate(
-    rule: Rule, start: Params, scale: float, contributions: Sequence[Contribution]
+    rule: Middle, start: Params, scale: float, contributions: Sequence[Contribution]
 ) -> Aggregated:
     ordered = shares(contributions)
 
@@ -54,7 +47,7 @@ def _aggregate(
 
 
 def _folded(
-    rule: Rule,
+    rule: Middle,
     start: Params,
     scale: float,
     module: str,
@@ -72,7 +65,3 @@ def _folded(
     b = np.stack([each.factor * each.delta.b.astype(np.float64) for each in clients])
     a = np.stack([each.factor * each.delta.a.astype(np.float64) for each in clients])
     return Factors(reference.b + rule(np.sort(b, axis=0)), reference.a + rule(np.sort(a, axis=0)))
-
-
-def _combine(rule: Rule, points: Points) -> Float64Array:
-    return rule(np.sort(points.points, axis=0))

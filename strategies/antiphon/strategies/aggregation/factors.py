@@ -34,7 +34,7 @@ def factors(*, report_error: bool = True) -> Aggregation:
 
     report_error: compute the norm of the cross terms, which costs more than the mean; else it is NaN.
     """
-    return Aggregation(partial(_aggregate, report_error), reach=factor_norms)
+    return Aggregation(partial(_aggregate, report_error), reach=factor_norms, equal_ranks=True)
 
 
 @dataclass(frozen=True)

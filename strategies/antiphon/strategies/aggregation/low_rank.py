@@ -53,6 +53,17 @@ class Spectrum:
         """How many of the first r components are more than rounding noise."""
         return int(np.count_nonzero(self.sigma[:r] > _NOISE * self.sigma[:1]))
 
+    def between(self, first: int, last: int) -> Factors:
+        """Return components first … last as factors, Σ^½ on both sides; zeros for noise."""
+        significant = self.sigma > _NOISE * self.sigma[:1]
+        root = np.sqrt(np.where(significant, self.sigma, 0.0)[first:last])
+        count = len(root)
+        b = np.zeros((self.u.shape[0], last - first))
+        a = np.zeros((last - first, self.vt.shape[1]))
+        b[:, :count] = self.u[:, first:last] * root
+        a[:count] = root[:, None] * self.vt[first:last]
+        return Factors(b, a)
+
     def dropped(self, r: int) -> float:
         """The Frobenius norm of what truncation to rank r leaves out."""
         return float(np.linalg.norm(self.sigma[self.kept(r) :]))

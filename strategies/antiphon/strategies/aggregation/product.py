@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from antiphon.core.types import FloatArray, Params
-from antiphon.strategies.aggregation.adapter import Factors, factors_of
+from antiphon.strategies.aggregation.adapter import A_SUFFIX, Factors, factors_of
 from antiphon.strategies.aggregation.alignment import align
 from antiphon.strategies.aggregation.contribution import (
+    NOTHING_CARRIED,
     Aggregated,
     Aggregation,
+    Carried,
     Contribution,
     shares,
 )
@@ -28,40 +30,64 @@ from antiphon.strategies.aggregation.low_rank import Product, spectrum, truncate
 
 def product() -> Aggregation:
     """Truncated SVD of ΔW* through the small core, for mixed ranks and scales too."""
-    return Aggregation(_aggregate)
+    return Aggregation(_aggregate, carrying=True)
 
 
 @dataclass(frozen=True)
 class _Nearest:
-    """One module's new tensors; the Frobenius norms of ΔW* and of what was dropped of it."""
+    """One module's new tensors; the Frobenius norms of ΔW* and of what was dropped of it; the next
+    components as factors, where somebody carries them on.
+    """
 
     named: dict[str, FloatArray]
     dropped: float = 0.0
     whole: float = 0.0
+    left_out: dict[str, FloatArray] = field(default_factory=dict)
 
 
-def _aggregate(start: Params, scale: float, contributions: Sequence[Contribution]) -> Aggregated:
+def _aggregate(
+    start: Params,
+    scale: float,
+    contributions: Sequence[Contribution],
+    carried: Carried = NOTHING_CARRIED,
+) -> Aggregated:
     ordered = shares(contributions)
     found = for_each_module(
-        start, contributions, lambda module: _nearest(start, scale, module, ordered)
+        start, contributions, lambda module: _nearest(start, scale, module, ordered, carried)
     )
     params = {name: tensor for each in found for name, tensor in each.named.items()}
     dropped = math.hypot(*(each.dropped for each in found))
     whole = math.hypot(*(each.whole for each in found))
-    return Aggregated(params, dropped / whole if whole else 0.0)
+    left_out = {name: tensor for each in found for name, tensor in each.left_out.items()}
+    return Aggregated(params, dropped / whole if whole else 0.0, left_out)
 
 
 def _nearest(
-    start: Params, scale: float, module: str, ordered: Sequence[tuple[float, Contribution]]
+    start: Params,
+    scale: float,
+    module: str,
+    ordered: Sequence[tuple[float, Contribution]],
+    carried: Carried,
 ) -> _Nearest:
     reference = factors_of(start, module)
+    waiting = _waiting(carried, module)
     terms = _target(start, reference, scale, module, ordered)
     if terms is None:
-        return _Nearest(reference.named(module))
-    whole = spectrum(terms, reference.r)
-    nearest = truncate(whole, reference.r, scale, spare=reference.a)
+        return _Nearest(reference.named(module), left_out=waiting.named(module) if waiting else {})
+    if waiting is not None:
+        terms.append(Product(1.0, waiting))
+    r = reference.r
+    whole = spectrum(terms, r + carried.rank)
+    nearest = truncate(whole, r, scale, spare=reference.a)
     named = align(nearest, reference).named(module)
-    return _Nearest(named, whole.dropped(reference.r), whole.norm)
+    rest = whole.between(r, r + carried.rank).named(module) if carried.rank else {}
+    return _Nearest(named, whole.dropped(r), whole.norm, rest)
+
+
+def _waiting(carried: Carried, module: str) -> Factors | None:
+    """Return what was carried on of one module, to be added to the sum."""
+    known = module + A_SUFFIX in carried.factors
+    return factors_of(carried.factors, module) if known else None
 
 
 def _target(

@@ -8,7 +8,7 @@ neither hide an attack nor look like one. Of seed-scalars the changes are the po
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -21,22 +21,16 @@ from antiphon.strategies.aggregation.contribution import (
     Aggregated,
     Aggregation,
     Contribution,
-    Points,
+    Weigh,
     shares,
 )
 from antiphon.strategies.aggregation.product import product
 from antiphon.strategies.aggregation.weighted_mean import Float64Array
 
-Rule = Callable[[Sequence[str], Float64Array, Matrix], Float64Array]
-"""rule(clients, weights, products) → coefficients (n,), none below zero.
 
-clients: sorted names; weights (n,), adding up to 1; products (n, n), ⟨changeᵢ, changeⱼ⟩.
-"""
-
-
-def reweighting(rule: Rule) -> Aggregation:
+def reweighting(rule: Weigh) -> Aggregation:
     """Make the aggregation of a rule."""
-    return Aggregation(partial(_aggregate, rule), partial(_combine, rule))
+    return Aggregation(partial(_aggregate, rule), weigh=rule)
 
 
 def distances(products: Matrix) -> Matrix:
@@ -55,7 +49,7 @@ def distances_to(products: Matrix, coefficients: Float64Array) -> Float64Array:
 
 
 def _aggregate(
-    rule: Rule, start: Params, scale: float, contributions: Sequence[Contribution]
+    rule: Weigh, start: Params, scale: float, contributions: Sequence[Contribution]
 ) -> Aggregated:
     ordered = shares(contributions)
     cohort = [each for _, each in ordered]
@@ -72,9 +66,3 @@ def _aggregate(
     if not counted:
         return Aggregated(dict(start), 0.0)
     return product().aggregate(start, scale, counted)
-
-
-def _combine(rule: Rule, points: Points) -> Float64Array:
-    coefficients = rule(points.clients, points.weights, points.points @ points.points.T)
-    combined: Float64Array = coefficients @ points.points
-    return combined

@@ -8,71 +8,51 @@ rounding would add up to a random walk of the model.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from functools import partial
-
 import numpy as np
 
-from antiphon.core.types import AnyArray, Params, State, Update
+from antiphon.core.types import AnyArray, State
+from antiphon.strategies.aggregation.contribution import Tensors
 from antiphon.strategies.compression.codec import Codec
 from antiphon.strategies.compression.error_feedback import corrected, residual
-from antiphon.strategies.method import Folded, ServerMethod
+from antiphon.strategies.fold import Begun, Context, Moved, Stage, Turn, moved_to
 from antiphon.strategies.state import prefixed, under
 
-_CODE, _COUNT, _RESIDUAL = "downlink/code", "downlink/count", "downlink/residual"
+_NAME = "downlink"
+_CODE, _COUNT, _RESIDUAL = "code", "count", "residual"
 
 
-@dataclass(frozen=True)
-class _Downlink:
-    method: ServerMethod
-    codec: Codec
-    seed: int
-    feedback: bool
+def packed_downlink(codec: Codec, seed: int, *, feedback: bool) -> Stage:
+    """Return the stage that leaves an adapter that `codec` can say; it is the last of its chain.
 
-
-def packed_downlink(
-    method: ServerMethod, codec: Codec, seed: int, *, feedback: bool
-) -> ServerMethod:
-    """Return a method whose global adapter is always one that `codec` can say.
-
-    method: of adapters, its state holding `params/<name>`; seed: of the codec's rounding; feedback: keep
-    what the codec leaves out.
+    seed: of the codec's rounding; feedback: keep what the codec leaves out.
     """
-    settings = _Downlink(method, codec, seed, feedback)
-    return replace(method, init=partial(_init, settings), fold=partial(_fold, settings))
+
+    def said(params: Tensors, before: State, count: int) -> tuple[Tensors, State]:
+        # count: of the packings before.
+        as_floats = {name: value.astype(np.float32) for name, value in params.items()}
+        left_out = {k: v.astype(np.float32) for k, v in under(_RESIDUAL, before).items()}
+        wanted = corrected(as_floats, left_out) if left_out else as_floats
+        rng = np.random.Generator(np.random.Philox(key=[seed, count]))
+        content = codec.encode(wanted, rng)
+        decoded = codec.decode(content, {name: value.shape for name, value in as_floats.items()})
+        kept: dict[str, AnyArray] = {
+            _CODE: np.frombuffer(content, np.uint8),
+            _COUNT: np.array([count], np.int64),
+        }
+        if feedback:
+            kept |= prefixed(_RESIDUAL, dict(residual(wanted, decoded)))
+        return decoded, kept
+
+    def begin(params: Tensors) -> Begun:
+        return Begun(*reversed(said(params, {}, 0)))
+
+    def after(kept: State, turn: Turn, context: Context) -> Moved:
+        before = under(_NAME, turn.state)
+        return moved_to(turn.start, *said(turn.params, before, int(before[_COUNT][0]) + 1))
+
+    return Stage(_NAME, begin=begin, after=after)
 
 
 def code(state: State) -> bytes:
     """Return the bytes that clients receive for the adapter in this state."""
-    return state[_CODE].tobytes()
-
-
-def _init(settings: _Downlink, params: Params) -> State:
-    return _repacked(settings, settings.method.init(params), {}, 0)
-
-
-def _fold(
-    settings: _Downlink, state: State, updates: Iterable[Update], learning_rate: float
-) -> Folded:
-    folded = settings.method.fold(state, updates, learning_rate)
-    count = int(state[_COUNT][0]) + 1
-    return replace(folded, state=_repacked(settings, folded.state, state, count))
-
-
-def _repacked(settings: _Downlink, state: State, before: State, count: int) -> State:
-    """Return a method's state with its adapter packed and unpacked. count: of the packings before."""
-    params = {name: value.astype(np.float32) for name, value in under("params", state).items()}
-    left_out = {k: v.astype(np.float32) for k, v in under(_RESIDUAL, before).items()}
-    wanted = corrected(params, left_out) if left_out else params
-    rng = np.random.Generator(np.random.Philox(key=[settings.seed, count]))
-    content = settings.codec.encode(wanted, rng)
-    said = settings.codec.decode(content, {name: value.shape for name, value in params.items()})
-    kept = {name: value for name, value in state.items() if not name.startswith("downlink/")}
-    packed: dict[str, AnyArray] = {
-        _CODE: np.frombuffer(content, np.uint8),
-        _COUNT: np.array([count], np.int64),
-    }
-    if settings.feedback:
-        packed |= prefixed(_RESIDUAL, dict(residual(wanted, said)))
-    return {**kept, **prefixed("params", said), **packed}
+    return state[f"{_NAME}/{_CODE}"].tobytes()

@@ -5,7 +5,7 @@ A preset names one; installing a member of kind `method` adds another.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from antiphon.core import registry
@@ -13,69 +13,36 @@ from antiphon.core.config import RunConfig
 from antiphon.core.errors import ConfigError
 from antiphon.core.types import DENSE, Plain
 from antiphon.strategies.bases.base import Base, Need, giving, known_base
+from antiphon.strategies.compression.codec import Codec
+from antiphon.strategies.compression.downlink import packed_downlink
 from antiphon.strategies.exchanges.exchange import Exchange, check_list, training
-from antiphon.strategies.forms.form import Form, form
-from antiphon.strategies.method import ServerMethod
+from antiphon.strategies.fold import Chain, Stage
+from antiphon.strategies.methods.legal import check_legal
+from antiphon.strategies.methods.role import Role
+from antiphon.strategies.methods.served import Served
+from antiphon.strategies.protection.protection import Protection, protecting
+from antiphon.strategies.server_opt.optimizers import ServerOptimizer, stepping
 from antiphon.strategies.spaces.space import Space
-from antiphon.strategies.trainers.trainer import Trainer, trainer
-
-_GB = 1e9
-
-
-@dataclass(frozen=True)
-class Who:
-    """Which clients have a role: these, those with less memory than `below_gb`, those on such a device.
-
-    key: of the config, where they are named.
-    """
-
-    key: str
-    clients: frozenset[str] = frozenset()
-    below_gb: float | None = None
-    devices: frozenset[str] = frozenset()
-
-    def includes(self, client: str, facts: Mapping[str, Plain]) -> bool:
-        """Whether a client is one of them. facts: what its machine said of itself when it joined."""
-        memory = facts.get("memory_bytes")
-        small = (
-            self.below_gb is not None
-            and isinstance(memory, int | float)
-            and memory < self.below_gb * _GB
-        )
-        return client in self.clients or small or facts.get("device") in self.devices
-
-
-@dataclass(frozen=True)
-class Role:
-    """What some clients do. name: what assignments call it; who: none, everybody with no role before it."""
-
-    name: str
-    trainer: Trainer
-    form: Form
-    who: Who | None = None
+from antiphon.strategies.staleness import staleness
 
 
 @dataclass(frozen=True)
 class Method:
     """A space, and the roles of a run in it, in the order in which clients are looked at; the last is for
-    all others. exchanges: of each round, in their order; measuring comes after them.
+    all others. config: of the run; exchanges: of each round, in their order; measuring comes after them.
     """
 
     space: Space
     roles: tuple[Role, ...]
+    config: RunConfig = field(repr=False, compare=False)
     exchanges: tuple[Exchange, ...] = (training(),)
     _by_name: Mapping[str, Role] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Raise ConfigError for a trainer whose steps its form cannot say, or impossible exchanges."""
+        """Raise ConfigError where the parts do not fit together, or for impossible exchanges."""
         check_list(self.exchanges)
         object.__setattr__(self, "_by_name", {each.name: each for each in self.roles})
-        for each in self.roles:
-            if each.form.walks and not each.trainer.walks:
-                raise ConfigError(
-                    f"form {each.form.kind} sends a walk along seeded directions, but the steps of trainer "
-                    f"{each.trainer.kind} are along none: choose another form, or another trainer"
-                )
+        check_legal(self.space, self.roles, self.config)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -103,9 +70,15 @@ class Method:
         """Whether a codec packs what some clients send."""
         return any(each.form.packs for each in self.roles)
 
-    def serve(self) -> ServerMethod:
+    @property
+    def inline(self) -> frozenset[str]:
+        """The roles whose packages are small arrays, which no codec packs."""
+        return frozenset(each.name for each in self.roles if not each.form.packs)
+
+    def serve(self) -> Served:
         """Return the server's half: pure functions on the state of the model."""
-        return self.space.serve(any(each.form.walks for each in self.roles))
+        forms = {each.name: each.form for each in self.roles}
+        return Served(self.space, forms, _chain(self.space, self.config))
 
     def role(self, name: str) -> Role:
         """Return the role that an assignment names. Raises KeyError for another run's."""
@@ -146,18 +119,43 @@ class Method:
 
 def method_of(config: RunConfig) -> Method:
     """Return the method that a run's config names. Raises ConfigError where it does not fit the rest."""
-    built: Method = registry.build("method", config.method, {}, {"config": config})
+    chosen, given = config.method, {"config": config}
+    built: Method = registry.build("method", chosen.kind, chosen.arguments, given)
     return built
 
 
-def role(
-    name: str, trainer_kind: str, form_kind: str, config: RunConfig, who: Who | None = None
-) -> Role:
-    """Return a role of installed members."""
-    return Role(name, trainer(trainer_kind, config), form(form_kind, config), who)
+def _chain(space: Space, config: RunConfig) -> Chain:
+    protections = [
+        registry.build("protection", each.kind, each.arguments) for each in config.protection
+    ]
+    optimizer = registry.build("server_opt", config.server_opt.kind, config.server_opt.arguments)
+    compression, last = config.compression, []
+    if compression.downlink.kind != DENSE:
+        down = compression.downlink
+        codec: Codec = registry.build("codec", down.kind, down.arguments)
+        last.append(packed_downlink(codec, config.seed, feedback=compression.error_feedback))
+    between = [registry.build("stage", each.kind, each.arguments) for each in config.stages]
+    return chain(space, protections, optimizer, last, between)
 
 
-def is_packed(config: RunConfig) -> bool:
-    """Whether the config names a codec for either way."""
-    compression = config.compression
-    return {compression.uplink.kind, compression.downlink.kind} != {DENSE}
+def chain(
+    space: Space,
+    protections: Sequence[Protection],
+    optimizer: ServerOptimizer,
+    last: Sequence[Stage] = (),
+    between: Sequence[Stage] = (),
+) -> Chain:
+    """Return the fold of a run: the space's own stages, and those around them.
+
+    between: before the optimizer's step; last: after everything.
+    """
+    stages = (
+        *space.first,
+        staleness(),
+        protecting(protections, space.geometry),
+        *between,
+        stepping(optimizer),
+        *space.last,
+        *last,
+    )
+    return Chain(stages, space.reduce)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from antiphon.core import registry
 from antiphon.core.config import RunConfig
 from antiphon.core.errors import ConfigError
-from antiphon.strategies.methods.lora import check_ranks
-from antiphon.strategies.methods.method import Method, Who, role
+from antiphon.strategies.methods.method import Method
+from antiphon.strategies.methods.role import Who, role
 from antiphon.strategies.spaces.space import space
 
 
@@ -18,26 +17,15 @@ def mixed(*, config: RunConfig) -> Method:
             "method mixed needs one space for both: set seeds.space: adapter, so that the seeds move "
             "the factors that the others train"
         )
-    if both := sorted(set(asked.seeds) & set(config.lora.client_ranks)):
-        raise ConfigError(
-            f"{', '.join(both)}: in mixed.seeds and in lora.client_ranks, but scalars are of the whole "
-            "adapter, whatever a client's rank: leave them out of one of the two"
-        )
     if not (asked.seeds or asked.seeds_below_gb or asked.seeds_devices):
         raise ConfigError(
             "method mixed does not say who sends seed-scalars: set mixed.seeds, "
             "mixed.seeds_below_gb or mixed.seeds_devices"
         )
-    for each in config.protection:
-        if registry.build("protection", each.kind, each.arguments).reads_agreement:
-            raise ConfigError(
-                f"protection {each.kind} compares the directions of updates, but in a mixed round scalars "
-                "and deltas stand nearly at right angles, however honest: leave it out"
-            )
-    check_ranks(config)
     devices = frozenset(asked.seeds_devices)
     who = Who("mixed.seeds", frozenset(asked.seeds), asked.seeds_below_gb, devices)
     return Method(
         space("lora", config),
         (role("seeds", "spsa", "scalars", config, who), role("lora", "adamw", "delta", config)),
+        config,
     )

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
 from antiphon.core.types import State
+from antiphon.strategies.aggregation.contribution import Contribution, Tensors
+from antiphon.strategies.fold import Context, Seen, Stage, params_of
 from antiphon.strategies.protection.agreement import UNKNOWN, Agreement
-from antiphon.strategies.state import prefixed, under
+from antiphon.strategies.state import under
 
 FEWEST = 3
 """In a smaller cohort there is no majority that could say what is usual."""
@@ -92,15 +94,48 @@ def usual_of(shares: Sequence[Share]) -> Usual:
     return Usual(_lower_median([each.weight for each in shares]), _lower_median(moving))
 
 
+@dataclass(frozen=True)
+class Geometry:
+    """How far and where contributions point in a space; both from (global parameters, contributions)."""
+
+    reach: Callable[[Tensors, Sequence[Contribution]], Sequence[float]]
+    agreement: Callable[[Tensors, Sequence[Contribution]], Sequence[Agreement]]
+
+
+def protecting(protections: Sequence[Protection], geometry: Geometry) -> Stage:
+    """Return the stage that lets contributions count as far as the protections allow."""
+
+    def each(state: State, contributions: Sequence[Contribution], context: Context) -> Seen:
+        start = params_of(state)
+        reach: Sequence[float] = [0.0] * len(contributions)
+        if any(each.reads_reach for each in protections):
+            reach = geometry.reach(start, contributions)
+        compared: Sequence[Agreement] = [UNKNOWN] * len(contributions)
+        if any(each.reads_agreement for each in protections):
+            compared = geometry.agreement(start, contributions)
+        asked = [
+            Share(each.client, each.weight, how_far, agreement=found)
+            for each, how_far, found in zip(contributions, reach, compared, strict=True)
+        ]
+        limited = protected(protections, asked, remembered(state))
+        counted = [
+            replace(each, weight=share.weight, factor=share.factor)
+            for each, share in zip(contributions, limited.shares, strict=True)
+        ]
+        return Seen(counted, memory(limited.usual), held_back=limited.held_back)
+
+    return Stage(_REMEMBERED, each=each)
+
+
 def remembered(state: State) -> Usual:
     """Return what a method's state says was usual; infinite before the first cohort that could say."""
     return Usual(**{name: float(value.item()) for name, value in under(_REMEMBERED, state).items()})
 
 
 def memory(usual: Usual) -> State:
-    """Return what a method keeps in its state for the next round."""
+    """Return what the stage keeps for the next round."""
     known = {name: value for name, value in asdict(usual).items() if math.isfinite(value)}
-    return prefixed(_REMEMBERED, {name: np.array([value]) for name, value in known.items()})
+    return {name: np.array([value]) for name, value in known.items()}
 
 
 def _lower_median(values: Sequence[float]) -> float:

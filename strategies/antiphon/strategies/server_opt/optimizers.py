@@ -11,8 +11,12 @@ from dataclasses import dataclass
 
 from antiphon.core.errors import ConfigError
 from antiphon.core.types import State
+from antiphon.strategies.fold import Begun, Context, Moved, Stage, Turn, moved_to
 from antiphon.strategies.server_opt import transform
 from antiphon.strategies.server_opt.transform import Tensors, Transform
+from antiphon.strategies.state import under
+
+_NAME = "opt"
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,16 @@ def compose(*transforms: Transform) -> ServerOptimizer:
         return after, {name: tensor + step[name] for name, tensor in params.items()}
 
     return ServerOptimizer(chain.init, apply, chain.linear)
+
+
+def stepping(optimizer: ServerOptimizer) -> Stage:
+    """Return the stage that takes the optimizer's step along the delta."""
+
+    def after(kept: State, turn: Turn, context: Context) -> Moved:
+        opt, params = optimizer.apply(under(_NAME, turn.state), turn.start, turn.delta)
+        return moved_to(turn.start, params, opt)
+
+    return Stage(_NAME, begin=lambda params: Begun(optimizer.init(params)), after=after)
 
 
 def sgd(*, lr: float = 1.0) -> ServerOptimizer:

@@ -1,58 +1,121 @@
-"""Space `lora`: the factors A and B of an adapter (Hu et al., ICLR 2022, arXiv 2106.09685)."""
+"""Space `lora`: the factors A and B of an adapter (Hu et al., ICLR 2022, arXiv 2106.09685).
+
+The mean of A times the mean of B is not the mean of B·A, so that updates are folded by an aggregation of
+products. Every rank shares `lora_alpha`, as PEFT does: a client of rank r′ counts its product alpha / r′
+times.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
 from antiphon.core import registry
 from antiphon.core.config import RunConfig
-from antiphon.core.types import DENSE
-from antiphon.strategies.compression.codec import Codec
-from antiphon.strategies.compression.downlink import packed_downlink
-from antiphon.strategies.lora import lora as lora_method
-from antiphon.strategies.method import ServerMethod
-from antiphon.strategies.mixed import mixed
-from antiphon.strategies.seed_space import directions_of
-from antiphon.strategies.spaces.space import Space
+from antiphon.core.tensors import check_against
+from antiphon.core.types import FloatArray, Package, Params, State
+from antiphon.strategies.aggregation.change import change_norms, change_products
+from antiphon.strategies.aggregation.contribution import (
+    Aggregation,
+    Carried,
+    Contribution,
+    Reduced,
+    Tensors,
+)
+from antiphon.strategies.aggregation.restrict import restrict
+from antiphon.strategies.fold import Context, params_of
+from antiphon.strategies.forms.walk import Walked
+from antiphon.strategies.initial_factors import initial_factors
+from antiphon.strategies.protection.agreement import Agreement, agreements_of_products
+from antiphon.strategies.protection.protection import Geometry
+from antiphon.strategies.seed_space import directions_of, walked_tensors
+from antiphon.strategies.spaces.space import Space, Started
+
+_KIND = "lora"
 
 
 def lora(*, config: RunConfig) -> Space:
     """The factors A and B of an adapter; its keys are those of `lora`."""
+    chosen = config.aggregation
+    return factors(
+        registry.build("aggregation", chosen.kind, chosen.arguments),
+        alpha=config.lora.lora_alpha,
+        r=config.lora.r,
+        ranks=config.lora.client_ranks,
+        max_norm=config.training.max_update_norm,
+        walked=walked_tensors(directions_of(config), config.seeds.num_seeds),
+        seed=config.seed,
+    )
 
-    def serve(walks: bool) -> ServerMethod:
-        return _served(config, walks=walks)
+
+def factors(
+    rule: Aggregation,
+    *,
+    alpha: float,
+    r: int,
+    walked: Walked,
+    ranks: Mapping[str, int] | None = None,
+    max_norm: float | None = None,
+    seed: int = 0,
+) -> Space:
+    """Return the space. r: rank of the global adapter; ranks: of clients whose rank is smaller; max_norm:
+    bound of an update's L2 norm; none: no bound; seed: of the factors before the first round.
+    """
+    smaller = ranks or {}
+
+    def received(state: State, rank: int) -> dict[str, FloatArray]:
+        return restrict(_factors(state), rank, scale=alpha / r, scale_at_r=alpha / rank)
+
+    def started(state: State) -> Started:
+        # Whoever has the global rank starts from the very same object: an aggregation reads it once.
+        starts: dict[int, Params] = {r: _factors(state)}
+
+        def of(client: str) -> tuple[Tensors, float]:
+            rank = smaller.get(client, r)
+            if rank not in starts:
+                starts[rank] = received(state, rank)
+            return starts[rank], alpha / rank
+
+        return of
+
+    def reduce(
+        start: Tensors, contributions: Sequence[Contribution], context: Context, carried: Carried
+    ) -> Reduced:
+        before, more = _float32(start), (carried,) if carried.rank else ()
+        found = rule.aggregate(before, alpha / r, contributions, *more)
+        delta = {name: found.params[name] - before[name] for name in before}
+        return Reduced(delta, found.error, found.left_out)
 
     return Space(
-        kind="lora",
+        kind=_KIND,
         trains_weights=False,
         num_seeds=None,
         guarded=False,
+        numbers=lambda shapes: shapes.factors,
+        initial=lambda shapes: initial_factors(shapes.factors, seed),
         size=lambda numbers, codec: codec.bits(numbers) * numbers / 8,
-        serve=serve,
+        download=lambda state, rank: Package(_KIND, received(state, rank)),
+        started=started,
+        check=lambda state, delta, rank: check_against(
+            received(state, rank), delta, max_norm=max_norm
+        ),
+        walked=walked,
+        export=lambda shapes, point: (_float32(point.arrays), alpha / r),
+        geometry=Geometry(rule.reach or change_norms, _agreement),
+        reduce=reduce,
+        ranked=True,
+        leaves_out=True,
     )
 
 
-def _served(config: RunConfig, *, walks: bool) -> ServerMethod:
-    rule, protections = config.aggregation, config.protection
-    method = lora_method(
-        aggregation=registry.build("aggregation", rule.kind, rule.arguments),
-        optimizer=registry.build("server_opt", config.server_opt.kind, config.server_opt.arguments),
-        lora_alpha=config.lora.lora_alpha,
-        r=config.lora.r,
-        client_ranks=config.lora.client_ranks,
-        max_norm=config.training.max_update_norm,
-        protections=[
-            registry.build("protection", each.kind, each.arguments) for each in protections
-        ],
-    )
-    if walks:
-        method = mixed(
-            method,
-            r=config.lora.r,
-            num_seeds=config.seeds.num_seeds,
-            max_scalar=config.seeds.max_scalar,
-            along=directions_of(config),
-        )
-    down = config.compression.downlink
-    if down.kind == DENSE:
-        return method
-    codec: Codec = registry.build("codec", down.kind, down.arguments)
-    return packed_downlink(method, codec, config.seed, feedback=config.compression.error_feedback)
+def _agreement(start: Tensors, contributions: Sequence[Contribution]) -> list[Agreement]:
+    return agreements_of_products(change_products(_float32(start), contributions))
+
+
+def _factors(state: State) -> dict[str, FloatArray]:
+    return _float32(params_of(state))
+
+
+def _float32(tensors: Tensors) -> dict[str, FloatArray]:
+    return {name: value.astype(np.float32, copy=False) for name, value in tensors.items()}

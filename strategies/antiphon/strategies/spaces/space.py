@@ -1,35 +1,74 @@
-"""What is known of a space without a model: what clients receive, and how updates make a new point."""
+"""A space at the coordinator: where a run's numbers stand, and how updates make a new point of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from antiphon.core import registry
 from antiphon.core.config import RunConfig
+from antiphon.core.space import Shape
+from antiphon.core.space import Space as Shapes
+from antiphon.core.types import Package, Params, State
+from antiphon.strategies.aggregation.contribution import Tensors
 from antiphon.strategies.bases.base import Need
 from antiphon.strategies.compression.codec import Codec
-from antiphon.strategies.method import ServerMethod
+from antiphon.strategies.fold import Reduce, Stage
+from antiphon.strategies.forms.walk import Walked
+from antiphon.strategies.protection.protection import Geometry
+
+Started = Callable[[str], tuple[Tensors, float]]
+"""client → what it started from, and how many times its product counts (1 where there is none)."""
 
 
 @dataclass(frozen=True)
 class Space:
     """Where a run's numbers stand; the client's half of the same name puts them into a model.
 
-    kind: its name; trains_weights: the linear weights themselves move, else the factors of an adapter;
-    num_seeds: K, where clients receive coefficients of seeds and no tensors; guarded: a round after which
-    the losses explode is undone; size(numbers, codec) → bytes at most of a point of so many numbers, as
-    clients receive it; serve(walks) → the server's half of the run's method, walks: some clients send
-    walks; needs: what it needs of the base model.
+    kind: its name; trains_weights: the linear weights themselves move, else something of an adapter;
+    num_seeds: K, where the numbers are coefficients of seeds, and only a walk says a delta; guarded: a
+    round after which the losses explode is undone; ranked: clients may have smaller
+    ranks; leaves_out: a sum of deltas need not be one; needs: what it
+    needs of the base model.
+
+    numbers(shapes) → shapes of what is trained, by name, of a model's shapes; initial(shapes) → the point
+    before the first round; size(numbers, codec) → bytes at most of a point of so many numbers, as clients
+    receive it; download(state, r) → what a client of rank r receives; started(state) → Started;
+    check(state, delta, r) raises UpdateError for a delta that is none of this space; walked: see
+    forms/walk.py; export(shapes, point) → factors by PEFT's names and how many times their products count,
+    of a point as a client receives it.
+
+    geometry, reduce: how contributions are measured and folded; first, last: stages of its own.
     """
 
     kind: str
     trains_weights: bool
     num_seeds: int | None
     guarded: bool
+    numbers: Callable[[Shapes], Mapping[str, Shape]]
+    initial: Callable[[Shapes], Tensors]
     size: Callable[[int, Codec], float]
-    serve: Callable[[bool], ServerMethod]
+    download: Callable[[State, int], Package]
+    started: Callable[[State], Started]
+    check: Callable[[State, Tensors, int], None]
+    walked: Walked
+    export: Callable[[Shapes, Package], tuple[Params, float]]
+    geometry: Geometry
+    reduce: Reduce
+    first: tuple[Stage, ...] = ()
+    last: tuple[Stage, ...] = ()
+    ranked: bool = False
+    leaves_out: bool = False
     needs: frozenset[Need] = frozenset()
+
+    def trained(self, shapes: Shapes) -> int:
+        """Return how many numbers a run trains in a model with these shapes."""
+        return sum(rows * columns for rows, columns in self.numbers(shapes).values())
+
+    @property
+    def as_tensors(self) -> bool:
+        """Whether a delta is known as tensors."""
+        return self.num_seeds is None
 
 
 def space(kind: str, config: RunConfig) -> Space:

@@ -1,59 +1,156 @@
-"""Space `span`: w = w₀ + Σ_k C_k z_k, K coefficients of seeded directions (FedKSeed, arXiv 2312.06353)."""
+"""Space `span`: w = w₀ + Σ_k C_k z_k, K coefficients of seeded directions (FedKSeed, arXiv 2312.06353).
+
+The server holds K numbers. A client's part is Σ_{t: k_t = k} g_t, in units of the learning rate of the
+round; the fold adds −lr times their mean to C. Linear server optimizers act on C as they would on w.
+
+State: `params/coefficients` float64 (K,), and for sampling `pro` what its stage remembers.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from antiphon.core import registry
+from antiphon.core.coefficients import SeedCoefficients, as_package, coefficients_of
 from antiphon.core.config import RunConfig
+from antiphon.core.space import Shape
+from antiphon.core.space import Space as Shapes
+from antiphon.core.types import Package, Params, State
+from antiphon.strategies.aggregation.additive import delta_norms, reduce_additive
+from antiphon.strategies.aggregation.contribution import (
+    Aggregation,
+    Carried,
+    Contribution,
+    Reduced,
+    Tensors,
+)
 from antiphon.strategies.bases.base import Need
 from antiphon.strategies.compression.codec import Codec
-from antiphon.strategies.guard import Guard
-from antiphon.strategies.method import ServerMethod
-from antiphon.strategies.seed_space import directions_of
-from antiphon.strategies.seeds import seeds
-from antiphon.strategies.spaces.space import Space
+from antiphon.strategies.fold import Context, params_of
+from antiphon.strategies.guard import guard
+from antiphon.strategies.initial_factors import initial_factors
+from antiphon.strategies.protection.agreement import Agreement, agreements
+from antiphon.strategies.protection.protection import Geometry
+from antiphon.strategies.seed_history import history, probabilities
+from antiphon.strategies.seed_space import as_lora, directions_of, moved
+from antiphon.strategies.spaces.space import Space, Started
 
+Float64Array = npt.NDArray[np.float64]
+
+_KIND, _NAME = "span", "coefficients"
 _COEFFICIENT_BYTES = 5  # a gap of one and a float32: a set with longer gaps has fewer of them
 _PROBABILITY_BYTES = 4
 
 
 def span(*, config: RunConfig) -> Space:
     """Coefficients of seeded directions over weights or factors; its keys are those of `seeds`."""
-    moves_weights = config.seeds.space == "weights"
-    each = _COEFFICIENT_BYTES + (_PROBABILITY_BYTES if config.seeds.sampling == "pro" else 0)
+    chosen = config.aggregation
+    return coefficients(
+        registry.build("aggregation", chosen.kind, chosen.arguments),
+        config.seeds.num_seeds,
+        drawn=config.seeds.sampling == "pro",
+        guard_factor=_guard_factor(config),
+        over=_weights(config) if config.seeds.space == "weights" else _factors(config),
+    )
 
-    def size(numbers: int, codec: Codec) -> float:
-        return each * config.seeds.num_seeds
 
-    def serve(walks: bool) -> ServerMethod:
-        return _served(config)
+@dataclass(frozen=True)
+class Over:
+    """What directions are drawn for. weights: the linear weights themselves, else the factors of an
+    adapter; numbers, export: see Space.
+    """
+
+    weights: bool
+    numbers: Callable[[Shapes], Mapping[str, Shape]]
+    export: Callable[[Shapes, SeedCoefficients], tuple[Params, float]]
+
+
+def _weights(config: RunConfig) -> Over:
+    def export(shapes: Shapes, sent: SeedCoefficients) -> tuple[Params, float]:
+        # The exact factors of a sum of directions count once: PEFT's alpha is their rank.
+        return as_lora(shapes.weights, sent, directions_of(config)), 1.0
+
+    return Over(True, lambda shapes: shapes.weights, export)
+
+
+def _factors(config: RunConfig) -> Over:
+    def export(shapes: Shapes, sent: SeedCoefficients) -> tuple[Params, float]:
+        start = initial_factors(shapes.factors, config.seed)
+        scale = config.lora.lora_alpha / config.lora.r
+        return moved(start, sent, directions_of(config)), scale
+
+    return Over(False, lambda shapes: shapes.factors, export)
+
+
+def coefficients(
+    rule: Aggregation,
+    num_seeds: int,
+    *,
+    over: Over,
+    drawn: bool = False,
+    guard_factor: float | None = None,
+) -> Space:
+    """Return the space. num_seeds: K; drawn: seeds that have mattered are tried more often; guard_factor:
+    see guard.py; none: nothing is undone.
+    """
+    each = _COEFFICIENT_BYTES + (_PROBABILITY_BYTES if drawn else 0)
+
+    def size(_: int, codec: Codec) -> float:
+        return each * num_seeds
+
+    def download(state: State, r: int) -> Package:
+        value = _coefficients(state).astype(np.float32)
+        index = np.flatnonzero(value).astype(np.uint32)
+        chances = probabilities(state, num_seeds).astype(np.float32) if drawn else None
+        return as_package(_KIND, SeedCoefficients(num_seeds, index, value[index], chances))
+
+    def reduce(
+        start: Tensors, contributions: Sequence[Contribution], context: Context, carried: Carried
+    ) -> Reduced:
+        combined = reduce_additive(rule, start, contributions).delta[_NAME]
+        return Reduced({_NAME: -context.learning_rate * _wide(combined)})
 
     return Space(
-        kind="span",
-        trains_weights=moves_weights,
-        num_seeds=config.seeds.num_seeds,
+        kind=_KIND,
+        trains_weights=over.weights,
+        num_seeds=num_seeds,
         guarded=True,
+        numbers=over.numbers,
+        initial=lambda shapes: {_NAME: np.zeros(num_seeds)},
         size=size,
-        serve=serve,
-        needs=frozenset({Need.WEIGHTS} if moves_weights else ()),
+        download=download,
+        started=_started,
+        check=lambda state, delta, r: None,
+        walked=_walked,
+        export=lambda shapes, point: over.export(shapes, coefficients_of(point, num_seeds)),
+        geometry=Geometry(delta_norms, _agreement),
+        reduce=reduce,
+        first=() if guard_factor is None else (guard(guard_factor),),
+        last=(history(num_seeds),) if drawn else (),
+        needs=frozenset({Need.WEIGHTS} if over.weights else ()),
     )
 
 
-def _served(config: RunConfig) -> ServerMethod:
-    rule = registry.build("aggregation", config.aggregation.kind, config.aggregation.arguments)
-    return seeds(
-        num_seeds=config.seeds.num_seeds,
-        key=directions_of(config).key,
-        optimizer=registry.build("server_opt", config.server_opt.kind, config.server_opt.arguments),
-        max_scalar=config.seeds.max_scalar,
-        sampling=config.seeds.sampling,
-        guard=Guard(_guard_factor(config)),
-        protections=[
-            registry.build("protection", each.kind, each.arguments) for each in config.protection
-        ],
-        combine=rule.combine,
-    )
+def _started(state: State) -> Started:
+    start = {_NAME: _coefficients(state)}
+    return lambda client: (start, 1.0)
+
+
+def _walked(
+    start: Tensors, gradients: Float64Array, learning_rate: float, rate_of_round: float
+) -> Tensors:
+    same = learning_rate == rate_of_round
+    return {_NAME: (1.0 if same else learning_rate / rate_of_round) * gradients}
+
+
+def _agreement(start: Tensors, contributions: Sequence[Contribution]) -> list[Agreement]:
+    return agreements(np.stack([each.delta[_NAME] for each in contributions]))
 
 
 def _guard_factor(config: RunConfig) -> float:
@@ -61,3 +158,12 @@ def _guard_factor(config: RunConfig) -> float:
     # finite counts, and what the held-out evaluation says.
     changes = config.cohort.size or config.cohort.asynchronous
     return math.inf if changes else config.seeds.guard_loss_factor
+
+
+def _coefficients(state: State) -> Float64Array:
+    # Version 0.3 kept them under their name alone.
+    return _wide(params_of(state).get(_NAME, state.get(_NAME)))
+
+
+def _wide(array: Any) -> Float64Array:
+    return np.asarray(array, dtype=np.float64)

@@ -1,0 +1,75 @@
+"""Folding where a sum of deltas is a delta: coefficients of seeds, a factor whose partner stands still.
+
+The mean of such deltas is exact, and so is every rule that is one. One tensor of all clients is in memory
+at a time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from antiphon.strategies.aggregation.contribution import (
+    Aggregation,
+    Contribution,
+    Reduced,
+    Tensors,
+    shares,
+)
+from antiphon.strategies.aggregation.weighted_mean import Float64Array, weighted_mean
+
+
+def reduce_additive(
+    rule: Aggregation, start: Tensors, contributions: Sequence[Contribution]
+) -> Reduced:
+    """Return the delta that a rule makes, in the dtypes of `start`. Raises UpdateError, see `shares`."""
+    ordered = shares(contributions)
+    if rule.weigh is not None:
+        cohort = [each for _, each in ordered]
+        weights = np.array([share for share, _ in ordered])
+        names = [each.client for each in cohort]
+        found = rule.weigh(names, weights, delta_products(start, cohort))
+        ordered = list(zip(found.tolist(), cohort, strict=True))
+    delta = {
+        name: _combined(rule, name, ordered).astype(start[name].dtype, copy=False) for name in start
+    }
+    return Reduced(delta, 0.0 if rule.weigh is None and rule.middle is None else math.nan)
+
+
+def delta_norms(start: Tensors, contributions: Sequence[Contribution]) -> list[float]:
+    """Return the L2 norm of each contribution's delta over all tensors, its factor included."""
+    return [
+        each.factor
+        * math.hypot(*(float(np.linalg.norm(_wide(each.delta[name]))) for name in start))
+        for each in contributions
+    ]
+
+
+def delta_products(start: Tensors, contributions: Sequence[Contribution]) -> Float64Array:
+    """Return ⟨deltaᵢ, deltaⱼ⟩ over all tensors, (n, n), factors included."""
+    total: Float64Array = np.zeros((len(contributions),) * 2)
+    for name in start:
+        stacked = _stacked(name, contributions)
+        total += stacked @ stacked.T
+    return total
+
+
+def _combined(
+    rule: Aggregation, name: str, ordered: Sequence[tuple[float, Contribution]]
+) -> Float64Array:
+    if rule.middle is not None:
+        stacked = _stacked(name, [each for _, each in ordered])
+        whole = np.shape(ordered[0][1].delta[name])
+        return rule.middle(np.sort(stacked, axis=0)).reshape(whole)
+    return weighted_mean((part, each.factor * _wide(each.delta[name])) for part, each in ordered)
+
+
+def _stacked(name: str, contributions: Sequence[Contribution]) -> Float64Array:
+    """Return one tensor of all clients, float64 (n, numbers)."""
+    return np.stack([each.factor * _wide(each.delta[name]).reshape(-1) for each in contributions])
+
+
+def _wide(tensor: Float64Array) -> Float64Array:
+    return tensor.astype(np.float64, copy=False)

@@ -1,0 +1,84 @@
+"""Spaces of tensors in which the mean of deltas is exact: no product of two factors that both move."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import cast
+
+import numpy as np
+
+from antiphon.core import registry
+from antiphon.core.config import RunConfig
+from antiphon.core.space import Shape
+from antiphon.core.space import Space as Shapes
+from antiphon.core.tensors import check_against
+from antiphon.core.types import FloatArray, Package, Params, State
+from antiphon.strategies.aggregation.additive import delta_norms, delta_products, reduce_additive
+from antiphon.strategies.aggregation.contribution import (
+    Aggregation,
+    Carried,
+    Contribution,
+    Reduced,
+    Tensors,
+)
+from antiphon.strategies.fold import Context, params_of
+from antiphon.strategies.protection.agreement import Agreement, agreements_of_products
+from antiphon.strategies.protection.protection import Geometry
+from antiphon.strategies.seed_space import directions_of, walked_tensors
+from antiphon.strategies.spaces.space import Space, Started
+
+
+def additive(
+    kind: str,
+    config: RunConfig,
+    *,
+    numbers: Callable[[Shapes], Mapping[str, Shape]],
+    factors: Callable[[Shapes, Params], Params],
+) -> Space:
+    """Return a space that begins at zero.
+
+    numbers: see Space; factors(shapes, point) → PEFT's factors, whose products count alpha / r times.
+    """
+    chosen = config.aggregation
+    rule: Aggregation = registry.build("aggregation", chosen.kind, chosen.arguments)
+    max_norm = config.training.max_update_norm
+
+    def initial(shapes: Shapes) -> Params:
+        return {name: np.zeros(shape, np.float32) for name, shape in numbers(shapes).items()}
+
+    def started(state: State) -> Started:
+        start = _point(state)
+        return lambda client: (start, 1.0)
+
+    def reduce(
+        start: Tensors, contributions: Sequence[Contribution], context: Context, carried: Carried
+    ) -> Reduced:
+        return reduce_additive(rule, start, contributions)
+
+    return Space(
+        kind=kind,
+        trains_weights=False,
+        num_seeds=None,
+        guarded=False,
+        numbers=numbers,
+        initial=initial,
+        size=lambda count, codec: codec.bits(count) * count / 8,
+        download=lambda state, r: Package(kind, _point(state)),
+        started=started,
+        check=lambda state, delta, r: check_against(_point(state), delta, max_norm=max_norm),
+        walked=walked_tensors(directions_of(config), config.seeds.num_seeds),
+        export=lambda shapes, point: (
+            factors(shapes, cast(Params, point.arrays)),
+            config.lora.lora_alpha / config.lora.r,
+        ),
+        geometry=Geometry(delta_norms, _agreement),
+        reduce=reduce,
+    )
+
+
+def _agreement(start: Tensors, contributions: Sequence[Contribution]) -> list[Agreement]:
+    return agreements_of_products(delta_products(start, contributions))
+
+
+def _point(state: State) -> dict[str, FloatArray]:
+    return {name: each.astype(np.float32, copy=False) for name, each in params_of(state).items()}
