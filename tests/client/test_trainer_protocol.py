@@ -15,6 +15,8 @@ from antiphon.client.trainer_protocol import (
     Failed,
     Prepare,
     Prepared,
+    Respond,
+    Responded,
     Stepped,
     Train,
     Trained,
@@ -33,6 +35,7 @@ REQUESTS = st.one_of(
     st.builds(Prepare, TEXT, VALUES, VALUES, st.none() | TEXT, st.none() | COUNT),
     st.builds(Train, TEXT, TEXT, TEXT, TEXT, st.none() | LOSS),
     st.builds(Evaluate, TEXT, TEXT),
+    st.builds(Respond, COUNT, TEXT, TEXT, TEXT, TEXT),
     st.just(Cancel()),
 )
 ANSWERS = st.one_of(
@@ -40,6 +43,7 @@ ANSWERS = st.one_of(
     st.builds(Stepped, COUNT, COUNT, LOSS),
     st.builds(Trained, TEXT, st.none() | TEXT, COUNT),
     st.builds(Evaluated, COUNT, st.dictionaries(TEXT, LOSS, max_size=3)),
+    st.builds(Responded, TEXT),
     st.builds(Cancelled, TEXT),
     st.builds(Failed, TEXT, TEXT, st.booleans()),
 )

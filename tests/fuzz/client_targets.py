@@ -90,10 +90,10 @@ def _config_seeds() -> list[bytes]:
 
 def _task(content: bytes) -> None:
     response = message(pb.NextTaskResponse, content)
-    if response is None or response.WhichOneof("task") not in ("train", "evaluate"):
+    if response is None or response.WhichOneof("task") not in ("train", "evaluate", "exchange"):
         return
     task = tasks.in_hand(_OPEN, response, 1.0)
-    if not task.evaluating:
+    if task.kind == "train":
         tasks._checked(update_pb2.Assignment.FromString(task.message), _OPEN)
 
 
@@ -104,7 +104,9 @@ def _task_seeds() -> list[bytes]:
     )
     measure = pb.NextTaskResponse(evaluate=pb.EvaluateTask(round=3, deadline_ms=9000))
     measure.evaluate.model.sha256, measure.evaluate.model.encoding = b"\xab" * 32, "safetensors"
-    return [train.SerializeToString(), measure.SerializeToString()]
+    asked = pb.ExchangeTask(round=3, exchange="keys", question=b"q", deadline_ms=9000)
+    exchange = pb.NextTaskResponse(exchange=asked)
+    return [each.SerializeToString() for each in (train, measure, exchange)]
 
 
 def _answer(line: bytes) -> None:
@@ -133,6 +135,7 @@ def _answer_seeds() -> list[bytes]:
         protocol.Trained("update-3.binpb", "update-3.safetensors", 6),
         protocol.Trained("update-3.binpb", None, 6),
         protocol.Evaluated(30, {"loss": 0.5, "accuracy": float("nan")}),
+        protocol.Responded("answer"),
         protocol.Cancelled("train"),
         protocol.Failed("train", "out of memory", False),
     ]
@@ -148,6 +151,7 @@ def _request_seeds() -> list[bytes]:
         protocol.Prepare("north", _CONFIG, {"dataset": "d"}, "cpu", 2),
         protocol.Train("assignment", "model", "out", "keep", 59.5),
         protocol.Evaluate("model", "safetensors"),
+        protocol.Respond(3, "keys", "question", "out", "keep"),
         protocol.Cancel(),
     ]
     return [protocol.encode_request(each) for each in requests]

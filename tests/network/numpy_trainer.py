@@ -19,12 +19,17 @@ from typing import Any
 
 import numpy as np
 
+from antiphon.client.data.clients import ClientData
+from antiphon.client.exchanges.exchange import Kept, answered, half
 from antiphon.client.sender import Sender
+from antiphon.client.site_config import site_config
 from antiphon.client.trainer_protocol import (
     Evaluate,
     Evaluated,
     Prepare,
     Prepared,
+    Respond,
+    Responded,
     Stepped,
     Train,
     Trained,
@@ -39,6 +44,7 @@ from antiphon.core.types import Assignment, Package, Update
 from antiphon.core.wire import as_tensors, unpack_assignment, unpack_model
 from antiphon.strategies.forms.scalars import packed
 from antiphon.strategies.forms.walk import Walk
+from antiphon.strategies.methods.method import method_of
 from antiphon.v1 import coordinator_pb2, update_pb2
 
 
@@ -47,7 +53,7 @@ class NumpySession:
 
     def prepare(self, request: Prepare) -> Prepared:
         """Read the shapes; take part as a machine that draws the golden directions."""
-        self._client = request.client
+        self._client, self._request = request.client, request
         self._key = run_key(int(request.config.get("seed", 0)))
         self._num_seeds = int(request.config.get("seeds", {}).get("num_seeds", 4096))
         self._compression = CompressionConfig(**request.config.get("compression", {}))
@@ -64,7 +70,11 @@ class NumpySession:
             device_kind="cpu", device_name="numpy", tokens_per_s=1e6, golden=dict(golden.GOLDEN)
         )
         return Prepared(
-            int(self._data["examples"]), 10, told.SerializeToString(), space.SerializeToString()
+            int(self._data["examples"]),
+            10,
+            told.SerializeToString(),
+            space.SerializeToString(),
+            _work(request),
         )
 
     def train(self, request: Train, on_step: OnStep) -> Trained:
@@ -110,6 +120,32 @@ class NumpySession:
         """Call the model's hash its loss."""
         digest = hashlib.sha256(Path(request.model).read_bytes()).digest()
         return Evaluated(10, {"loss": 1.0 + digest[0] / 256})
+
+    def respond(self, request: Respond) -> Responded:
+        """Answer with the installed half of the exchange."""
+        data = ClientData(self._client, (None,) * int(self._data["examples"]), ())  # type: ignore[arg-type]
+        answer = answered(
+            half(request.exchange, site_config(self._request), {}),
+            number=request.round,
+            exchange=request.exchange,
+            message=Path(request.question).read_bytes(),
+            kept=Kept(Path(request.keep) / "exchanges"),
+            data=data,
+        )
+        file = Path(request.out) / "answer"
+        write_bytes(file, answer)
+        return Responded(str(file))
+
+
+def _work(request: Prepare) -> dict[str, dict[str, int]]:
+    """Return what a round of a method asks for that a daemon does not know."""
+    if request.config["method"] != "committed":
+        return {}
+    trainers = {each.name: each.trainer for each in method_of(site_config(request)).roles}
+    return {
+        name: {"steps": each.steps, "batch": each.batch, "accumulation": each.accumulation}
+        for name, each in trainers.items()
+    }
 
 
 def is_of_seeds(model: Package) -> bool:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tests.committed import install
+from tests.network.fleet import NUMPY_TRAINER, ROOT, ProcessFleet
 from tests.network.nemesis import CLIENTS, run_config, write_data
 from tests.network.numpy_engine import NumpyWorker, simulate_in_numpy
+from tests.network.planted import PLANTED
 from tests.plugins import installed
 
 from antiphon.core.config import RunConfig, validate
@@ -163,6 +167,37 @@ def test_other_engines_refuse_them(tmp_path: Path) -> None:
         serve_on_grid(None, config(tmp_path), resume=False)  # type: ignore[arg-type]
 
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dies", [None, "before acknowledgement:2", "events stepped:5"])
+def test_daemons_go_through_the_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies: str | None
+) -> None:
+    """Over mutual TLS the same adapter comes out, though the coordinator dies among the answers."""
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'site'}{os.pathsep}{ROOT}")
+    here, _ = simulated(tmp_path, config(tmp_path))
+    fleet = ProcessFleet(tmp_path / "there", run_config("lora", 2) | {"method": "committed"})
+    try:
+        fleet.serve(command=[*PLANTED, *(["--die", dies] if dies else []), "--"])
+        fleet.wait_until_served()
+        fleet.enrol(*CLIENTS)
+        for client in CLIENTS:
+            fleet.client(client, tmp_path / f"{client}.json", trainer=NUMPY_TRAINER)
+        if dies:
+            assert fleet.wait("coordinator", 120) == -signal.SIGKILL
+            fleet.serve(resume=True)
+        assert fleet.wait("coordinator", 150) == 0, fleet.log("coordinator")[-3000:]
+        there = fleet.run_folder
+    finally:
+        fleet.close()
+
+    adapters = [each.adapter(2) / "adapter_model.safetensors" for each in (here, there)]
+    assert adapters[0].read_bytes() == adapters[1].read_bytes()
+    with Journal.reading(there.journal_file) as journal:
+        events = [entry.event for entry in journal.read(kinds=[AnswerReceived])]
+    answers = [each for each in events if isinstance(each, AnswerReceived)]
+    assert len({(each.client, each.round, each.exchange) for each in answers}) == len(answers) == 12
 
 
 def test_the_adapter_is_the_one_without_the_exchanges(tmp_path: Path) -> None:

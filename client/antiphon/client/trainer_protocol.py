@@ -20,6 +20,11 @@ Any program that keeps to this page can train, in any language.
            files of a serialised Update and of the blob that it names (null: it names none)
     {"do": "evaluate", "model", "encoding"}
         -> {"done": "evaluate", "examples", "metrics"}
+    {"do": "respond", "round", "exchange", "question", "out", "keep"}
+        an exchange of a round that is neither training nor measuring: the file of its question, a folder to
+        write to, and the folder that lasts as long as the run
+        -> {"done": "respond", "answer"}
+           the file of the answer, which the coordinator gets as it is
     {"do": "cancel"}
         end the request in hand between two steps -> {"cancelled": "train"}; too late, it does nothing.
 
@@ -85,6 +90,17 @@ class Evaluate:
 
 
 @dataclass(frozen=True)
+class Respond:
+    """Answer an exchange of a round. question: a file; out, keep: folders, as in Train."""
+
+    round: int
+    exchange: str
+    question: str
+    out: str
+    keep: str
+
+
+@dataclass(frozen=True)
 class Cancel:
     """End the request in hand."""
 
@@ -129,6 +145,13 @@ class Evaluated:
 
 
 @dataclass(frozen=True)
+class Responded:
+    """An exchange was answered. answer: a file."""
+
+    answer: str
+
+
+@dataclass(frozen=True)
 class Cancelled:
     """A request was ended by Cancel."""
 
@@ -147,22 +170,28 @@ class Failed:
     code: str = Refusal.TRAINER_FAILED.value
 
 
-Request = Prepare | Train | Evaluate | Cancel
-Answer = Prepared | Stepped | Trained | Evaluated | Cancelled | Failed
+Request = Prepare | Train | Evaluate | Respond | Cancel
+Answer = Prepared | Stepped | Trained | Evaluated | Responded | Cancelled | Failed
 
 _REQUESTS: dict[str, type[Request]] = {
     "prepare": Prepare,
     "train": Train,
     "evaluate": Evaluate,
+    "respond": Respond,
     "cancel": Cancel,
 }
-_DONE: dict[str, type[Answer]] = {"prepare": Prepared, "train": Trained, "evaluate": Evaluated}
+_DONE: dict[str, type[Answer]] = {
+    "prepare": Prepared,
+    "train": Trained,
+    "evaluate": Evaluated,
+    "respond": Responded,
+}
 _MOST = (1 << 63) - 1
 _OTHERS: dict[str, type[Answer]] = {"step": Stepped, "cancelled": Cancelled, "failed": Failed}
 
 
 def name_of(request: Request) -> str:
-    """Return a request's name: `prepare`, `train`, `evaluate` or `cancel`."""
+    """Return a request's name: `prepare`, `train`, `evaluate`, `respond` or `cancel`."""
     return next(name for name, kind in _REQUESTS.items() if isinstance(request, kind))
 
 

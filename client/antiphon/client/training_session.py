@@ -17,6 +17,7 @@ from antiphon.client.budget import Budget
 from antiphon.client.capabilities import describe
 from antiphon.client.data.clients import ClientData, encode_client
 from antiphon.client.data.local import load_local
+from antiphon.client.exchanges.exchange import Kept
 from antiphon.client.model_digest import model_digest
 from antiphon.client.sender import Sender
 from antiphon.client.shapes import space_of, space_report
@@ -26,6 +27,8 @@ from antiphon.client.trainer_protocol import (
     Evaluated,
     Prepare,
     Prepared,
+    Respond,
+    Responded,
     Stepped,
     Train,
     Trained,
@@ -123,6 +126,19 @@ class TrainingSession:
             measured: dict[str, Any] = asdict(loaded.worker.evaluate(loaded.data, on_batch))
         examples = measured.pop("examples")
         return Evaluated(examples, {k: v for k, v in measured.items() if v is not None})
+
+    def respond(self, request: Respond) -> Responded:
+        """Answer an exchange of a round; the file appears whole. Raises UpdateError where it cannot."""
+        loaded = self._ready("respond")
+        kept = Kept(Path(request.keep) / "exchanges")
+        question = Path(request.question).read_bytes()
+        with _memory_errors():
+            answer = loaded.worker.answer(
+                request.exchange, request.round, question, kept, loaded.data
+            )
+        file = Path(request.out) / "answer.safetensors"
+        write_bytes(file, answer)
+        return Responded(str(file))
 
     def _ready(self, what: str) -> _Loaded:
         if self._loaded is None:

@@ -27,6 +27,8 @@ from antiphon.client.trainer_protocol import (
     Prepare,
     Prepared,
     Request,
+    Respond,
+    Responded,
     Stepped,
     Train,
     Trained,
@@ -63,6 +65,10 @@ class Session(Protocol):
 
     def evaluate(self, request: Evaluate, on_batch: Callable[[], None]) -> Evaluated:
         """Measure a model."""
+        ...
+
+    def respond(self, request: Respond) -> Responded:
+        """Answer an exchange."""
         ...
 
 
@@ -156,6 +162,9 @@ def _carry_out(session: Session, request: Request, cancelled: Event, answers: An
         case Evaluate():
             on_batch()
             return session.evaluate(request, on_batch)
+        case Respond():
+            on_batch()
+            return session.respond(request)
         case Cancel():
             raise AssertionError("a cancellation never reaches the session")
 

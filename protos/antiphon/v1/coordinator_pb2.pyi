@@ -113,18 +113,20 @@ class JoinResponse(_message.Message):
     def __init__(self, lease_ms: _Optional[int] = ...) -> None: ...
 
 class NextTaskRequest(_message.Message):
-    __slots__ = ("run_id", "wait_ms", "working_on_round", "evaluating", "steps_done")
+    __slots__ = ("run_id", "wait_ms", "working_on_round", "evaluating", "steps_done", "exchange")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     WAIT_MS_FIELD_NUMBER: _ClassVar[int]
     WORKING_ON_ROUND_FIELD_NUMBER: _ClassVar[int]
     EVALUATING_FIELD_NUMBER: _ClassVar[int]
     STEPS_DONE_FIELD_NUMBER: _ClassVar[int]
+    EXCHANGE_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     wait_ms: int
     working_on_round: int
     evaluating: bool
     steps_done: int
-    def __init__(self, run_id: _Optional[str] = ..., wait_ms: _Optional[int] = ..., working_on_round: _Optional[int] = ..., evaluating: bool = ..., steps_done: _Optional[int] = ...) -> None: ...
+    exchange: str
+    def __init__(self, run_id: _Optional[str] = ..., wait_ms: _Optional[int] = ..., working_on_round: _Optional[int] = ..., evaluating: bool = ..., steps_done: _Optional[int] = ..., exchange: _Optional[str] = ...) -> None: ...
 
 class TrainTask(_message.Message):
     __slots__ = ("assignment", "deadline_ms")
@@ -144,6 +146,18 @@ class EvaluateTask(_message.Message):
     deadline_ms: int
     def __init__(self, round: _Optional[int] = ..., model: _Optional[_Union[_update_pb2.Blob, _Mapping]] = ..., deadline_ms: _Optional[int] = ...) -> None: ...
 
+class ExchangeTask(_message.Message):
+    __slots__ = ("round", "exchange", "question", "deadline_ms")
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    EXCHANGE_FIELD_NUMBER: _ClassVar[int]
+    QUESTION_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_MS_FIELD_NUMBER: _ClassVar[int]
+    round: int
+    exchange: str
+    question: bytes
+    deadline_ms: int
+    def __init__(self, round: _Optional[int] = ..., exchange: _Optional[str] = ..., question: _Optional[bytes] = ..., deadline_ms: _Optional[int] = ...) -> None: ...
+
 class CancelTask(_message.Message):
     __slots__ = ("round", "reason")
     ROUND_FIELD_NUMBER: _ClassVar[int]
@@ -161,20 +175,22 @@ class RunOver(_message.Message):
     def __init__(self, complete: bool = ..., reason: _Optional[str] = ...) -> None: ...
 
 class NextTaskResponse(_message.Message):
-    __slots__ = ("train", "evaluate", "cancel", "over", "retry_after_ms", "lease_ms")
+    __slots__ = ("train", "evaluate", "cancel", "over", "exchange", "retry_after_ms", "lease_ms")
     TRAIN_FIELD_NUMBER: _ClassVar[int]
     EVALUATE_FIELD_NUMBER: _ClassVar[int]
     CANCEL_FIELD_NUMBER: _ClassVar[int]
     OVER_FIELD_NUMBER: _ClassVar[int]
+    EXCHANGE_FIELD_NUMBER: _ClassVar[int]
     RETRY_AFTER_MS_FIELD_NUMBER: _ClassVar[int]
     LEASE_MS_FIELD_NUMBER: _ClassVar[int]
     train: TrainTask
     evaluate: EvaluateTask
     cancel: CancelTask
     over: RunOver
+    exchange: ExchangeTask
     retry_after_ms: int
     lease_ms: int
-    def __init__(self, train: _Optional[_Union[TrainTask, _Mapping]] = ..., evaluate: _Optional[_Union[EvaluateTask, _Mapping]] = ..., cancel: _Optional[_Union[CancelTask, _Mapping]] = ..., over: _Optional[_Union[RunOver, _Mapping]] = ..., retry_after_ms: _Optional[int] = ..., lease_ms: _Optional[int] = ...) -> None: ...
+    def __init__(self, train: _Optional[_Union[TrainTask, _Mapping]] = ..., evaluate: _Optional[_Union[EvaluateTask, _Mapping]] = ..., cancel: _Optional[_Union[CancelTask, _Mapping]] = ..., over: _Optional[_Union[RunOver, _Mapping]] = ..., exchange: _Optional[_Union[ExchangeTask, _Mapping]] = ..., retry_after_ms: _Optional[int] = ..., lease_ms: _Optional[int] = ...) -> None: ...
 
 class DownloadRequest(_message.Message):
     __slots__ = ("run_id", "sha256", "offset")
@@ -248,6 +264,18 @@ class SubmitUpdateResponse(_message.Message):
     reason: str
     def __init__(self, verdict: _Optional[_Union[SubmitUpdateResponse.Verdict, str]] = ..., reason: _Optional[str] = ...) -> None: ...
 
+class SubmitAnswerRequest(_message.Message):
+    __slots__ = ("run_id", "round", "exchange", "answer")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    EXCHANGE_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    round: int
+    exchange: str
+    answer: bytes
+    def __init__(self, run_id: _Optional[str] = ..., round: _Optional[int] = ..., exchange: _Optional[str] = ..., answer: _Optional[bytes] = ...) -> None: ...
+
 class SubmitEvaluationRequest(_message.Message):
     __slots__ = ("run_id", "round", "examples", "metrics")
     class MetricsEntry(_message.Message):
@@ -274,18 +302,20 @@ class SubmitEvaluationResponse(_message.Message):
     def __init__(self, accepted: bool = ...) -> None: ...
 
 class ReportFailureRequest(_message.Message):
-    __slots__ = ("run_id", "round", "evaluating", "reason", "code")
+    __slots__ = ("run_id", "round", "evaluating", "reason", "code", "exchange")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
     EVALUATING_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     CODE_FIELD_NUMBER: _ClassVar[int]
+    EXCHANGE_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     round: int
     evaluating: bool
     reason: str
     code: str
-    def __init__(self, run_id: _Optional[str] = ..., round: _Optional[int] = ..., evaluating: bool = ..., reason: _Optional[str] = ..., code: _Optional[str] = ...) -> None: ...
+    exchange: str
+    def __init__(self, run_id: _Optional[str] = ..., round: _Optional[int] = ..., evaluating: bool = ..., reason: _Optional[str] = ..., code: _Optional[str] = ..., exchange: _Optional[str] = ...) -> None: ...
 
 class ReportFailureResponse(_message.Message):
     __slots__ = ()

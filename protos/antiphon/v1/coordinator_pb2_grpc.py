@@ -70,6 +70,11 @@ class CoordinatorStub(object):
                 request_serializer=antiphon_dot_v1_dot_coordinator__pb2.SubmitUpdateRequest.SerializeToString,
                 response_deserializer=antiphon_dot_v1_dot_coordinator__pb2.SubmitUpdateResponse.FromString,
                 _registered_method=True)
+        self.SubmitAnswer = channel.unary_unary(
+                '/antiphon.v1.Coordinator/SubmitAnswer',
+                request_serializer=antiphon_dot_v1_dot_coordinator__pb2.SubmitAnswerRequest.SerializeToString,
+                response_deserializer=antiphon_dot_v1_dot_coordinator__pb2.SubmitUpdateResponse.FromString,
+                _registered_method=True)
         self.SubmitEvaluation = channel.unary_unary(
                 '/antiphon.v1.Coordinator/SubmitEvaluation',
                 request_serializer=antiphon_dot_v1_dot_coordinator__pb2.SubmitEvaluationRequest.SerializeToString,
@@ -146,6 +151,13 @@ class CoordinatorServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SubmitAnswer(self, request, context):
+        """Hand in the answer that an ExchangeTask asked for. The same bytes may be sent any number of times: they count once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SubmitEvaluation(self, request, context):
         """Hand in the measurements that an EvaluateTask asked for.
         """
@@ -210,6 +222,11 @@ def add_CoordinatorServicer_to_server(servicer, server):
             'SubmitUpdate': grpc.unary_unary_rpc_method_handler(
                     servicer.SubmitUpdate,
                     request_deserializer=antiphon_dot_v1_dot_coordinator__pb2.SubmitUpdateRequest.FromString,
+                    response_serializer=antiphon_dot_v1_dot_coordinator__pb2.SubmitUpdateResponse.SerializeToString,
+            ),
+            'SubmitAnswer': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubmitAnswer,
+                    request_deserializer=antiphon_dot_v1_dot_coordinator__pb2.SubmitAnswerRequest.FromString,
                     response_serializer=antiphon_dot_v1_dot_coordinator__pb2.SubmitUpdateResponse.SerializeToString,
             ),
             'SubmitEvaluation': grpc.unary_unary_rpc_method_handler(
@@ -421,6 +438,33 @@ class Coordinator(object):
             target,
             '/antiphon.v1.Coordinator/SubmitUpdate',
             antiphon_dot_v1_dot_coordinator__pb2.SubmitUpdateRequest.SerializeToString,
+            antiphon_dot_v1_dot_coordinator__pb2.SubmitUpdateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubmitAnswer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/antiphon.v1.Coordinator/SubmitAnswer',
+            antiphon_dot_v1_dot_coordinator__pb2.SubmitAnswerRequest.SerializeToString,
             antiphon_dot_v1_dot_coordinator__pb2.SubmitUpdateResponse.FromString,
             options,
             channel_credentials,

@@ -49,6 +49,8 @@ from antiphon.client.trainer_protocol import (
     Prepare,
     Prepared,
     Request,
+    Respond,
+    Responded,
     Stepped,
     Train,
     Trained,
@@ -243,6 +245,9 @@ class _Work:
     def evaluate(self, request: Evaluate, on_batch: Callable[[], None]) -> Evaluated:
         self._fail("evaluate")
         return Evaluated(20, {"loss": 0.5, "accuracy": 0.75})
+
+    def respond(self, request: Respond) -> Responded:
+        raise AssertionError("nobody asks for it here")
 
     def _fail(self, place: str) -> None:
         if self._case.place == place:

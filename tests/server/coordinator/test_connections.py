@@ -29,8 +29,8 @@ from antiphon.v1 import coordinator_pb2 as pb
 from antiphon.v1 import coordinator_pb2_grpc
 
 UNARY = [
-    "Hello", "Join", "NextTask", "UploadStatus", "SubmitUpdate", "SubmitEvaluation", "ReportFailure",
-    "Leave", "Renew",
+    "Hello", "Join", "NextTask", "UploadStatus", "SubmitUpdate", "SubmitAnswer", "SubmitEvaluation",
+    "ReportFailure", "Leave", "Renew",
 ]  # fmt: skip
 
 

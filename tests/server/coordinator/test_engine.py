@@ -13,6 +13,8 @@ from tests.strategies.served import sent as sent_delta
 from antiphon.core import fault_points
 from antiphon.core.clock import VirtualClock
 from antiphon.core.events import (
+    MEASURING,
+    TRAINING,
     ClientFailed,
     Evaluated,
     RoundEvaluated,
@@ -24,7 +26,7 @@ from antiphon.core.wire import pack_update, update_blob
 from antiphon.server.coordinator.desk import Cancelled, InHand, Measuring, Training
 from antiphon.server.coordinator.engine import Engine
 
-ROUND = InHand(1, evaluating=False)
+ROUND = InHand(1)
 ONE_OF_TWO = ("rounds=1", "cohort.quorum=1", "cohort.deadline_s=50")
 
 
@@ -191,9 +193,9 @@ def test_a_failure_in_an_old_evaluation_leaves_the_open_one(new_federation):
         async with engine_of(federation) as engine:
             await opened(engine, "north", "south")
             await delivered(engine, "north", "south")
-            await engine.failed("north", 0, evaluating=True, reason="late")
+            await engine.failed("north", 0, MEASURING, reason="late")
             kept = measuring(engine)
-            await engine.failed("north", 1, evaluating=True, reason="no memory")
+            await engine.failed("north", 1, MEASURING, reason="no memory")
             return kept, measuring(engine)
 
     with new_federation("rounds=1") as federation:
@@ -285,7 +287,7 @@ def test_a_failure_is_journalled_and_the_client_is_not_waited_for(new_federation
     async def scenario(federation):
         async with engine_of(federation) as engine:
             await opened(engine, "north", "south")
-            await engine.failed("north", 1, evaluating=False, reason="no memory")
+            await engine.failed("north", 1, TRAINING, reason="no memory")
             await engine.update("south", message_of(engine, "south"))
             await until(lambda: engine.federation.machine.phase == "evaluating")
 
@@ -318,7 +320,11 @@ def test_an_update_of_a_closed_round_is_late_and_costs_nothing(new_federation):
 @pytest.mark.parametrize("call", ["join", "failed", "leave"])
 def test_after_the_end_nothing_is_written(new_federation, call):
     """A run that is over takes no word any more."""
-    arguments = {"join": ("east", 10), "failed": ("north", 1, False, "why"), "leave": ("north", "")}
+    arguments = {
+        "join": ("east", 10),
+        "failed": ("north", 1, TRAINING, "why"),
+        "leave": ("north", ""),
+    }
 
     async def scenario(federation):
         async with engine_of(federation) as engine:

@@ -81,6 +81,18 @@ class Link:
             UNARY_S + len(message) / _SLOWEST_BYTES_PER_S,
         )
 
+    async def submit_answer(
+        self, run_id: str, number: int, exchange: str, answer: bytes
+    ) -> pb.SubmitUpdateResponse:
+        """Hand in an answer to an exchange of round `number`."""
+        request = pb.SubmitAnswerRequest(
+            run_id=run_id, round=number, exchange=exchange, answer=answer
+        )
+        return await self._unary(
+            lambda stub, s: stub.SubmitAnswer(request, timeout=s, wait_for_ready=True),
+            UNARY_S + len(answer) / _SLOWEST_BYTES_PER_S,
+        )
+
     async def submit_evaluation(
         self, run_id: str, number: int, examples: int, metrics: Mapping[str, float]
     ) -> bool:
@@ -94,11 +106,11 @@ class Link:
         return response.accepted
 
     async def report_failure(
-        self, run_id: str, number: int, code: Refusal, *, evaluating: bool
+        self, run_id: str, number: int, code: Refusal, *, evaluating: bool, exchange: str = ""
     ) -> None:
         """Say that a task cannot be done, and which kind of reason that has; no word of the site's own."""
         request = pb.ReportFailureRequest(
-            run_id=run_id, round=number, evaluating=evaluating, code=code
+            run_id=run_id, round=number, evaluating=evaluating, exchange=exchange, code=code
         )
         await self._unary(
             lambda stub, s: stub.ReportFailure(request, timeout=s, wait_for_ready=True)

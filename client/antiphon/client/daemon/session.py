@@ -209,7 +209,7 @@ class Session:
             kind = response.WhichOneof("task")
             if kind == "over":
                 return Finished(run.run_id, response.over.complete, response.over.reason)
-            if kind in ("train", "evaluate"):
+            if kind in ("train", "evaluate", "exchange"):
                 await self._take(run, response)
                 idle_since = loop.time()
             elif self._outbox.entries():
@@ -234,6 +234,7 @@ class Session:
         if task is not None:
             request.working_on_round = task.round
             request.evaluating = task.evaluating
+            request.exchange = task.exchange
             request.steps_done = task.steps_done
         response = await self._link.next_task(request)
         self._lease_s = response.lease_ms / 1000 or self._lease_s
@@ -256,7 +257,7 @@ class Session:
         except Refused as error:
             log.error("a task that cannot be read", reason=str(error))
             return
-        if not task.evaluating and self._outbox.holds(run.run_id, task.round):
+        if task.kind == "train" and self._outbox.holds(run.run_id, task.round):
             await self._delivery.hand_in_all(run.run_id)
             return
         message, at = self._answered
@@ -273,14 +274,23 @@ class Session:
             result = "failed"
             log.warning("task failed", kind=task.kind, round=task.round, reason=str(failed))
             await self._link.report_failure(
-                task.run.run_id, task.round, failed.code, evaluating=task.evaluating
+                task.run.run_id,
+                task.round,
+                failed.code,
+                evaluating=task.evaluating,
+                exchange=task.exchange,
             )
         self._metrics.tasks.labels(task.kind, result).inc()
 
     async def _do(self, task: InHand) -> bool:
         """Do a task beside the call that keeps the lease; False where it was not wanted any more."""
         settings = self._settings()
-        work = self._bench.evaluate(task, settings) if task.evaluating else self._train(task)
+        if task.kind == "train":
+            work = self._train(task)
+        elif task.evaluating:
+            work = self._bench.evaluate(task, settings)
+        else:
+            work = self._bench.respond(task, settings)
         job, keeper = asyncio.create_task(work), asyncio.create_task(self._until_unwanted(task))
         try:
             await asyncio.wait((job, keeper), return_when=asyncio.FIRST_COMPLETED)

@@ -20,16 +20,17 @@ from antiphon.client.daemon.link import Link
 from antiphon.client.daemon.metrics import Metrics
 from antiphon.client.daemon.open_run import OpenRun
 from antiphon.client.daemon.outbox import Entry, Outbox
-from antiphon.client.daemon.policy import Policy, Terms, permits
+from antiphon.client.daemon.policy import Policy, Terms, permits, upload_refused
 from antiphon.client.daemon.room import FreeBytes, NoRoom, check_room, free_bytes
 from antiphon.client.daemon.settings import ClientSettings
 from antiphon.client.daemon.tell import NOT_TOLD, Tell, told_examples, told_update
 from antiphon.client.daemon.trainer import Trainer, TrainerFailed
 from antiphon.client.daemon.transfers import named_blob
 from antiphon.client.daemon.work import Work
-from antiphon.client.trainer_protocol import Evaluate, Stepped, Train, Trained
+from antiphon.client.trainer_protocol import Evaluate, Respond, Responded, Stepped, Train, Trained
 from antiphon.core.blob import Blob
 from antiphon.core.errors import AntiphonError, RunFolderError
+from antiphon.core.limits import MOST_ANSWER_BYTES
 from antiphon.core.refusals import Refusal
 from antiphon.v1 import coordinator_pb2 as pb
 from antiphon.v1 import update_pb2
@@ -53,7 +54,9 @@ class TaskFailed(AntiphonError):
 
 @dataclass
 class InHand:
-    """A task of a run. until: loop time at which its round closes, none: never."""
+    """A task of a run. until: loop time at which its round closes, none: never; exchange, question: of a
+    task that is neither to train nor to measure.
+    """
 
     run: OpenRun
     round: int
@@ -62,15 +65,27 @@ class InHand:
     message: bytes = b""
     model: update_pb2.Blob = field(default_factory=update_pb2.Blob)
     steps_done: int = 0
+    exchange: str = ""
+    question: bytes = b""
 
     @property
     def kind(self) -> str:
-        """`train` or `evaluate`."""
+        """`train`, `evaluate` or `respond`."""
+        if self.exchange:
+            return "respond"
         return "evaluate" if self.evaluating else "train"
 
 
 def in_hand(run: OpenRun, response: pb.NextTaskResponse, arrived: float) -> InHand:
     """Read a task that came at loop time `arrived`. Raises Refused where it cannot be read."""
+    if response.WhichOneof("task") == "exchange":
+        asked = response.exchange
+        until = arrived + asked.deadline_ms / 1000 if asked.deadline_ms else None
+        if not asked.exchange:
+            raise Refused("an exchange without a name", grpc.StatusCode.INVALID_ARGUMENT)
+        return InHand(
+            run, asked.round, False, until, exchange=asked.exchange, question=asked.question
+        )
     evaluating = response.WhichOneof("task") == "evaluate"
     task = response.evaluate if evaluating else response.train
     until = arrived + task.deadline_ms / 1000 if task.deadline_ms else None
@@ -165,11 +180,50 @@ class Workbench:
             raise TaskFailed(str(error)) from None
         log.info("evaluated", round=task.round, examples=done.examples)
 
-    async def _trained(self, task: InHand, model: Path, upload_bytes: int) -> Trained:
-        run_id = task.run.run_id
+    async def respond(self, task: InHand, settings: ClientSettings) -> None:
+        """Answer an exchange of a round and hand the answer in.
+
+        Raises TaskFailed, StartOver, NotAllowed.
+        """
+        run_id, question = task.run.run_id, self._fresh_out() / "question"
+        question.write_bytes(task.question)
+        request = Respond(
+            task.round, task.exchange, str(question), str(self._out), str(self._keep(run_id))
+        )
+        try:
+            answer = _content_of(await self._trainer.respond(request))
+        except TrainerFailed as error:
+            raise TaskFailed(str(error), error.code) from None
+        self._allow_answer(settings.policy, len(answer))
+        try:
+            response = await self._link.submit_answer(run_id, task.round, task.exchange, answer)
+        except Refused as error:
+            raise TaskFailed(str(error)) from None
+        log.info(
+            "answer handed in", round=task.round, exchange=task.exchange,
+            verdict=response.verdict, reason=response.reason,
+        )  # fmt: skip
+
+    def _allow_answer(self, policy: Policy, size: int) -> None:
+        """Count an answer among what leaves the site today, or raise TaskFailed where it may not leave."""
+        if size > MOST_ANSWER_BYTES:
+            raise TaskFailed(
+                f"the answer has {size} bytes, expected {MOST_ANSWER_BYTES} at most",
+                Refusal.UPDATE_TOO_LARGE,
+            )
+        today = self._now().date().isoformat()
+        for reason in upload_refused(policy, size, size, self._outbox.sent_on(today)):
+            raise TaskFailed(reason.text, reason.code)
+        self._outbox.note_sent(today, size)
+
+    def _fresh_out(self) -> Path:
         shutil.rmtree(self._out, ignore_errors=True)
         self._out.mkdir(parents=True)
-        assignment = self._out / "assignment"
+        return self._out
+
+    async def _trained(self, task: InHand, model: Path, upload_bytes: int) -> Trained:
+        run_id = task.run.run_id
+        assignment = self._fresh_out() / "assignment"
         assignment.write_bytes(task.message)
         seconds = self._seconds(task, upload_bytes)
 
@@ -290,6 +344,13 @@ def _checked(assignment: update_pb2.Assignment, run: OpenRun) -> Blob:
         return named_blob(assignment.model)
     except Refused as error:
         raise TaskFailed(str(error), Refusal.TASK_UNREADABLE) from None
+
+
+def _content_of(responded: Responded) -> bytes:
+    try:
+        return Path(responded.answer).read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a path that is none
+        raise TaskFailed(f"the trainer's answer cannot be read: {error}") from None
 
 
 def _expected_bytes(assignment: update_pb2.Assignment) -> int:

@@ -31,6 +31,8 @@ from antiphon.client.trainer_protocol import (
     Prepare,
     Prepared,
     Request,
+    Respond,
+    Responded,
     Stepped,
     Train,
     Trained,
@@ -42,7 +44,7 @@ from antiphon.core.errors import AntiphonError, ProtocolError
 from antiphon.core.refusals import Refusal
 
 OnStep = Callable[[Stepped], None]
-Wanted = TypeVar("Wanted", Prepared, Trained, Evaluated)
+Wanted = TypeVar("Wanted", Prepared, Trained, Evaluated, Responded)
 
 WORKER_COMMAND = (sys.executable, "-m", "antiphon.client.worker_process")
 """The usual program."""
@@ -124,6 +126,10 @@ class Trainer:
     async def evaluate(self, request: Evaluate) -> Evaluated:
         """Measure a model. Raises TrainerFailed, and TrainerCancelled after `cancel`."""
         return await self._ask(request, Evaluated, _ignore)
+
+    async def respond(self, request: Respond) -> Responded:
+        """Answer an exchange. Raises TrainerFailed, and TrainerCancelled after `cancel`."""
+        return await self._ask(request, Responded, _ignore)
 
     async def cancel(self) -> None:
         """End the training or evaluation in hand between two steps; without one, do nothing."""

@@ -10,16 +10,19 @@ until another round begins, and never leaves the site.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
 
 from antiphon.client.data.clients import ClientData
 from antiphon.core import registry
 from antiphon.core.config import RunConfig
 from antiphon.core.errors import ConfigError, UpdateError
 from antiphon.core.tensors import from_bytes, to_bytes, write_tensors
-from antiphon.core.types import State
+from antiphon.core.types import AnyArray, State
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ KIND = "client_exchange"
 """Where the halves are found, each by its exchange's name. The server's half is a value of the method."""
 
 Half = Callable[[Asked], Answer]
+_KEPT, _ASKED, _ANSWERED = "kept/", "asked/", "answered/"
 
 
 def half(name: str, config: RunConfig, given: Mapping[str, object]) -> Half:
@@ -67,7 +71,11 @@ def half(name: str, config: RunConfig, given: Mapping[str, object]) -> Half:
 
 
 class Kept:
-    """What one client's exchanges keep, of one round. folder: its own."""
+    """What one client's exchanges keep of one round, in one file. folder: its own.
+
+    An answer is kept with what goes with it: whoever is asked the same again, because a process died or an
+    acknowledgement was lost, gives the same answer, and the two never come apart.
+    """
 
     def __init__(self, folder: Path) -> None:
         """Hold nothing; the folder need not exist."""
@@ -75,19 +83,36 @@ class Kept:
 
     def of(self, number: int) -> State:
         """Return what round `number` has left here so far."""
+        return {
+            name.removeprefix(_KEPT): each
+            for name, each in self._read(number).items()
+            if name.startswith(_KEPT)
+        }
+
+    def answer(self, number: int, exchange: str, question: bytes) -> bytes | None:
+        """Return the answer that was given to this very question; none: it is new."""
+        held = self._read(number)
+        asked = held.get(_ASKED + exchange)
+        if asked is None or bytes(asked) != _digest(question):
+            return None
+        return bytes(held[_ANSWERED + exchange])
+
+    def put(self, number: int, exchange: str, question: bytes, answer: bytes, kept: State) -> None:
+        """Keep an answer and what goes with it, and forget every other round."""
+        given = {k: v for k, v in self._read(number).items() if not k.startswith(_KEPT)}
+        given[_ASKED + exchange] = np.frombuffer(_digest(question), np.uint8)
+        given[_ANSWERED + exchange] = np.frombuffer(answer, np.uint8)
+        for other in self._folder.glob("round-*.safetensors"):
+            if other != self._file(number):
+                other.unlink()
+        write_tensors(self._file(number), given | {_KEPT + k: v for k, v in kept.items()})
+
+    def _read(self, number: int) -> dict[str, AnyArray]:
         file = self._file(number)
         return from_bytes(file.read_bytes()) if file.is_file() else {}
 
-    def put(self, number: int, kept: State) -> None:
-        """Keep something of round `number`, and forget every other round."""
-        for other in self._folder.glob("kept-*.safetensors"):
-            if other != self._file(number):
-                other.unlink()
-        if kept:
-            write_tensors(self._file(number), kept)
-
     def _file(self, number: int) -> Path:
-        return self._folder / f"kept-{number:06d}.safetensors"
+        return self._folder / f"round-{number:06d}.safetensors"
 
 
 def answered(
@@ -99,12 +124,19 @@ def answered(
     kept: Kept,
     data: ClientData,
 ) -> bytes:
-    """Return a client's answer to a question, as it travels; what it keeps is on the disk by then.
+    """Return a client's answer to a question, as it travels; with what it keeps, it is on the disk by then.
 
     Raises UpdateError for a question that cannot be read, and where the half does not answer it.
     """
-    before = kept.of(number)
-    asked = Asked(number, exchange, data.name, from_bytes(message), before, data)
+    before = kept.answer(number, exchange, message)
+    if before is not None:
+        return before
+    asked = Asked(number, exchange, data.name, from_bytes(message), kept.of(number), data)
     answer = half(asked)
-    kept.put(number, answer.kept)
-    return to_bytes(answer.arrays)
+    content = to_bytes(answer.arrays)
+    kept.put(number, exchange, message, content, answer.kept)
+    return content
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()

@@ -32,6 +32,7 @@ PURPOSES: Final[Mapping[str, Purpose]] = {
     "UploadStatus": Purpose("ask how far an upload is"),
     "Upload": Purpose("update upload"),
     "SubmitUpdate": Purpose("update"),
+    "SubmitAnswer": Purpose("answer"),
     "SubmitEvaluation": Purpose("measurement"),
     "ReportFailure": Purpose("report failure"),
     "Leave": Purpose("leave"),
@@ -58,6 +59,8 @@ class Describer:
         size, number, sha256 = message.ByteSize(), getattr(message, "round", None), None
         if isinstance(message, coordinator_pb2.SubmitUpdateRequest):
             return self._of_update(known, message.update)
+        if isinstance(message, coordinator_pb2.SubmitAnswerRequest):
+            size, sha256 = len(message.answer), hashlib.sha256(message.answer).hexdigest()
         if isinstance(message, coordinator_pb2.UploadChunk | coordinator_pb2.UploadStatusRequest):
             sha256 = message.blob.sha256.hex()
             number = self._rounds.get(sha256)

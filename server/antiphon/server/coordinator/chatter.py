@@ -55,8 +55,10 @@ class Chatter(grpc.aio.ServerInterceptor):
 
         async def counted(request: Any, context: Context) -> Any:
             client = calling_client()
-            update = getattr(request, "update", b"")  # counted as what it is
-            self._up[client] += request.ByteSize() - len(update) + ENVELOPE_BYTES
+            sent = getattr(request, "update", b"") or getattr(request, "answer", b"")
+            self._up[client] += (
+                request.ByteSize() - len(sent) + ENVELOPE_BYTES
+            )  # that counts itself
             response = await behaviour(request, context)
             self._down[client] += response.ByteSize() + ENVELOPE_BYTES
             return response

@@ -35,6 +35,16 @@ class Measuring:
 
 
 @dataclass(frozen=True)
+class Answering:
+    """A question of one of the round's other exchanges. question: as it travels."""
+
+    round: int
+    exchange: str
+    question: bytes
+    deadline: float
+
+
+@dataclass(frozen=True)
 class Cancelled:
     """What the client has in hand is not wanted any more."""
 
@@ -47,11 +57,11 @@ class InHand:
     """What a client says it is doing. steps_done: local steps of it."""
 
     round: int
-    evaluating: bool
+    exchange: str = TRAINING
     steps_done: int = 0
 
 
-Task = Training | Measuring
+Task = Training | Measuring | Answering
 
 
 class Desk:

@@ -23,6 +23,7 @@ from antiphon.core.errors import AntiphonError, ProtocolError, UpdateError
 from antiphon.core.events import (
     MEASURING,
     TRAINING,
+    AnswerReceived,
     BytesMoved,
     ClientFailed,
     ClientJoined,
@@ -35,7 +36,15 @@ from antiphon.core.events import (
     UpdateRejected,
 )
 from antiphon.core.wire import round_of, update_blob
-from antiphon.server.coordinator.desk import Cancelled, Desk, InHand, Measuring, Task, Training
+from antiphon.server.coordinator.desk import (
+    Answering,
+    Cancelled,
+    Desk,
+    InHand,
+    Measuring,
+    Task,
+    Training,
+)
 from antiphon.server.coordinator.expected import most_upload_bytes
 from antiphon.server.coordinator.leases import Leases
 from antiphon.server.coordinator.log_lines import say
@@ -45,6 +54,7 @@ from antiphon.server.machine.actions import (
     Action,
     Assign,
     CancelAssignment,
+    Combine,
     Conclude,
     Finish,
     Fold,
@@ -55,6 +65,7 @@ from antiphon.server.machine.round import next_deadline
 from antiphon.server.machine.run_state import (
     RunState,
     is_assigned,
+    is_wanted,
     may_deliver,
     present,
     slot_of,
@@ -209,7 +220,7 @@ class Engine:
             if isinstance(action, Reply) and action.client == client:
                 log.info(
                     "update", client=client, round=action.round, verdict=action.verdict,
-                    reason=action.reason,
+                    reason=action.reason, exchange=action.exchange,
                 )  # fmt: skip
                 self.on_verdict(action.verdict)
                 self._take_back(action)  # the engine's own task may be long at something else
@@ -239,13 +250,32 @@ class Engine:
         self.desk.clear(measured.client, MEASURING, measured.round)
         return await self._awaited(measured)
 
-    async def failed(self, client: str, number: int, evaluating: bool, reason: str) -> None:
+    async def answer(self, client: str, number: int, exchange: str, message: bytes) -> Reply:
+        """Hand in a client's answer to an exchange; it is on the disk and journalled when this returns."""
+
+        def received() -> AnswerReceived | UpdateRejected:
+            federation = self.federation
+            digest = federation.machine.answers.get(exchange, {}).get(client)
+            if number == federation.machine.round and digest == hashlib.sha256(message).hexdigest():
+                raise _CountsAlready
+            event = federation.exchanges.receive(
+                federation.machine, client, number, exchange, message
+            )
+            if isinstance(event, UpdateRejected):
+                return replace(event, reason=event.reason[:_MAX_REASON])
+            return event
+
+        try:
+            return await self._replied(client, received)
+        except _CountsAlready:
+            return Reply(client, number, "duplicate", exchange=exchange)
+
+    async def failed(self, client: str, number: int, exchange: str, reason: str) -> None:
         """A client cannot do its task."""
         log.warning("client failed", client=client, round=number, reason=reason)
-        exchange = MEASURING if evaluating else TRAINING
         self.desk.take_back(client, exchange, number)
         event = ClientFailed(client, number, reason, exchange)
-        if evaluating:
+        if exchange == MEASURING:
             await self._awaited(event)
         else:
             await self._submissions.submit(lambda: event)
@@ -290,10 +320,8 @@ class Engine:
             task = None  # it was put there while its client left
         if in_hand is None:
             return task
-        if in_hand.evaluating:
-            slot = self.machine.measuring.get(client)
-            wanted = slot is not None and slot.status in ("assigned", "accepted")
-            wanted = wanted and self.machine.round == in_hand.round
+        if in_hand.exchange != TRAINING:
+            wanted = is_wanted(self.machine, client, in_hand.round, in_hand.exchange)
         else:  # the desk may lag behind: after a restart, and when a client is back
             receipt = self.machine.receipts.get(client)
             counts = receipt is not None and receipt.round == in_hand.round
@@ -336,7 +364,7 @@ class Engine:
                 self._take_back(action)
             case Fold():
                 await self._fold(action)
-            case Conclude():
+            case Combine() | Conclude():
                 await self._take_in(await self._in_thread(partial(self.federation.perform, action)))
 
     def _take_back(self, reply: Reply) -> None:
@@ -368,6 +396,9 @@ class Engine:
             return None
         if action.exchange == MEASURING:
             return Measuring(number, self.federation.model(), action.deadline)
+        if action.exchange != TRAINING:
+            question = self.federation.exchanges.ask(self.federation.machine, client)
+            return Answering(number, action.exchange, question, action.deadline)
         return Training(number, *self.federation.packed_assignment(client), action.deadline)
 
     async def _fold(self, action: Fold) -> None:

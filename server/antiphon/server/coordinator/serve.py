@@ -58,7 +58,7 @@ from antiphon.server.enrolment.service import EnrolmentService, serve_enrolment
 from antiphon.server.folding.fold_secret import kept_secret
 from antiphon.server.front.front import Front
 from antiphon.server.machine.actions import Finish
-from antiphon.server.planning.plans import clients_needed, refuse_exchanges
+from antiphon.server.planning.plans import clients_needed
 from antiphon.server.run_begin import begin_run
 from antiphon.server.run_end import end_run
 from antiphon.v1 import coordinator_pb2_grpc, enrolment_pb2
@@ -98,9 +98,8 @@ class Coordinator:
     ) -> None:
         """space: what the run trains, where the operator has fixed it; from_round: as the federation takes
         it; read_settings: reads them again at SIGHUP; on_listening: hears when clients can come; clock: of
-        deadlines and of the journal; none: the machine's. Raises ConfigError for several exchanges.
+        deadlines and of the journal; none: the machine's.
         """
-        refuse_exchanges(config, "the coordinator")
         self._config, self._folder, self._journal, self._fleet = config, folder, journal, fleet
         self._settings, self._read_settings = settings, read_settings
         self._on_listening = on_listening

@@ -22,13 +22,13 @@ from antiphon.core.blob import Blob
 from antiphon.core.channel import CHUNK_BYTES
 from antiphon.core.config import RunConfig
 from antiphon.core.errors import UpdateError
-from antiphon.core.events import ClientDeclined
+from antiphon.core.events import MEASURING, TRAINING, ClientDeclined
 from antiphon.core.refusals import read_codes, said_of
 from antiphon.core.wire import pack_blob, round_of, unpack_blob, update_blob
 from antiphon.server.coordinator.admission import Admission, Held, Refused
 from antiphon.server.coordinator.allowance import A_MINUTE, Allowance
 from antiphon.server.coordinator.chatter import Chatter
-from antiphon.server.coordinator.desk import Cancelled, InHand, Measuring, Training
+from antiphon.server.coordinator.desk import Answering, Cancelled, InHand, Measuring, Training
 from antiphon.server.coordinator.downloads import Downloads, read_ahead
 from antiphon.server.coordinator.engine import Answer, Engine
 from antiphon.server.coordinator.refusal import NoSuchModel, abort, busy, told
@@ -41,6 +41,7 @@ from antiphon.v1 import coordinator_pb2 as pb
 from antiphon.v1 import coordinator_pb2_grpc, enrolment_pb2, update_pb2
 
 _MAX_REASON = 500
+_MAX_EXCHANGE = 64
 _CHUNK_TIMEOUT_S = 60.0
 _DROPPED_BYTES, _DROPPED_S = 4 * CHUNK_BYTES, 1.0
 _IDLE_RETRY_MS = 2_000
@@ -122,7 +123,8 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServicer):
         engine = await self._member(client, request.run_id, context)
         in_hand = None
         if request.working_on_round or request.evaluating:
-            in_hand = InHand(request.working_on_round, request.evaluating, request.steps_done)
+            exchange = _exchange(request)
+            in_hand = InHand(request.working_on_round, exchange, request.steps_done)
         async with told(context):
             answer = await engine.next_task(client, request.wait_ms / 1000, in_hand)
         response = self._task_message(engine, answer)
@@ -144,6 +146,14 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServicer):
                     round=answer.round, model=pack_blob(answer.model), deadline_ms=_ms(left)
                 )
                 return pb.NextTaskResponse(evaluate=task)
+            case Answering():
+                asked = pb.ExchangeTask(
+                    round=answer.round,
+                    exchange=answer.exchange,
+                    question=answer.question,
+                    deadline_ms=_ms(engine.seconds_left(answer.deadline)),
+                )
+                return pb.NextTaskResponse(exchange=asked)
             case Cancelled():
                 return pb.NextTaskResponse(
                     cancel=pb.CancelTask(round=answer.round, reason=answer.reason)
@@ -220,8 +230,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServicer):
         if engine is None or not engine.is_member(client):
             return _verdict(Reply(client, 0, "unknown", "join the run first"))
         engine.leases.touch(client)
-        if self._refusals[client, engine.round] >= _MAX_REFUSALS:
-            await busy(context, f"{_MAX_REFUSALS} updates refused: the next round may be better")
+        await self._check_refusals(client, engine.round, context)
         async with told(context):
             try:
                 if await self._blob_is_missing(engine, client, request.update):
@@ -237,6 +246,10 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServicer):
                 self._spool.forget(client, blob)
         fault_points.reached("before acknowledgement")
         return _verdict(reply)
+
+    async def _check_refusals(self, client: str, number: int, context: Context) -> None:
+        if self._refusals[client, number] >= _MAX_REFUSALS:
+            await busy(context, f"{_MAX_REFUSALS} updates refused: the next round may be better")
 
     def _count_refusals(self, client: str, number: int, reply: Reply) -> None:
         """Each refusal is journalled, so a client has a few in a round."""
@@ -257,6 +270,22 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServicer):
         most = await engine.most_upload_bytes(client, round_of(message))
         return await self._spool.announce(client, blob, most) < blob.bytes
 
+    async def SubmitAnswer(
+        self, request: pb.SubmitAnswerRequest, context: Context
+    ) -> pb.SubmitUpdateResponse:
+        """Take an answer to an exchange."""
+        client = self._identify(context)
+        engine = await self._member(client, request.run_id, context)
+        await self._check_refusals(client, engine.round, context)
+        exchange = request.exchange[:_MAX_EXCHANGE]
+        async with told(context):
+            reply = await engine.answer(client, request.round, exchange, request.answer)
+        self._count_refusals(client, engine.round, reply)
+        if reply.verdict != "duplicate":
+            self._moved(engine, client, "up", "exchange", len(request.answer))
+        fault_points.reached("before acknowledgement")
+        return _verdict(reply)
+
     async def SubmitEvaluation(
         self, request: pb.SubmitEvaluationRequest, context: Context
     ) -> pb.SubmitEvaluationResponse:
@@ -267,7 +296,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServicer):
             measured = read_measurement(request.round, client, request.examples, request.metrics)
         except UpdateError as error:
             with suppress(Ended):  # who says nonsense is not waited for
-                await engine.failed(client, request.round, True, str(error))
+                await engine.failed(client, request.round, MEASURING, str(error))
             await abort(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
         async with told(context):
             return pb.SubmitEvaluationResponse(accepted=await engine.measured(measured))
@@ -282,7 +311,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServicer):
         reason = said_of([request.code], _said(request.reason))
         async with told(context):
             with suppress(Ended):
-                await engine.failed(client, request.round, request.evaluating, reason)
+                await engine.failed(client, request.round, _exchange(request), reason)
         return pb.ReportFailureResponse()
 
     async def Leave(self, request: pb.LeaveRequest, context: Context) -> pb.LeaveResponse:
@@ -395,6 +424,13 @@ async def _blob(message: update_pb2.Blob, context: Context) -> Blob:
         return unpack_blob(message)
     except UpdateError as error:
         await abort(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
+
+
+def _exchange(request: pb.NextTaskRequest | pb.ReportFailureRequest) -> str:
+    """Return the exchange that a client's word is about; none is named by clients of before exchanges."""
+    if request.evaluating:
+        return MEASURING
+    return request.exchange[:_MAX_EXCHANGE] or TRAINING
 
 
 def _verdict(reply: Reply) -> pb.SubmitUpdateResponse:

@@ -46,6 +46,7 @@ COORDINATOR_METHODS: Mapping[str, Roles] = {
     f"{_SERVICE}/UploadStatus": _CLIENT,
     f"{_SERVICE}/Upload": _CLIENT,
     f"{_SERVICE}/SubmitUpdate": _CLIENT,
+    f"{_SERVICE}/SubmitAnswer": _CLIENT,
     f"{_SERVICE}/SubmitEvaluation": _CLIENT,
     f"{_SERVICE}/ReportFailure": _CLIENT,
     f"{_SERVICE}/Leave": _CLIENT,

@@ -191,6 +191,15 @@ def is_assigned(state: RunState, client: str, number: int, exchange: str = TRAIN
     return is_open and slot is not None and slot.base == number and slot.status == "assigned"
 
 
+def is_wanted(state: RunState, client: str, number: int, exchange: str) -> bool:
+    """Whether what a client does in an exchange of round `number` is waited for, or has been accepted."""
+    measures = exchange == MEASURING
+    slot = (state.measuring if measures else slots(state)).get(client)
+    is_open = measures or exchange == state.exchange
+    known = slot is not None and slot.base == number and slot.status in ("assigned", "accepted")
+    return is_open and known
+
+
 def is_measuring(state: RunState) -> bool:
     """Whether anybody is waited for who measures the round's model."""
     return any(slot.status == "assigned" for slot in state.measuring.values())

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from antiphon.core.errors import ConfigError
 from antiphon.core.events import MEASURING, TRAINING
+from antiphon.core.limits import MOST_ANSWER_BYTES
 from antiphon.core.types import State
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
@@ -79,6 +80,10 @@ def check_list(exchanges: Sequence[Exchange]) -> None:
         raise ConfigError(
             f"a method's exchanges are named once each, {TRAINING} is one of them and {MEASURING} is not: "
             f"got {', '.join(names)}"
+        )
+    if large := [each.name for each in exchanges if each.most_bytes > MOST_ANSWER_BYTES]:
+        raise ConfigError(
+            f"most_bytes of the exchanges {large} is above {MOST_ANSWER_BYTES}: a message holds no more"
         )
     if wrong := [name for name in names if not _NAME.fullmatch(name)]:
         raise ConfigError(f"an exchange's name is of a-z, 0-9 and _, 32 at most: got {wrong}")
