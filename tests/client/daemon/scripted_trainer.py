@@ -1,7 +1,8 @@
 """A program that keeps to the trainer protocol and trains nothing: what a config's `test` says.
 
 Keys of `test`: blob_bytes (0: scalars), examples, steps, step_s, fail ("prepare", "prepare!" (fatal),
-"train", "evaluate"). Every request is written to the file $SCRIPTED_TRAINER_LOG, one JSON line each.
+"train", "evaluate", "respond"). Every request is written to the file $SCRIPTED_TRAINER_LOG, one JSON
+line each.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import os
 import select
 import sys
+from collections.abc import Mapping
 from hashlib import sha256
 from io import FileIO
 from pathlib import Path
@@ -24,6 +26,8 @@ from antiphon.client.trainer_protocol import (
     Prepare,
     Prepared,
     Request,
+    Respond,
+    Responded,
     Stepped,
     Train,
     Trained,
@@ -97,6 +101,15 @@ def trained(request: Train, test: dict[str, Any]) -> Answer:
     return Trained(str(path), str(blob) if blob else None, steps)
 
 
+def responded(request: Respond, test: Mapping[str, Any]) -> Responded | Failed:
+    """Answer an exchange with its question and the round."""
+    if test.get("fail") == "respond":
+        return Failed("respond", "as the test asked", False)
+    path = Path(request.out) / "answer"
+    path.write_bytes(Path(request.question).read_bytes() + b" %d" % request.round)
+    return Responded(str(path))
+
+
 def main() -> None:
     """Serve requests until the end of stdin."""
     test: dict[str, Any] = {}
@@ -109,6 +122,8 @@ def main() -> None:
             say(prepared(test))
         elif isinstance(request, Train):
             say(trained(request, test))
+        elif isinstance(request, Respond):
+            say(responded(request, test))
         elif isinstance(request, Evaluate):
             failed = test.get("fail") == "evaluate"
             say(
