@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.work_asked import asks
 
 from antiphon.cli.explain import explained, said
 from antiphon.cli.terminal import harmless
@@ -25,7 +26,9 @@ NOON = datetime(2026, 3, 2, 12, 0)
 def run(tmp_path: Path, tiny_config: Any) -> KnownRun:
     """A run of the tiny model that the site has been offered."""
     config = json.dumps(resolved(tiny_config())).encode()
-    offered = open_run(HelloResponse(run_id="ward; ls", config=config, min_cohort=3))
+    offered = open_run(
+        HelloResponse(run_id="ward; ls", config=config, min_cohort=3, asks=asks(json.loads(config)))
+    )
     known = KnownRuns(tmp_path)
     known.note(offered, NOON.timestamp(), "declined", ("policy.approval",))
     return known.named(None)

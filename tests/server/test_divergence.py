@@ -7,21 +7,26 @@ import math
 import pytest
 from tests.server.journals import OPENING, evaluated, report_of, whole_round
 
-from antiphon.server.report.divergence import advice_of, advice_on
+from antiphon.server.report.divergence import advice_of, advice_on, rates_of
+from antiphon.strategies.methods.method import method_of
 
 
 def test_a_loss_that_falls_needs_no_advice() -> None:
     """Nor does one that stays."""
-    assert advice_on("lora", 2.0, 1.0) == advice_on("lora", 2.0, 2.0) == ""
+    assert advice_on((), 2.0, 1.0) == advice_on((), 2.0, 2.0) == ""
 
 
 @pytest.mark.parametrize("now", [2.5, math.nan, math.inf])
 @pytest.mark.parametrize(
     ("method", "key"), [("lora", "training.learning_rate"), ("seeds", "seeds.learning_rate")]
 )
-def test_a_loss_that_rises_says_which_key_to_lower(method: str, key: str, now: float) -> None:
+def test_a_loss_that_rises_says_which_key_to_lower(
+    tiny_config, method: str, key: str, now: float
+) -> None:
     """The advice names the learning rate of the run's own method."""
-    assert f"lower {key}" in advice_on(method, 2.0, now)
+    rates = rates_of(method_of(tiny_config(f"method={method}")))
+
+    assert f"lower {key}" in advice_on(rates, 2.0, now)
 
 
 def test_the_report_of_a_run_that_got_worse_says_so(tmp_path) -> None:

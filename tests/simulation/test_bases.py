@@ -53,6 +53,12 @@ def test_the_report_says_which_bases_there_were(fleet_config):
     ] == ["bfloat16, float32"]
 
 
+def test_bases_of_a_fleet_are_not_passed_over_on_flower(fleet_config):
+    """Its processes serve any client, each with one copy of the model."""
+    with pytest.raises(ConfigError, match=r"client client-00: on engine flower all clients hold"):
+        load_split(fleet_config("float32", "float32", "engine.kind=flower"))
+
+
 def test_a_fleet_whose_base_the_method_cannot_use_is_refused(fleet_config):
     """The sentence names the client."""
     config = fleet_config("float32", "bfloat16", "method=seeds", "seeds.space=weights")

@@ -33,9 +33,6 @@ from antiphon.core.errors import UserError
 from antiphon.core.identity import IdentityError
 from antiphon.core.json_text import json_text
 
-_SHOWN = {"lora": ("lora", "training"), "seeds": ("seeds",)}
-_SHOWN_ELSE = ("lora", "training", "seeds")
-
 
 def explain_run(
     client: Path, settings_file: Path | None, run_id: str | None, console: Console, *, as_json: bool
@@ -81,13 +78,13 @@ def explained(
         "steps": run.steps,
         "rounds": rounds,
         "min_cohort": run.min_cohort,
-        "config": {key: run.config.get(key) for key in _SHOWN.get(run.method, _SHOWN_ELSE)},
+        "config": {key: run.config.get(key) for key in dry["sections"]},
         "data": view.lines(),
         **dry,
         "bytes": _in_all(costs, rounds) if costs else None,
         "learns": learned(
             settings.tell,
-            run.method,
+            dry["sends"],
             rows.get("train"),
             rows.get("evaluation"),
             costs.get("bytes_up"),
@@ -112,19 +109,22 @@ def against(
 
 
 def dry_run(request: Prepare) -> dict[str, Any]:
-    """Return what the rows and the model say: `rows` and `costs`, each none where it failed, with why, and
-    `work`, of a round by role.
+    """Return what the rows and the model say: `rows` and `costs`, each none where it failed, with why;
+    `work`, of a round by role; `sends`, what updates are; `sections`, of the config that the method reads.
     """
     from antiphon.client.dry_run import look_at_costs, look_at_rows
     from antiphon.client.site_config import site_config
-    from antiphon.client.training_session import work_said
+    from antiphon.strategies.methods.method import method_of
 
-    told: dict[str, Any] = {"rows": None, "costs": None, "work": {}, "problems": []}
+    told: dict[str, Any] = {"rows": None, "costs": None, "problems": []}
+    told |= {"work": {}, "sends": (), "sections": ()}
     try:
         config = site_config(request)
     except UserError as error:
         return {**told, "problems": [str(error)]}
-    told["work"] = work_said(config)
+    method = method_of(config)
+    sends = tuple(dict.fromkeys(each.form.says for each in method.roles))
+    told |= {"work": method.work, "sends": sends, "sections": method.sections}
     held_out_said = request.data.get("eval_examples") is not None
     looks: dict[str, Callable[[], Any]] = {
         "rows": lambda: look_at_rows(config, request.client, held_out_said=held_out_said),

@@ -17,10 +17,11 @@ import structlog
 
 from antiphon.core import registry
 from antiphon.core.content import Content
+from antiphon.core.defaults import DENSE
 from antiphon.core.errors import ConfigError, UpdateError
 from antiphon.core.run_sections import CompressionConfig
 from antiphon.core.tensors import from_bytes, write_tensors
-from antiphon.core.types import DENSE, Assignment, Params, Update
+from antiphon.core.types import Assignment, Params, Update
 from antiphon.core.wire import Packed, as_safetensors, pack_update
 from antiphon.strategies.compression.codec import Codec
 from antiphon.strategies.compression.error_feedback import corrected, residual

@@ -8,10 +8,12 @@ Any program that keeps to this page can train, in any language.
         the site has it: dataset, format, filter, on_bad_rows, max_train_examples (null: all) and
         eval_examples (null: a fifth of the rows, 1 to 100); `device`, `threads`
         and `base` (an object with its `kind` and arguments) replace the config's where they are not null.
-        -> {"done": "prepare", "examples", "evaluation_examples", "capabilities", "space", "work"}
+        -> {"done": "prepare", "examples", "evaluation_examples", "capabilities", "space", "work",
+            "download_bytes"}
            capabilities, space: serialised antiphon.v1.Capabilities and SpaceReport, in base64; work: by
-           the name that assignments give it, {"steps", "batch", "accumulation"} of a round (may be left
-           out for the methods that come with Antiphon)
+           the name that assignments give it, {"steps", "batch", "accumulation"} of a round: the
+           owner's limits are held against it; download_bytes: what a global model can have at most (may be
+           left out: the run's numbers in float32)
     {"do": "train", "assignment", "model", "out", "keep", "seconds"}
         files of a serialised Assignment and of its model's blob, the folder to write to, a folder that
         lasts as long as the run (for what error feedback keeps), and the time that it may take (null: no
@@ -108,7 +110,8 @@ class Cancel:
 @dataclass(frozen=True)
 class Prepared:
     """The run is loaded. capabilities, space: serialised antiphon.v1 messages; work: what a round asks of a
-    client, by the name of each of its roles: `steps`, `batch` and `accumulation`.
+    client, by the name of each of its roles: `steps`, `batch` and `accumulation`; download_bytes: of a
+    global model at most, none: as many as its tensors have.
     """
 
     examples: int
@@ -116,6 +119,7 @@ class Prepared:
     capabilities: bytes
     space: bytes
     work: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    download_bytes: int | None = None
 
 
 @dataclass(frozen=True)

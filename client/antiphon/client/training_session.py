@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,13 +35,16 @@ from antiphon.client.trainer_protocol import (
     Trained,
 )
 from antiphon.client.worker import Worker
+from antiphon.core import registry
 from antiphon.core.blob import Blob
 from antiphon.core.config import RunConfig
+from antiphon.core.defaults import DENSE
 from antiphon.core.errors import ProtocolError, UpdateError
 from antiphon.core.files import write_bytes
 from antiphon.core.types import Assignment
 from antiphon.core.wire import unpack_assignment, unpack_model
-from antiphon.strategies.methods.method import method_of
+from antiphon.strategies.compression.codec import Codec
+from antiphon.strategies.methods.method import Method, method_of
 from antiphon.v1 import update_pb2
 
 
@@ -78,7 +82,7 @@ class TrainingSession:
         # Data and shapes first: what is wrong with them is found before a model is loaded.
         said = request.data.get("eval_examples") is not None
         local = load_local(request.client, config.data, config.seed, held_out_said=said)
-        shapes = space_of(config)
+        shapes, method = space_of(config), method_of(config)
         with _memory_errors():
             worker = Worker(config)
             data = encode_client(worker.model.tokenizer, local.examples, config.model.max_length)
@@ -90,7 +94,8 @@ class TrainingSession:
             evaluation_examples=len(data.evaluation),
             capabilities=capabilities.SerializeToString(deterministic=True),
             space=space.SerializeToString(deterministic=True),
-            work=work_said(config),
+            work=method.work,
+            download_bytes=_most_bytes(method, shapes.parameters),
         )
 
     def train(self, request: Train, on_step: Callable[[Stepped], None]) -> Trained:
@@ -152,13 +157,10 @@ class TrainingSession:
             _give_memory_back()
 
 
-def work_said(config: RunConfig) -> dict[str, dict[str, int]]:
-    """Return what a round asks of a client, by role, as the protocol of trainers has it."""
-    trainers = {each.name: each.trainer for each in method_of(config).roles}
-    return {
-        name: {"steps": each.steps, "batch": each.batch, "accumulation": each.accumulation}
-        for name, each in trainers.items()
-    }
+def _most_bytes(method: Method, numbers: int) -> int:
+    """Return the bytes of a global model of so many numbers at most, where no codec packs it."""
+    codec: Codec = registry.build("codec", DENSE, {})
+    return math.ceil(method.space.size(numbers, codec))
 
 
 def _read_assignment(file: Path, loaded: _Loaded) -> tuple[str, Assignment, Blob]:

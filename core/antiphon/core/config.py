@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from antiphon.core import registry, section
+from antiphon.core import defaults, registry, section
 from antiphon.core.errors import ConfigError
 from antiphon.core.json_text import json_text
 from antiphon.core.method_choice import MethodChoice
@@ -38,7 +38,6 @@ from antiphon.core.run_sections import (
     TrainingConfig,
 )
 from antiphon.core.section import Choice, Section, read_yaml, validated
-from antiphon.core.types import DENSE
 
 
 class RunConfig(Section):
@@ -54,7 +53,7 @@ class RunConfig(Section):
     model: ModelConfig = Field(description="The base model.")
     data: DataConfig = Field(description="The data and its split.")
     method: MethodChoice = Field(
-        MethodChoice(kind="lora"),
+        MethodChoice(kind=defaults.METHOD),
         description="What clients do and send: a preset, or a space, a trainer and a form (or roles).",
     )
     lora: LoraConfig = Field(default_factory=LoraConfig, description="Shape of the adapter.")
@@ -65,25 +64,27 @@ class RunConfig(Section):
         default_factory=SeedsConfig, description="Zeroth-order local training."
     )
     projection: ProjectionConfig = Field(
-        default_factory=ProjectionConfig, description="How a delta is projected (form projection)."
+        default_factory=ProjectionConfig,
+        description="Seeded projections of a delta (form projection).",
     )
     mixed: MixedConfig = Field(
         default_factory=MixedConfig, description="Who sends what (method mixed)."
     )
     cohort: CohortConfig = Field(default_factory=CohortConfig, description="Who, and how long.")
     policy: Choice = Field(
-        Choice(kind="fixed"), description="What decides codec, cohort and work, round by round."
+        Choice(kind=defaults.POLICY),
+        description="What decides codec, cohort and work, round by round.",
     )
     compression: CompressionConfig = Field(
         default_factory=CompressionConfig, description="How tensors are packed."
     )
     aggregation: Choice = Field(
-        Choice(kind="product"),
+        Choice(kind=defaults.AGGREGATION),
         description="How updates become one. product and factors are means; of seed-scalars they are the "
         "same.",
     )
     protection: tuple[Choice, ...] = Field(
-        (Choice(kind="clip"), Choice(kind="cap")),
+        tuple(Choice(kind=each) for each in defaults.PROTECTION),
         description="What bounds one client's say in a run of three clients or more, in this order; "
         "`[]`: nothing. Unless they are given, those that are usual with the method.",
     )
@@ -92,25 +93,13 @@ class RunConfig(Section):
         description="What else is done around the aggregation, in this order, before server_opt.",
     )
     server_opt: Choice = Field(
-        Choice(kind="sgd"), description="What the server does with the mean update."
+        Choice(kind=defaults.SERVER_OPT), description="What the server does with the mean update."
     )
     evaluation: EvaluationConfig = Field(
         default_factory=EvaluationConfig, description="Held-out measurements."
     )
     output: OutputConfig = Field(default_factory=OutputConfig, description="The run folder.")
     engine: EngineConfig = Field(default_factory=EngineConfig, description="Where it runs.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _usual_protection(cls, raw: Any) -> Any:
-        """Put the method's own protections where none are given."""
-        if (
-            not isinstance(raw, Mapping)
-            or raw.get("method") not in ("seeds", {"kind": "seeds"})
-            or "protection" in raw
-        ):
-            return raw
-        return {**raw, "protection": [{"kind": kind} for kind in ("clip", "cap", "agree")]}
 
     @model_validator(mode="after")
     def _no_contradiction(self) -> Self:
@@ -119,17 +108,6 @@ class RunConfig(Section):
             raise ValueError(
                 f"cohort.quorum is {quorum} but cohort.size is {size}: a round could never close. "
                 "Lower the quorum or raise the size"
-            )
-        if size is not None and self.cohort.scheduler.kind == "all":
-            raise ValueError(
-                f"cohort.size is {size} but cohort.scheduler is all, which takes everybody: choose "
-                "cohort.scheduler: random, or leave the size out"
-            )
-        sized = [each["size"] for each in self._stages if "size" in each]
-        if sized and self.cohort.scheduler.kind == "all":
-            raise ValueError(
-                "a stage of the policy sets a cohort size, but cohort.scheduler is all, which takes "
-                "everybody: choose cohort.scheduler: random, or leave the size out"
             )
         high = [name for name, r in self.lora.client_ranks.items() if r > self.lora.r]
         if high:
@@ -153,22 +131,17 @@ class RunConfig(Section):
                 f"cohort.over_selection is {cohort.over_selection:g}, but in asynchronous rounds nobody is "
                 "waited for: leave it out, or raise cohort.size"
             )
-        small = [each for each in self._stages if isinstance(each.get("size"), int)]
+        small = [each for each in self.policy_stages if isinstance(each.get("size"), int)]
         if small and min(each["size"] for each in small) < quorum:
             raise ValueError(
                 f"cohort.quorum is {quorum}, but a stage of the policy sets a smaller cohort size: lower "
                 "the quorum or raise that size"
             )
-        if cohort.scheduler.kind == "all" and cohort.over_selection > 1:
-            raise ValueError(
-                f"cohort.over_selection is {cohort.over_selection:g}, but cohort.scheduler all asks "
-                "everybody already: choose cohort.scheduler: random and a cohort.size, or leave it out"
-            )
         return self
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
-        if self.compression.downlink.kind != DENSE and self.lora.client_ranks:
+        if self.compression.downlink.kind != defaults.DENSE and self.lora.client_ranks:
             raise ValueError(
                 "compression.downlink packs one adapter for all, but lora.client_ranks gives some clients "
                 "another: leave one of them out"
@@ -176,7 +149,7 @@ class RunConfig(Section):
         return self
 
     @property
-    def _stages(self) -> list[Mapping[str, Any]]:
+    def policy_stages(self) -> list[Mapping[str, Any]]:
         """The stages of the policy, as far as they look like some: the policy checks its arguments."""
         stages = self.policy.arguments.get("stages")
         found = stages if isinstance(stages, list) else []
@@ -200,16 +173,46 @@ def validate(raw: Mapping[str, Any], source: str = "config") -> RunConfig:
     for kind, choice in _choices(config):
         registry.build(kind, choice.kind, choice.arguments)
     try:
-        method = registry.build(
-            "method", config.method.kind, config.method.arguments, {"config": config}
-        )
-        if config.model.base.kind != AUTO:
-            method.check_base(
-                registry.build("base", config.model.base.kind, config.model.base.arguments)
-            )
+        _check_scheduler(config)
+        usual = _method(config).usual_protection
+        if usual and "protection" not in raw:
+            added = tuple(Choice(kind=each) for each in usual)
+            config = config.model_copy(update={"protection": (*config.protection, *added)})
+        _check_method(config)
     except ConfigError as error:
         raise ConfigError(f"{source}: {error}") from None
     return config
+
+
+def _method(config: RunConfig) -> Any:
+    chosen = config.method
+    return registry.build("method", chosen.kind, chosen.arguments, {"config": config})
+
+
+def _check_method(config: RunConfig) -> None:
+    method = _method(config)
+    wish = config.model.base
+    if wish.kind != AUTO:
+        method.check_base(registry.build("base", wish.kind, wish.arguments))
+
+
+def _check_scheduler(config: RunConfig) -> None:
+    """Raise ConfigError where a part of the clients is asked for, of a scheduler that takes all of them."""
+    cohort, kind = config.cohort, config.cohort.scheduler.kind
+    if not registry.build("scheduler", kind, cohort.scheduler.arguments).whole:
+        return
+    takes = f"cohort.scheduler is {kind}, which takes everybody: choose cohort.scheduler: random"
+    if cohort.size is not None:
+        raise ConfigError(f"cohort.size is {cohort.size} but {takes}, or leave the size out")
+    if any("size" in each for each in config.policy_stages):
+        raise ConfigError(
+            f"a stage of the policy sets a cohort size, but {takes}, or leave the size out"
+        )
+    if cohort.over_selection > 1:
+        raise ConfigError(
+            f"cohort.over_selection is {cohort.over_selection:g}, but cohort.scheduler {kind} asks "
+            "everybody already: choose cohort.scheduler: random and a cohort.size, or leave it out"
+        )
 
 
 def override(raw: Mapping[str, Any], text: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ NAME = "model.layers.0.self_attn.q_proj"
 SHAPE = (192, 576)
 RANK = 2
 SEEDS = (0, 7, 4095)
-ASKED = Assignment(3, "anybody", "seeds", 200, 0, 600, 1e-3, 8, seed=2**62 + 5, pool=96)
+ASKED = Assignment(3, "anybody", "any", 200, 0, 600, 1e-3, 8, seed=2**62 + 5, pool=96)
 
 GOLDEN: Mapping[str, str] = {
     "rademacher-0": "94798668988f0be716d388e4dbdf4b7698d9a206fae8d9ce691862108de25969",

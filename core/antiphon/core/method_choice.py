@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from pydantic import model_serializer, model_validator
 
+from antiphon.core.defaults import WRITTEN
 from antiphon.core.section import Choice
-
-WRITTEN: Final = "written"
-"""The member of kind `method` that takes its parts from the config."""
 
 
 class MethodChoice(Choice):

@@ -17,8 +17,8 @@ from pydantic import (
     model_validator,
 )
 
+from antiphon.core import defaults
 from antiphon.core.section import Choice, Section
-from antiphon.core.types import DENSE
 
 AUTO: Final = "auto"
 """What the machine chooses for itself: its device, and how the base is held."""
@@ -238,7 +238,9 @@ class CohortConfig(Section):
     asynchronous: AsynchronousConfig | None = Field(
         None, description="Buffered asynchronous rounds; none: synchronous ones."
     )
-    scheduler: Choice = Field(Choice(kind="all"), description="How the cohort is chosen.")
+    scheduler: Choice = Field(
+        Choice(kind=defaults.SCHEDULER), description="How the cohort is chosen."
+    )
     work: Literal["equal", "balanced"] = Field(
         "equal",
         description="`equal`: as many steps for all; `balanced`: slow clients take fewer, so that the "
@@ -250,10 +252,10 @@ class CompressionConfig(Section):
     """How tensors are packed on their way. Seed-scalars and their coefficients travel as they are."""
 
     uplink: Choice = Field(
-        Choice(kind=DENSE), description="Codec of the tensors that clients send."
+        Choice(kind=defaults.DENSE), description="Codec of the tensors that clients send."
     )
     downlink: Choice = Field(
-        Choice(kind=DENSE),
+        Choice(kind=defaults.DENSE),
         description="Codec of the adapter that clients receive; not with `lora.client_ranks`.",
     )
     error_feedback: bool = Field(

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+
+from antiphon.core.defaults import DENSE
 
 FloatArray = npt.NDArray[np.float32]
 AnyArray = npt.NDArray[np.generic]
@@ -56,9 +57,6 @@ class Update:
 
 Plain = str | int | float | bool | None
 """What a plan may say of one thing: no nesting, so that it reads as one row of a table."""
-
-DENSE: Final = "float32"
-"""The codec that leaves tensors as they are."""
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,12 @@ from google.protobuf.message import DecodeError, Message
 from antiphon.core import registry
 from antiphon.core.blob import Blob, blob_of
 from antiphon.core.content import Content
+from antiphon.core.defaults import DENSE
 from antiphon.core.errors import ConfigError, UpdateError
 from antiphon.core.inline_arrays import pack_arrays, unpack_arrays
 from antiphon.core.json_text import json_text
 from antiphon.core.tensors import LazyTensors, from_bytes, to_content
 from antiphon.core.types import (
-    DENSE,
     Assignment,
     CodecChoice,
     Package,

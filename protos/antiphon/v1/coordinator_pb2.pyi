@@ -15,20 +15,34 @@ class HelloRequest(_message.Message):
     def __init__(self, antiphon_version: _Optional[str] = ...) -> None: ...
 
 class HelloResponse(_message.Message):
-    __slots__ = ("run_id", "config", "config_hash", "min_cohort", "max_upload_bytes", "retry_after_ms")
+    __slots__ = ("run_id", "config", "config_hash", "min_cohort", "max_upload_bytes", "retry_after_ms", "asks")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     CONFIG_FIELD_NUMBER: _ClassVar[int]
     CONFIG_HASH_FIELD_NUMBER: _ClassVar[int]
     MIN_COHORT_FIELD_NUMBER: _ClassVar[int]
     MAX_UPLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
     RETRY_AFTER_MS_FIELD_NUMBER: _ClassVar[int]
+    ASKS_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     config: bytes
     config_hash: str
     min_cohort: int
     max_upload_bytes: int
     retry_after_ms: int
-    def __init__(self, run_id: _Optional[str] = ..., config: _Optional[bytes] = ..., config_hash: _Optional[str] = ..., min_cohort: _Optional[int] = ..., max_upload_bytes: _Optional[int] = ..., retry_after_ms: _Optional[int] = ...) -> None: ...
+    asks: _containers.RepeatedCompositeFieldContainer[RoleWork]
+    def __init__(self, run_id: _Optional[str] = ..., config: _Optional[bytes] = ..., config_hash: _Optional[str] = ..., min_cohort: _Optional[int] = ..., max_upload_bytes: _Optional[int] = ..., retry_after_ms: _Optional[int] = ..., asks: _Optional[_Iterable[_Union[RoleWork, _Mapping]]] = ...) -> None: ...
+
+class RoleWork(_message.Message):
+    __slots__ = ("role", "steps", "batch", "accumulation")
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    BATCH_FIELD_NUMBER: _ClassVar[int]
+    ACCUMULATION_FIELD_NUMBER: _ClassVar[int]
+    role: str
+    steps: int
+    batch: int
+    accumulation: int
+    def __init__(self, role: _Optional[str] = ..., steps: _Optional[int] = ..., batch: _Optional[int] = ..., accumulation: _Optional[int] = ...) -> None: ...
 
 class MatrixShape(_message.Message):
     __slots__ = ("name", "rows", "columns")

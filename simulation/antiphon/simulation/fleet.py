@@ -168,6 +168,11 @@ def _check_roles(config: RunConfig) -> None:
 
 def _check_bases(config: RunConfig, fleet: Fleet) -> None:
     for client, traits in sorted(fleet.traits.items()):
+        if traits.base is not None and config.engine.kind == "flower":
+            raise ConfigError(
+                f"{config.engine.fleet}, client {client}: on engine flower all clients hold the model as "
+                "model.base says: leave base out of the fleet file"
+            )
         if traits.base is None or traits.base.kind == AUTO:
             continue
         try:

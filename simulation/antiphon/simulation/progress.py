@@ -20,7 +20,7 @@ from rich.table import Column
 from antiphon.core.config import RunConfig
 from antiphon.core.events import RoundPlanned
 from antiphon.server.machine.actions import Reply
-from antiphon.server.report.divergence import advice_on
+from antiphon.server.report.divergence import advice_on, rates_of
 from antiphon.server.report.report_page import bytes_said
 from antiphon.simulation.monitor import Monitor
 from antiphon.strategies.methods.method import method_of
@@ -49,7 +49,8 @@ class TerminalMonitor(Monitor):
             console=console,
             expand=True,
         )
-        steps = method_of(config).most_steps
+        method = method_of(config)
+        self._rates, steps = rates_of(method), method.most_steps
         cohort = min(config.cohort.size or clients, clients)
         self._run = self._progress.add_task(
             config.name, total=config.rounds * cohort * steps, now="before the first round"
@@ -112,7 +113,7 @@ class TerminalMonitor(Monitor):
             shown.append(f"{bytes_said(self._bytes)} up so far")
         self._progress.console.print(f"{_round_name(number):>15}: {', '.join(shown)}")
         self._first_loss = self._first_loss or metrics["loss"]
-        if advice := advice_on(self._config.method.kind, self._first_loss, metrics["loss"]):
+        if advice := advice_on(self._rates, self._first_loss, metrics["loss"]):
             self._progress.console.print(f"[yellow]{'':>15}  {advice}", soft_wrap=True)
         self._reach(number)  # whose clients may have taken fewer steps than were counted on
 

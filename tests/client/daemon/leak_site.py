@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import shutil
 import traceback
 from collections import deque
@@ -24,6 +25,7 @@ from typing import Any
 import grpc
 import structlog
 from tests.client.daemon.leak_cases import Case
+from tests.work_asked import asks, work_asked
 
 from antiphon.client import worker_process
 from antiphon.client.daemon.backoff import Backoff
@@ -126,6 +128,7 @@ class Coordinator:
             config_hash=digest,
             min_cohort=2,
             max_upload_bytes=1 << 30,
+            asks=_asks(self.case.config),
         )
 
     async def _join(self, request: Any) -> pb.JoinResponse:
@@ -209,6 +212,14 @@ def _task(number: int, case: Case) -> pb.NextTaskResponse:
     return pb.NextTaskResponse(train=pb.TrainTask(assignment=assignment.SerializeToString()))
 
 
+def _asks(content: bytes) -> list[pb.RoleWork]:
+    """Return what a round asks; of a config that is none, nothing."""
+    try:
+        return asks(json.loads(content))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return []
+
+
 def _message(blob: Blob) -> update_pb2.Blob:
     digest = bytes.fromhex(blob.sha256)
     return update_pb2.Blob(sha256=digest, bytes=blob.bytes, encoding=blob.encoding)
@@ -230,7 +241,8 @@ class _Work:
         broken = self._case.place == "report"
         told = pb.Capabilities(device_kind="cpu", device_name="CPU", tokens_per_s=1000.0)
         capabilities = b"\xff\xff" if broken else told.SerializeToString()
-        return Prepared(self._examples, len(local.examples.evaluation), capabilities, b"")
+        evaluation = len(local.examples.evaluation)
+        return Prepared(self._examples, evaluation, capabilities, b"", work_asked(request.config))
 
     def train(self, request: Train, on_step: Callable[[Stepped], None]) -> Trained:
         self._fail("train")

@@ -20,6 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from tests.client.daemon.certificates import FLEET, Authority
+from tests.work_asked import asks
 
 from antiphon.core.blob import Blob, blob_of
 from antiphon.core.channel import SERVER_OPTIONS
@@ -117,6 +118,7 @@ class Script(coordinator_pb2_grpc.CoordinatorServicer):
             min_cohort=self.min_cohort,
             max_upload_bytes=1 << 30,
             retry_after_ms=20,
+            asks=asks(self.config),
         )
 
     async def Join(self, request: Any, context: Any) -> pb.JoinResponse:

@@ -17,6 +17,8 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from tests.work_asked import work_asked
+
 from antiphon.client.trainer_protocol import (
     Answer,
     Cancelled,
@@ -51,7 +53,7 @@ def note(request: Request) -> None:
             file.write(encode_request(request))
 
 
-def prepared(test: dict[str, Any]) -> Answer:
+def prepared(config: Mapping[str, Any], test: dict[str, Any]) -> Answer:
     """Answer a prepare."""
     if test.get("fail", "").startswith("prepare"):
         fatal, code = test["fail"].endswith("!"), test.get("code", "trainer.failed")
@@ -63,7 +65,7 @@ def prepared(test: dict[str, Any]) -> Answer:
         20,
         capabilities.SerializeToString(),
         space.SerializeToString(),
-        test.get("work", {}),
+        test.get("work", work_asked(config)),
     )
 
 
@@ -119,7 +121,7 @@ def main() -> None:
         note(request)
         if isinstance(request, Prepare):
             test = dict(request.config).get("test", {})
-            say(prepared(test))
+            say(prepared(request.config, test))
         elif isinstance(request, Train):
             say(trained(request, test))
         elif isinstance(request, Respond):

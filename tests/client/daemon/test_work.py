@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from antiphon.client.daemon.policy import Policy, Terms, permits
-from antiphon.client.daemon.work import Work, told_works, works_of
+from antiphon.client.daemon.work import Work, told_works
 from antiphon.client.data.batches import batches
-from antiphon.client.training_session import work_said
-from antiphon.core.config import load, resolved
+from antiphon.core.config import load
+from antiphon.strategies.methods.method import method_of
 
 NOON = datetime(2026, 3, 2, 12, 0)
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -45,7 +45,7 @@ def test_the_examples_pass_the_default_policy(
     """Nobody has to loosen anything to try the project, from so many rows on as operations.md says."""
     config = load(EXAMPLES / file, overrides)
 
-    (work,) = works_of(resolved(config), config.method.kind)
+    (work,) = told_works(method_of(config).work)
 
     assert [codes(work, each) for each in (fewest, 100_000)] == [(), ()]
     assert codes(work, fewest - 1)
@@ -102,30 +102,13 @@ def test_shares_and_passes_are_those_of_the_draws(
     assert max(Counter(drawn).values()) / len(drawn) == work.largest_share(examples)
 
 
-@pytest.mark.parametrize(
-    "section", [{"per_device_train_batch_size": 0}, {"max_steps": -1}, {"max_steps": "many"}]
-)
-def test_work_that_cannot_be_is_no_work(section: dict[str, Any]) -> None:
-    """A config with such a number is not understood."""
-    values = {"max_steps": 3, "per_device_train_batch_size": 8, "gradient_accumulation_steps": 1}
-
-    with pytest.raises(ValueError, match=r"steps of|invalid literal"):
-        works_of({"training": {**values, **section}}, "lora")
+@pytest.mark.parametrize("amount", [{"batch": 0}, {"steps": -1}, {"accumulation": 0}])
+def test_work_that_cannot_be_is_no_work(amount: dict[str, int]) -> None:
+    """A coordinator or a trainer that says so is not understood."""
+    with pytest.raises(ValueError, match="steps of"):
+        told_works({"lora": {"steps": 3, "batch": 8, "accumulation": 1, **amount}})
 
 
 def test_a_task_is_counted_by_its_own_steps() -> None:
     """An assignment of other steps than the run's is other work."""
     assert codes(replace(Work("lora", 6), steps=400), 400) == ("policy.passes",)
-
-
-@pytest.mark.parametrize("method", ["lora", "seeds", "mixed"])
-def test_a_trainer_says_the_work_that_a_daemon_reads(method: str) -> None:
-    """An owner's limits mean the same before a trainer is started and after."""
-    mixed = (
-        "seeds.space=adapter",
-        "mixed.seeds=[meadow]",
-        "training.gradient_accumulation_steps=3",
-    )
-    config = load(EXAMPLES / "tiny.yaml", (f"method={method}", *mixed))
-
-    assert told_works(work_said(config)) == works_of(resolved(config), method)

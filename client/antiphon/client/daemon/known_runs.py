@@ -33,7 +33,7 @@ class KnownRun:
 
     digest: of its config as it arrived; min_cohort: clients of a round at least; seen_at: when it was met
     last, seconds since the Unix epoch; standing: what this site does about it; reasons: codes, where it
-    takes no part.
+    takes no part; asks: role, steps, batch and accumulation of each role.
     """
 
     run_id: str
@@ -44,6 +44,7 @@ class KnownRun:
     seen_at: float
     standing: str
     reasons: tuple[str, ...] = ()
+    asks: tuple[tuple[str, int, int, int], ...] = ()
 
     def opened(self) -> OpenRun:
         """Return it as a client understands it. Raises Declined where this version does not."""
@@ -52,6 +53,7 @@ class KnownRun:
             config=json_text(self.config).encode(),
             min_cohort=self.min_cohort,
             max_upload_bytes=self.max_upload_bytes,
+            asks=[_asked(*each) for each in self.asks],
         )
         return replace(open_run(hello), digest=self.digest)
 
@@ -74,6 +76,7 @@ class KnownRuns:
             now,
             standing,
             reasons,
+            tuple((each.method, each.steps, each.batch, each.accumulation) for each in run.works),
         )
         try:
             write_private(self._file(run.run_id), json_text(asdict(known)).encode())
@@ -109,10 +112,15 @@ class KnownRuns:
         return sorted(found, key=lambda path: -path.stat().st_mtime)
 
 
+def _asked(role: str, steps: int, batch: int, accumulation: int) -> coordinator_pb2.RoleWork:
+    return coordinator_pb2.RoleWork(role=role, steps=steps, batch=batch, accumulation=accumulation)
+
+
 def _read(path: Path) -> KnownRun | None:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         known = KnownRun(**values)
-        return replace(known, reasons=tuple(known.reasons))
+        asks = tuple((role, steps, batch, passes) for role, steps, batch, passes in known.asks)
+        return replace(known, reasons=tuple(known.reasons), asks=asks)
     except (OSError, ValueError, TypeError, RecursionError):
         return None

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from antiphon.client.daemon.tell import NOT_TOLD, Tell, told_examples
 
 Learned = tuple[str, str]
 """When, and what."""
 
-_UPDATES = {
-    "lora": "the change of the adapter",
-    "seeds": "a number for each step and its seed",
-    "mixed": "the change of the adapter or a number for each step and its seed",
-}
-
 
 def learned(
-    tell: Tell, method: str, train: int | None, evaluation: int | None, bytes_up: int | None
+    tell: Tell,
+    sends: Sequence[str],
+    train: int | None,
+    evaluation: int | None,
+    bytes_up: int | None,
 ) -> tuple[Learned, ...]:
-    """Return what is told. train, evaluation: how many examples there are, none: not known; bytes_up: of
-    an update, none: not known.
+    """Return what is told. sends: what updates are, in words, one for each role; train,
+    evaluation: how many examples there are, none: not known; bytes_up: of an update, none: not known.
     """
-    update = _UPDATES.get(method, f"what method {method} sends, as its documentation says")
+    update = " or ".join(sends) or "what the run's method sends, as its documentation says"
     size = "" if bytes_up is None else f", about {bytes_up} bytes"
     hardware = (
         "device, memory, cores, speed, platform, versions of libraries; "

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from antiphon.client.daemon.policy import Terms
-from antiphon.client.daemon.work import Work, works_of
+from antiphon.client.daemon.work import Work, told_works
 from antiphon.client.reason import Reason
 from antiphon.core.errors import AntiphonError
 from antiphon.core.free_keys import settled
@@ -33,8 +33,8 @@ class Declined(AntiphonError):
 @dataclass(frozen=True)
 class OpenRun:
     """A run and its terms. config: its plain values; model: of its base; works: what it asks of a client
-    and round, for each of its roles, empty where only a trainer knows; examples: that this site trains on;
-    most_download: bytes that a model of the run can have; none: not known yet.
+    and round, for each of its roles: the coordinator's word until the trainer has given its own; examples:
+    that this site trains on; most_download: bytes that a model of the run can have; none: not known yet.
 
     digest: hex SHA-256 of the config as it arrived, and of min_cohort: what an owner approves; settled: of
     what may not change under one name.
@@ -85,7 +85,7 @@ def open_run(hello: pb.HelloResponse) -> OpenRun:
         config = json.loads(hello.config)
         method = label_of(config["method"])
         model = str(config["model"]["model_name_or_path"])
-        works = works_of(config, method)
+        works = told_works({each.role: _amounts(each) for each in hello.asks})
         _check_depth(config)
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise Declined(
@@ -107,6 +107,10 @@ def open_run(hello: pb.HelloResponse) -> OpenRun:
         works=works,
         settled=hashlib.sha256(json_text(settled(config), sort_keys=True).encode()).hexdigest(),
     )
+
+
+def _amounts(asked: pb.RoleWork) -> dict[str, int]:
+    return {"steps": asked.steps, "batch": asked.batch, "accumulation": asked.accumulation}
 
 
 def _check_depth(value: object, deepest: int = _DEEPEST) -> None:

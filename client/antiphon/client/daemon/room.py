@@ -6,9 +6,8 @@ What a run trains is known here, from the base model; a global model is made of 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from antiphon.v1 import coordinator_pb2
 
@@ -16,7 +15,6 @@ FreeBytes = Callable[[Path], int]
 
 _BESIDE = 1 << 20  # names, shapes, an envelope
 _FLOAT = 4
-_PER_SEED = 16  # an index, a coefficient and a probability
 _OVER = 1.1
 _MB = 1_000_000
 
@@ -25,19 +23,17 @@ class NoRoom(Exception):
     """A download would be too large for the disk; the message says by how much."""
 
 
-def most_download_bytes(space: coordinator_pb2.SpaceReport, config: Mapping[str, Any]) -> int:
+def most_download_bytes(space: coordinator_pb2.SpaceReport, told: int | None) -> int:
     """Return the bytes that a global model of a run can have. space: what the run trains, as found here.
 
-    Coefficients of seeds are bounded by their number, and by what the weights themselves would take.
+    told: what the trainer says that it can have, none: as many as the tensors. What follows from a
+    number of the run's config is bounded by what the weights themselves would take.
     """
     numbers = sum(each.rows * each.columns for each in (*space.factors, *space.weights))
     dense = int(_OVER * _FLOAT * numbers)
-    if config.get("method") == "seeds":
-        section = config.get("seeds")
-        seeds = section.get("num_seeds") if isinstance(section, Mapping) else 0
-        known = seeds if isinstance(seeds, int) and seeds > 0 else 0
-        return _BESIDE + min(_PER_SEED * known, max(dense, 64 * _BESIDE))
-    return _BESIDE + dense
+    if told is None:
+        return _BESIDE + dense
+    return _BESIDE + min(int(_OVER * told), max(dense, 64 * _BESIDE))
 
 
 def free_bytes(folder: Path) -> int:

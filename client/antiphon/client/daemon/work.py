@@ -5,14 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 COUNTED_BATCH: Final = 16
 """Examples of one step as `policy.max_steps` counts them."""
-
-# A daemon holds no strategies: they need numpy, and the site's owner is asked before a trainer is started.
-_ROLES = {"lora": ("lora",), "seeds": ("seeds",), "mixed": ("lora", "seeds")}
-_SECTIONS = {"lora": "training", "seeds": "seeds"}
 
 
 @dataclass(frozen=True)
@@ -52,28 +48,12 @@ class Work:
         return copies / self.draws if self.draws else 1.0
 
 
-def works_of(config: Mapping[str, Any], method: str) -> tuple[Work, ...]:
-    """Return what a run's config asks of a client and round, by each role of its method; nothing for a
-    method that did not come with Antiphon: then the trainer knows.
-
-    Raises KeyError, TypeError, ValueError or OverflowError for a config that does not say.
-    """
-    return tuple(_work_of(config, role) for role in _ROLES.get(method, ()))
-
-
 def told_works(told: Mapping[str, Mapping[str, int]]) -> tuple[Work, ...]:
-    """Return what a trainer says that a round asks for. Raises KeyError, TypeError or ValueError."""
+    """Return what a round is said to ask for, by role. Raises KeyError, TypeError or ValueError."""
     return tuple(
         _checked(Work(role, each["steps"], each["batch"], each["accumulation"]))
         for role, each in sorted(told.items())
     )
-
-
-def _work_of(config: Mapping[str, Any], role: str) -> Work:
-    section = config[_SECTIONS[role]]
-    passes = int(section.get("gradient_accumulation_steps", 1))
-    batch = int(section["per_device_train_batch_size"])
-    return _checked(Work(role, int(section["max_steps"]), batch, passes))
 
 
 def _checked(work: Work) -> Work:

@@ -37,6 +37,7 @@ from antiphon.server.coordinator.submissions import Ended
 from antiphon.server.folding.held_out import read_measurement
 from antiphon.server.machine.actions import Finish, Reply
 from antiphon.server.planning.plans import fewest_folded
+from antiphon.strategies.methods.method import method_of
 from antiphon.v1 import coordinator_pb2 as pb
 from antiphon.v1 import coordinator_pb2_grpc, enrolment_pb2, update_pb2
 
@@ -89,6 +90,8 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServicer):
         self._identify, self._renewal, self._traffic = identify, renewal, traffic
         self._slots = asyncio.Semaphore(upload_slots)
         self._refusals: Counter[tuple[str, int]] = Counter()
+        asked = method_of(config).work
+        self._asks = [pb.RoleWork(role=name, **each) for name, each in asked.items()]
 
     def set_upload_slots(self, count: int) -> None:
         """Change how many uploads go on at the same time; those in progress keep theirs."""
@@ -102,6 +105,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServicer):
             config_hash=self._admission.config_hash,
             min_cohort=fewest_folded(self._config),
             max_upload_bytes=self._spool.max_bytes,
+            asks=self._asks,
         )
 
     async def Join(self, request: pb.JoinRequest, context: Context) -> pb.JoinResponse:

@@ -6,10 +6,11 @@ from collections.abc import Callable, Collection
 
 from antiphon.core.blob import Blob, blob_of
 from antiphon.core.config import RunConfig
+from antiphon.core.defaults import DENSE
 from antiphon.core.files import write_cache
 from antiphon.core.run_folder import RunFolder
 from antiphon.core.space import Space
-from antiphon.core.types import DENSE, CodecChoice, State
+from antiphon.core.types import CodecChoice, State
 from antiphon.core.wire import CodedModel, pack_model
 from antiphon.strategies.compression.downlink import code
 from antiphon.strategies.methods.served import Served

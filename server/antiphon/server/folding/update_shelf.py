@@ -9,11 +9,12 @@ from pathlib import Path
 
 from antiphon.core import fault_points, registry
 from antiphon.core.blob import Blob
+from antiphon.core.defaults import DENSE
 from antiphon.core.errors import RunFolderError, UpdateError
 from antiphon.core.files import link_whole, sha256_of, write_bytes, write_cache
 from antiphon.core.run_folder import RunFolder, read_bytes
 from antiphon.core.tensors import LazyTensors, to_content
-from antiphon.core.types import DENSE, CodecChoice, Params
+from antiphon.core.types import CodecChoice, Params
 from antiphon.core.wire import update_blob
 from antiphon.strategies.compression.codec import Codec, Shapes
 

@@ -10,12 +10,13 @@ from dataclasses import replace
 import numpy as np
 
 from antiphon.core.config import RunConfig
+from antiphon.core.defaults import DENSE
 from antiphon.core.errors import ConfigError
 from antiphon.core.events import BY_POLICY, MEASURING, TRAINING, RoundPlanned, RunStopped
 from antiphon.core.run_sections import AUTO, SeedsConfig
 from antiphon.core.section import Choice
 from antiphon.core.space import Space
-from antiphon.core.types import DENSE, Assignment, CodecChoice, Plain
+from antiphon.core.types import Assignment, CodecChoice, Plain
 from antiphon.server.planning.costs import costs_of
 from antiphon.server.planning.due import measuring_of
 from antiphon.server.planning.members import member

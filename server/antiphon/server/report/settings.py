@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from antiphon.core.config import validate
+from antiphon.core.errors import ConfigError
 from antiphon.core.types import Plain
+from antiphon.strategies.methods.method import method_of
 
-_OF_METHOD = {
-    "lora": ("lora", "training", "aggregation", "protection", "compression"),
-    "seeds": ("lora", "seeds", "aggregation", "protection"),
-    "mixed": ("lora", "training", "seeds", "aggregation", "protection", "compression"),
-}
 _OF_ALL = ("seed", "rounds", "model", "method")
 _AFTER = ("server_opt", "cohort", "policy")
 _OF_CLIENTS = (
@@ -26,13 +24,23 @@ def training_settings(config: Mapping[str, Any]) -> dict[str, Plain]:
     A section that the run's method does not read is left out, and so are a value that is none and the names
     of clients.
     """
-    sections = (*_OF_ALL, *_OF_METHOD.get(str(config.get("method")), ()), *_AFTER)
-    found = (pair for key in sections if key in config for pair in _flat(key, config[key]))
+    keys = (*_OF_ALL, *_of_method(config), *_AFTER)
+    found = (pair for key in keys if key in config for pair in _flat(key, config[key]))
     return {
         name: value
         for name, value in found
         if value is not None and not name.startswith(_OF_CLIENTS)
     }
+
+
+def _of_method(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the keys that a run's method reads; of a method that is not installed here, none are known."""
+    try:
+        method = method_of(validate(config))
+    except ConfigError:
+        return ()
+    packing = ("compression",) if method.packs else ()
+    return (*method.sections, "aggregation", "protection", *packing)
 
 
 def _flat(name: str, value: Any) -> Iterator[tuple[str, Plain]]:

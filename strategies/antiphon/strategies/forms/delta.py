@@ -8,7 +8,13 @@ from antiphon.strategies.forms.form import Form
 
 def delta() -> Form:
     """The change of each trained number, as tensors that a codec packs."""
-    return Form(kind="delta", packs=True, walks=False, size=_size)
+    return Form(
+        kind="delta",
+        packs=True,
+        walks=False,
+        says="the change of every trained number",
+        size=_size,
+    )
 
 
 def _size(numbers: int, codec: Codec | None, steps: int) -> float:

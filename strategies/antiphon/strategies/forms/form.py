@@ -41,15 +41,17 @@ class Form:
 
     kind: its name; packs: as float32 tensors in the shapes of the model that the client received, through
     the codec of the assignment, else as small arrays; walks: it says a walk along seeded directions, and
-    needs a trainer that takes one; tensors: it needs a space whose delta is known as tensors. size(numbers,
-    codec, steps) → bytes at most of a delta of so many numbers, found in so many steps; a codec that packs
-    nothing here may be none. check(update, assignment) raises UpdateError for a package that is not what
-    the assignment asked for; delta(arrived) → the delta, which may be computed tensor by tensor.
+    needs a trainer that takes one; says: what leaves a site, in words for its owner; tensors: it needs a
+    space whose delta is known as tensors. size(numbers, codec, steps) → bytes at most of a delta of so
+    many numbers, found in so many steps; a codec that packs nothing here may be none. check(update,
+    assignment) raises UpdateError for a package that is not what the assignment asked for;
+    delta(arrived) → the delta, which may be computed tensor by tensor.
     """
 
     kind: str
     packs: bool
     walks: bool
+    says: str
     size: Callable[[int, Codec | None, int], float]
     check: Callable[[Update, Assignment], None] = _anything
     delta: Callable[[Arrived], Tensors] = _as_it_is

@@ -56,7 +56,15 @@ def projection(*, config: RunConfig) -> Form:
         seeds = seeds_of(update.client, update.round, count)
         return ByName(start, lambda name: _rebuilt(key, seeds, name, start[name].shape, value))
 
-    return Form(_KIND, packs=False, walks=False, size=size, check=check, delta=delta)
+    return Form(
+        _KIND,
+        packs=False,
+        walks=False,
+        says="how far the change goes along seeded directions",
+        size=size,
+        check=check,
+        delta=delta,
+    )
 
 
 def projected(delta: Tensors, client: str, number: int, config: RunConfig) -> Package:

@@ -51,7 +51,17 @@ def walks(num_seeds: int, *, key: int, max_scalar: float, drawn: bool = False) -
         own, of_round = arrived.learning_rate, arrived.rate_of_round
         return arrived.walked(arrived.start, gradients, own, of_round)
 
-    return Form(_KIND, packs=False, walks=True, size=size, check=check, delta=delta, tensors=False)
+    says = "a number for each step and its seed"
+    return Form(
+        _KIND,
+        packs=False,
+        walks=True,
+        says=says,
+        size=size,
+        check=check,
+        delta=delta,
+        tensors=False,
+    )
 
 
 def packed(walk: Walk) -> Package:

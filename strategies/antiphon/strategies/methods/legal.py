@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from antiphon.core import registry
 from antiphon.core.config import RunConfig
+from antiphon.core.defaults import DENSE
 from antiphon.core.errors import ConfigError
-from antiphon.core.types import DENSE
 from antiphon.strategies.aggregation.contribution import Aggregation
 from antiphon.strategies.fold import Stage
 from antiphon.strategies.methods.role import Role

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 from antiphon.core import registry
 from antiphon.core.config import RunConfig
+from antiphon.core.defaults import DENSE
 from antiphon.core.errors import ConfigError
-from antiphon.core.types import DENSE, Plain
+from antiphon.core.types import Plain
 from antiphon.strategies.bases.base import Base, Need, giving, known_base
 from antiphon.strategies.compression.codec import Codec
 from antiphon.strategies.compression.downlink import packed_downlink
@@ -29,13 +30,15 @@ from antiphon.strategies.staleness import staleness
 @dataclass(frozen=True)
 class Method:
     """A space, and the roles of a run in it, in the order in which clients are looked at; the last is for
-    all others. config: of the run; exchanges: of each round, in their order; measuring comes after them.
+    all others. config: of the run; exchanges: of each round, in their order; measuring comes after them;
+    usual_protection: what a run has after the usual protections where its config names none.
     """
 
     space: Space
     roles: tuple[Role, ...]
     config: RunConfig = field(repr=False, compare=False)
     exchanges: tuple[Exchange, ...] = (training(),)
+    usual_protection: tuple[str, ...] = ()
     _by_name: Mapping[str, Role] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -58,6 +61,21 @@ class Method:
     def most_examples(self) -> int:
         """Examples that one step takes together at most."""
         return max(each.trainer.examples_per_step for each in self.roles)
+
+    @property
+    def sections(self) -> tuple[str, ...]:
+        """The sections of the config that its parts read."""
+        read = (*self.space.sections, *(each.trainer.section for each in self.roles))
+        return tuple(dict.fromkeys(each for each in read if each))
+
+    @property
+    def work(self) -> dict[str, dict[str, int]]:
+        """What a round asks of a client, by role: steps, examples of a pass, passes of a step."""
+        trainers = {each.name: each.trainer for each in self.roles}
+        return {
+            name: {"steps": each.steps, "batch": each.batch, "accumulation": each.accumulation}
+            for name, each in trainers.items()
+        }
 
     @property
     def wants(self) -> frozenset[Need]:

@@ -10,4 +10,9 @@ from antiphon.strategies.spaces.space import space
 
 def seeds(*, config: RunConfig) -> Method:
     """Zeroth-order training; clients send a seed and a number for each step."""
-    return Method(space("span", config), (role("seeds", "spsa", "scalars", config),), config)
+    return Method(
+        space("span", config),
+        (role("seeds", "spsa", "scalars", config),),
+        config,
+        usual_protection=("agree",),
+    )

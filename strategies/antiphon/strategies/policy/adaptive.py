@@ -32,6 +32,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from antiphon.core import registry
+from antiphon.core.defaults import RATED
 from antiphon.core.errors import ConfigError
 from antiphon.core.types import CodecChoice, Plain
 from antiphon.strategies.policy.policy import Decision, Draft, Policy, Steps, Stop
@@ -82,7 +83,7 @@ def adaptive(
     *,
     bytes: int | None = None,  # noqa: A002 - the name of the config's key
     seconds: float | None = None,
-    codec: str = "ecdq",
+    codec: str = RATED,
     min_bits: float = 0.25,
     max_bits: float = 8.0,
 ) -> Policy:

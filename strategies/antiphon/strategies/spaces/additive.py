@@ -73,6 +73,7 @@ def additive(
         ),
         geometry=Geometry(delta_norms, _agreement),
         reduce=reduce,
+        sections=("lora",),
     )
 
 

@@ -106,6 +106,7 @@ def factors(
         reduce=reduce,
         ranked=True,
         leaves_out=True,
+        sections=("lora",),
     )
 
 

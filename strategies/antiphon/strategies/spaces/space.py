@@ -28,8 +28,8 @@ class Space:
     kind: its name; trains_weights: the linear weights themselves move, else something of an adapter;
     num_seeds: K, where the numbers are coefficients of seeds, and only a walk says a delta; guarded: a
     round after which the losses explode is undone; ranked: clients may have smaller
-    ranks; leaves_out: a sum of deltas need not be one; needs: what it
-    needs of the base model.
+    ranks; leaves_out: a sum of deltas need not be one; needs: what it needs of the base model; sections: of
+    the config, where its arguments stand.
 
     numbers(shapes) → shapes of what is trained, by name, of a model's shapes; initial(shapes) → the point
     before the first round; size(numbers, codec) → bytes at most of a point of so many numbers, as clients
@@ -60,6 +60,7 @@ class Space:
     ranked: bool = False
     leaves_out: bool = False
     needs: frozenset[Need] = frozenset()
+    sections: tuple[str, ...] = ()
 
     def trained(self, shapes: Shapes) -> int:
         """Return how many numbers a run trains in a model with these shapes."""

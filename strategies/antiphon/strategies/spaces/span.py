@@ -134,6 +134,7 @@ def coefficients(
         first=() if guard_factor is None else (guard(guard_factor),),
         last=(history(num_seeds),) if drawn else (),
         needs=frozenset({Need.WEIGHTS} if over.weights else ()),
+        sections=("seeds",) if over.weights else ("lora", "seeds"),
     )
 
 
