@@ -74,7 +74,7 @@ class NumpySession:
             10,
             told.SerializeToString(),
             space.SerializeToString(),
-            _work(request),
+            method_of(site_config(request)).work,
         )
 
     def train(self, request: Train, on_step: OnStep) -> Trained:
@@ -135,17 +135,6 @@ class NumpySession:
         file = Path(request.out) / "answer"
         write_bytes(file, answer)
         return Responded(str(file))
-
-
-def _work(request: Prepare) -> dict[str, dict[str, int]]:
-    """Return what a round of a method asks for that a daemon does not know."""
-    if request.config["method"] != "committed":
-        return {}
-    trainers = {each.name: each.trainer for each in method_of(site_config(request)).roles}
-    return {
-        name: {"steps": each.steps, "batch": each.batch, "accumulation": each.accumulation}
-        for name, each in trainers.items()
-    }
 
 
 def is_of_seeds(model: Package) -> bool:
