@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from contextlib import ExitStack
+from io import BytesIO
 
 import pytest
 
 from antiphon.core.clock import VirtualClock
-from antiphon.server.coordinator.downloads import BUDGET_BYTES, Downloads, TooManyDownloads
+from antiphon.server.coordinator.downloads import (
+    BUDGET_BYTES,
+    Downloads,
+    TooManyDownloads,
+    read_ahead,
+)
 
 
 class Desk:
@@ -83,3 +90,29 @@ def test_the_more_there_are_the_less_each_reads():
 
     assert (sizes[0], sizes[-1]) == (1 << 20, 64 << 10)
     assert all(4 * size * count <= BUDGET_BYTES for count, size in enumerate(sizes[8:128], start=9))
+
+
+class Closed(BytesIO):
+    """A file that is closed as soon as its first piece has been read."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        content = super().read(size)
+        self.close()
+        return content
+
+
+def test_a_reader_that_hangs_up_leaves_no_error_behind():
+    """The read ahead of it finds the file closed, and nobody is told: it is no defect."""
+    unheard: list[dict[str, object]] = []
+
+    async def scenario() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, told: unheard.append(told))
+        pieces = read_ahead(Closed(b"x" * 100), lambda: 10)
+        await anext(pieces)
+        await pieces.aclose()
+        del pieces
+        gc.collect()
+
+    asyncio.run(scenario())
+
+    assert unheard == []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import BinaryIO
@@ -98,13 +98,22 @@ class Downloads:
             stalled.ended = asyncio.ensure_future(self.give_up(stalled.peer))
 
 
-async def read_ahead(stream: BinaryIO, piece_bytes: Callable[[], int]) -> AsyncIterator[bytes]:
+async def read_ahead(
+    stream: BinaryIO, piece_bytes: Callable[[], int]
+) -> AsyncGenerator[bytes, None]:
     """Yield a file's content from where it stands, each piece read while the one before is sent."""
-    reading = asyncio.ensure_future(asyncio.to_thread(stream.read, piece_bytes()))
+    reading = _reading(stream, piece_bytes())
     try:
         while content := await reading:
-            reading = asyncio.ensure_future(asyncio.to_thread(stream.read, piece_bytes()))
+            reading = _reading(stream, piece_bytes())
             for start in range(0, len(content), CHUNK_BYTES):
                 yield content[start : start + CHUNK_BYTES]
     finally:
         await asyncio.wait([reading])
+
+
+def _reading(stream: BinaryIO, size: int) -> asyncio.Future[bytes]:
+    future = asyncio.ensure_future(asyncio.to_thread(stream.read, size))
+    # Who hangs up closes the file, perhaps before this read begins: nobody is left to hear that it failed.
+    future.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return future
