@@ -27,7 +27,7 @@ from antiphon.core.events import (
     RoundPlanned,
 )
 from antiphon.core.journal import Entry, Journal
-from antiphon.simulation.fleet import Fleet
+from antiphon.simulation.fleet import SimulatedFleet
 from antiphon.simulation.fleet_file import fleet_text
 from antiphon.simulation.fleets import generate
 from antiphon.simulation.run import simulate
@@ -45,7 +45,7 @@ COLOURS = {
 _SHOWN = (BytesMoved, ClientFailed, ClientJoined, ClientLeft, RoundFolded, RoundPlanned)
 
 
-def simulated(folder: Path) -> tuple[Fleet, list[Entry]]:
+def simulated(folder: Path) -> tuple[SimulatedFleet, list[Entry]]:
     """Run the tiny model on the phones; return them and what happened."""
     file = folder / "phones.yaml"
     phones = [
@@ -71,7 +71,7 @@ def simulated(folder: Path) -> tuple[Fleet, list[Entry]]:
         return split.fleet, list(journal.read(kinds=_SHOWN))
 
 
-def draw(fleet: Fleet, entries: list[Entry], out: Path) -> None:
+def draw(fleet: SimulatedFleet, entries: list[Entry], out: Path) -> None:
     """Draw the round: one bar for each client, in virtual seconds since the plan."""
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
@@ -104,7 +104,7 @@ def _round(entry: Entry) -> int | None:
 
 
 def _draw_absences(
-    axes: Axes, fleet: Fleet, rows: Mapping[str, int], start: float, seconds: float
+    axes: Axes, fleet: SimulatedFleet, rows: Mapping[str, int], start: float, seconds: float
 ) -> None:
     for client, row in rows.items():
         now = start
@@ -118,7 +118,7 @@ def _draw_absences(
 
 def _draw_event(
     axes: Axes,
-    fleet: Fleet,
+    fleet: SimulatedFleet,
     rows: Mapping[str, int],
     entry: Entry,
     start: float,

@@ -40,7 +40,7 @@ from antiphon.core.config import RunConfig
 from antiphon.core.events import RoundPlanned
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder, create
-from antiphon.core.space import Space
+from antiphon.core.space import SpaceShapes
 from antiphon.core.types import Assignment, Package, Params, Update
 from antiphon.core.wire import as_tensors, pack_update, unpack_assignment, unpack_model
 from antiphon.server.federation import Federation
@@ -146,9 +146,9 @@ class _NoWorker:
 
     def evaluate(self, data: ClientData) -> Any:
         """Nothing to measure."""
-        from antiphon.client.evaluation import Measured
+        from antiphon.client.evaluation import HeldOutScores
 
-        return Measured(1, 1.0, 1.0, None, None)
+        return HeldOutScores(1, 1.0, 1.0, None, None)
 
 
 class _Always:
@@ -162,7 +162,7 @@ class _Always:
 class _NoNode:
     """A node without a model."""
 
-    def __init__(self, space: Space) -> None:
+    def __init__(self, space: SpaceShapes) -> None:
         self._space = space
 
     def __call__(self, kind: Kind, parcel: Parcel, config: RunConfig, place: Place) -> Parcel:
@@ -201,9 +201,9 @@ def _config(clients: int, rounds: int, folder: Path) -> RunConfig:
     return configs.validate(values)
 
 
-def _space(parameters: int) -> Space:
+def _space(parameters: int) -> SpaceShapes:
     factors = {name: (rows, columns) for name, (rows, columns) in shapes(parameters).items()}
-    return Space(factors, {}, "none", parameters)
+    return SpaceShapes(factors, {}, "none", parameters)
 
 
 def _folder(config: RunConfig) -> RunFolder:

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tests.network.fleet import ROOT, ProcessFleet
 
-from antiphon.core.space import Space
+from antiphon.core.space import SpaceShapes
 from antiphon.server.enrolment.fleet import Fleet, open_fleet
 from antiphon.server.enrolment.registrar import Registrar
 from antiphon.server.enrolment.tokens import new_token, written
@@ -172,7 +172,7 @@ def main() -> None:
         try:
             # Said by the operator: a majority of so many that must ask at once would hold the others up.
             file = Path(folder) / "space.json"
-            write_space(file, Space(SHAPES, {}, "tiny", 1, bytes(32).hex()))
+            write_space(file, SpaceShapes(SHAPES, {}, "tiny", 1, bytes(32).hex()))
             fleet.serve(settings={"log_level": "warning"}, space=file)
             fleet.wait_until_served()
             (storm if given.storm else parked)(fleet, count)

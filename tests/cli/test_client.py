@@ -14,8 +14,8 @@ from antiphon.client.daemon.consent import read_decisions
 from antiphon.client.daemon.known_runs import KnownRun, KnownRuns
 from antiphon.client.daemon.open_run import open_run
 from antiphon.client.sent.book import sent_folder
-from antiphon.client.sent.entries import Answer, Sending
-from antiphon.client.sent.ledger import Ledger, file_of
+from antiphon.client.sent.entries import Conclusion, Sending
+from antiphon.client.sent.ledger import SentLedger, file_of
 from antiphon.core.home import client_folder
 from antiphon.v1.coordinator_pb2 import HelloResponse
 
@@ -25,10 +25,10 @@ ANTIPHON = [sys.executable, "-c", "from antiphon.cli.main import main; main()"]
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """A site from which something has left for two runs."""
-    ledger = Ledger(sent_folder(client_folder(tmp_path)), lambda: 1e9)
+    ledger = SentLedger(sent_folder(client_folder(tmp_path)), lambda: 1e9)
     for run in ("first", "second"):
         number = ledger.add(Sending("hub:1", "update", "SubmitUpdate", run, 3, 300, "ab" * 32))
-        ledger.add(Answer(number, "accepted", 300))
+        ledger.add(Conclusion(number, "accepted", 300))
     return tmp_path
 
 

@@ -13,15 +13,15 @@ import pytest
 from tests.client.daemon.scripted import CONFIG
 
 from antiphon.cli.site_status import daemon_pid, said, standing
-from antiphon.client.daemon.consent import Decision, decide
+from antiphon.client.daemon.consent import OwnerDecision, decide
 from antiphon.client.daemon.contact import Contact
 from antiphon.client.daemon.known_runs import KnownRuns
 from antiphon.client.daemon.metrics import Metrics, serve_metrics
 from antiphon.client.daemon.open_run import open_run
-from antiphon.client.daemon.outbox import Entry, Outbox
+from antiphon.client.daemon.outbox import Outbox, Queued
 from antiphon.client.sent.book import sent_folder
-from antiphon.client.sent.entries import Answer, Sending
-from antiphon.client.sent.ledger import Ledger, file_of
+from antiphon.client.sent.entries import Conclusion, Sending
+from antiphon.client.sent.ledger import SentLedger, file_of
 from antiphon.core.clock import VirtualClock
 from antiphon.core.home import private_folder
 from antiphon.v1.coordinator_pb2 import HelloResponse
@@ -39,16 +39,16 @@ def site(tmp_path: Path) -> Path:
     }
     run = open_run(HelloResponse(run_id="ward", config=json.dumps(config).encode()))
     KnownRuns(tmp_path).note(run, NOON.timestamp(), "declined", ("policy.refused",))
-    decide(tmp_path, "ward", Decision("refused", run.digest, 1e9))
+    decide(tmp_path, "ward", OwnerDecision("refused", run.digest, 1e9))
     outbox = Outbox(tmp_path / "outbox")
-    outbox.add(Entry("ward", 3, b"update", None), None)
+    outbox.add(Queued("ward", 3, b"update", None), None)
     outbox.close()
     clock = VirtualClock(NOON.timestamp() - 86_400)
-    ledger = Ledger(sent_folder(tmp_path), clock.now)
+    ledger = SentLedger(sent_folder(tmp_path), clock.now)
     ledger.add(Sending("hub:1", "join", "Join", "ward", bytes=100))
     clock.advance_to(NOON.timestamp() - 60)
     number = ledger.add(Sending("hub:1", "update", "SubmitUpdate", "ward", 3, 300, "ab" * 32))
-    ledger.add(Answer(number, "late", 300))
+    ledger.add(Conclusion(number, "late", 300))
     return tmp_path
 
 

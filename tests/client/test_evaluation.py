@@ -7,11 +7,11 @@ import pytest
 from antiphon.client.data.clients import ClientExamples, encode_client
 from antiphon.client.data.examples import Example
 from antiphon.client.data.tokens import collate
-from antiphon.client.evaluation import Measurement, evaluate, generate
+from antiphon.client.evaluation import EvaluationPlan, evaluate, generate
 from antiphon.client.language_model import token_losses
 from antiphon.client.rouge import longest_common_subsequence, rouge_l
 
-PLAIN = Measurement(batch_size=7, rouge_examples=None, max_new_tokens=8)
+PLAIN = EvaluationPlan(batch_size=7, rouge_examples=None, max_new_tokens=8)
 
 
 def test_loss_is_the_mean_over_completion_tokens(model, client):
@@ -55,7 +55,7 @@ def test_rouge_is_measured_on_generation(model):
     examples = (Example(prompt="ba de", completion=" fi"),) * 3
     client = encode_client(model.tokenizer, ClientExamples("c", examples, examples), 64)
 
-    measured = evaluate(model, client.evaluation, Measurement(8, 2, 4))
+    measured = evaluate(model, client.evaluation, EvaluationPlan(8, 2, 4))
 
     assert 0.0 <= measured.rouge_l <= 1.0
 

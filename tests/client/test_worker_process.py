@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from antiphon.client.capabilities import cgroup_memory_limit
-from antiphon.client.daemon.trainer import Trainer, TrainerCancelled, TrainerFailed
+from antiphon.client.daemon.trainer import TrainerCancelled, TrainerFailed, TrainerProgram
 from antiphon.client.data.clients import encode_client
 from antiphon.client.data.local import load_local
 from antiphon.client.model_digest import model_digest
@@ -92,7 +92,7 @@ def work(request, tiny_config, tmp_path):
 
 def use(work):
     async def whole():
-        trainer = Trainer(COMMAND, log=structlog.get_logger())
+        trainer = TrainerProgram(COMMAND, log=structlog.get_logger())
         try:
             return await asyncio.wait_for(work(trainer), 100)
         finally:

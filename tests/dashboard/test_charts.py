@@ -7,7 +7,7 @@ from typing import Any
 from antiphon.dashboard import charts
 from antiphon.dashboard.gantt import Span
 from antiphon.dashboard.learning import Curve
-from antiphon.dashboard.traffic import Moved
+from antiphon.dashboard.traffic import TrafficRow
 
 
 def colours(drawing: Any, *layer: int) -> dict[str, str]:
@@ -21,8 +21,8 @@ def colours(drawing: Any, *layer: int) -> dict[str, str]:
 
 def test_bytes_keep_their_colour_whatever_else_has_moved() -> None:
     """Updates have one colour, alone or beside models and messages."""
-    update = Moved(1, "up", "update", 10)
-    others = [Moved(1, "down", "control", 1), Moved(1, "down", "model", 5), update]
+    update = TrafficRow(1, "up", "update", 10)
+    others = [TrafficRow(1, "down", "control", 1), TrafficRow(1, "down", "model", 5), update]
 
     alone, among = colours(charts.traffic([update])), colours(charts.traffic(others))
 

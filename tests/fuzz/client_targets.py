@@ -17,11 +17,11 @@ from tests.fuzz.target import Target, joined, message, parted, scratch, written
 
 from antiphon.client import trainer_protocol as protocol
 from antiphon.client.daemon import calls, identity, tasks
-from antiphon.client.daemon.identity import Identity, Request
+from antiphon.client.daemon.identity import CertificateRequest, Identity
 from antiphon.client.daemon.join import pinned_root
 from antiphon.client.daemon.open_run import Declined, OpenRun, open_run
-from antiphon.client.daemon.outbox import Entry, Outbox
-from antiphon.client.daemon.policy import Policy, permits
+from antiphon.client.daemon.outbox import Outbox, Queued
+from antiphon.client.daemon.policy import SitePolicy, permits
 from antiphon.client.daemon.settings import load_settings
 from antiphon.client.daemon.tasks import TaskFailed
 from antiphon.client.daemon.tell import Tell
@@ -66,7 +66,7 @@ def _hello(content: bytes) -> None:
         return
     run = open_run(hello)
     protocol.encode_request(protocol.Prepare("north", run.config, {"dataset": "d"}))
-    for policy in (Policy(), Policy(methods=[]), Policy(models=["other"], max_steps=1)):
+    for policy in (SitePolicy(), SitePolicy(methods=[]), SitePolicy(models=["other"], max_steps=1)):
         reasons = permits(policy, run.terms(uploaded_today=0), NOON)
         pb.LeaveRequest(run_id=run.run_id, codes=[each.code for each in reasons])
 
@@ -122,14 +122,14 @@ def _answer(line: bytes) -> None:
         case protocol.Evaluated():
             pb.SubmitEvaluationRequest(examples=answer.examples, metrics=dict(answer.metrics))
         case protocol.Trained():
-            task = tasks.InHand(_OPEN, 3, False, None)
+            task = tasks.ClientTask(_OPEN, 3, False, None)
             read = replace(answer, update=f"{scratch()}/{answer.update[:99]}")
             tasks._entry(task, read, Tell())
     protocol.encode_answer(answer)
 
 
 def _answer_seeds() -> list[bytes]:
-    answers: list[protocol.Answer] = [
+    answers: list[protocol.Response] = [
         protocol.Prepared(120, 30, b"\n\x050.2.0", b"\x18\x1a"),
         protocol.Stepped(3, 6, 0.5),
         protocol.Trained("update-3.binpb", "update-3.safetensors", 6),
@@ -158,11 +158,11 @@ def _request_seeds() -> list[bytes]:
 
 
 @functools.cache
-def _client() -> tuple[Request, Identity, bytes]:
+def _client() -> tuple[CertificateRequest, Identity, bytes]:
     """Return a request under way, the identity that it leads to, and the answer to it."""
     authority, _ = fleet()
     key = ec.generate_private_key(ec.SECP256R1())
-    asked = Request(request_of(key), key)
+    asked = CertificateRequest(request_of(key), key)
     reply = enrolment_pb2.Certificate(
         certificate=certificate_of(key),
         roots=[root.public_bytes(Encoding.DER) for root in authority.roots],
@@ -226,9 +226,9 @@ def _outbox_seeds() -> list[bytes]:
     folder = scratch() / "outbox-seed"
     shutil.rmtree(folder, ignore_errors=True)
     outbox = Outbox(folder)
-    outbox.add(Entry(RUN, 3, b"\x10\x03", None), None)
+    outbox.add(Queued(RUN, 3, b"\x10\x03", None), None)
     outbox.add(
-        Entry(RUN, 4, b"\x10\x04", Blob("cd" * 32, 3, "safetensors")), written("blob", b"abc")
+        Queued(RUN, 4, b"\x10\x04", Blob("cd" * 32, 3, "safetensors")), written("blob", b"abc")
     )
     outbox.note_sent("2026-03-02", 7)
     outbox.close()
@@ -256,7 +256,7 @@ def _settings_seeds() -> list[bytes]:
 CLIENT_TARGETS: dict[str, Target] = {
     "hello": Target(_hello, _hello_seeds, (Declined,), JSON_WORDS),
     "config in hello": Target(_config, _config_seeds, (Declined,), JSON_WORDS),
-    "task": Target(_task, _task_seeds, (calls.Refused, TaskFailed)),
+    "task": Target(_task, _task_seeds, (calls.CallRefused, TaskFailed)),
     "trainer's answer": Target(_answer, _answer_seeds, (ProtocolError, TaskFailed), JSON_WORDS),
     "trainer's request": Target(_request, _request_seeds, (ProtocolError,), JSON_WORDS),
     "certificate": Target(_certificate, lambda: [_client()[2]], (IdentityError,)),

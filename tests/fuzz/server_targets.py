@@ -17,7 +17,7 @@ from tests.fuzz.target import Target, message, scratch, written
 from antiphon.core import config, event_json, events, golden
 from antiphon.core.errors import RunFolderError
 from antiphon.core.identity import renewal_statement
-from antiphon.core.space import Space
+from antiphon.core.space import SpaceShapes
 from antiphon.server.coordinator.admission import Admission
 from antiphon.server.coordinator.admission import Refused as NotAdmitted
 from antiphon.server.coordinator.engine import Engine
@@ -43,7 +43,7 @@ class _Admitted(Exception):
     """A request has passed the door, and asks for the run to begin on this space."""
 
 
-async def _opening(space: Space) -> Engine:
+async def _opening(space: SpaceShapes) -> Engine:
     raise _Admitted(space)
 
 
@@ -85,7 +85,7 @@ def _join(content: bytes) -> None:
         check_same_space(space, space)
         described = events.ClientDescribed("north", facts_of(request))
         event_json.decode(*event_json.encode(described))
-        check_same_space(Space(_SHAPES, {}, "tiny", 26, "ab" * 32), space)
+        check_same_space(SpaceShapes(_SHAPES, {}, "tiny", 26, "ab" * 32), space)
 
 
 def _join_seeds() -> list[bytes]:
@@ -120,7 +120,7 @@ def _space_file(content: bytes) -> None:
 
 def _space_seeds() -> list[bytes]:
     file = scratch() / "space.json"
-    write_space(file, Space(_SHAPES, {}, "tiny", 26, "ab" * 32))
+    write_space(file, SpaceShapes(_SHAPES, {}, "tiny", 26, "ab" * 32))
     return [file.read_bytes()]
 
 

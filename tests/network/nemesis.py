@@ -26,15 +26,15 @@ from tests.network.history import (
 )
 from tests.network.planted import PLANTED
 
-from antiphon.core.fault_points import Step
+from antiphon.core.fault_points import FaultPoint
 from antiphon.core.journal import Entry
 from antiphon.core.run_folder import RunFolder
 
 COORDINATOR = "coordinator"
 CLIENTS = ("ada", "bea", "cleo")
-STEPS: tuple[Step, ...] = get_args(Step)
-OF_A_DAEMON: tuple[Step, ...] = ("outbox written", "update submitted", "outbox cleared")
-OF_LORA_ONLY: tuple[Step, ...] = ("upload spooled",)
+STEPS: tuple[FaultPoint, ...] = get_args(FaultPoint)
+OF_A_DAEMON: tuple[FaultPoint, ...] = ("outbox written", "update submitted", "outbox cleared")
+OF_LORA_ONLY: tuple[FaultPoint, ...] = ("upload spooled",)
 
 _LOOK_EVERY_S = 0.02
 _STEP_S = 0.05
@@ -49,7 +49,7 @@ class Death:
     """
 
     process: str
-    step: Step | None = None
+    step: FaultPoint | None = None
     passes: int = 1
     after_s: float = 0.0
     down_s: float = 0.0

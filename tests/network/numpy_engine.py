@@ -13,14 +13,14 @@ from tests.network.numpy_trainer import payload_of
 
 from antiphon.client.budget import Budget
 from antiphon.client.data.clients import ClientData
-from antiphon.client.evaluation import Measured
+from antiphon.client.evaluation import HeldOutScores
 from antiphon.client.exchanges.exchange import Kept, answered, half
 from antiphon.core.clock import VirtualClock
 from antiphon.core.config import RunConfig, config_hash, resolved
 from antiphon.core.directions import run_key
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder, create
-from antiphon.core.space import Space
+from antiphon.core.space import SpaceShapes
 from antiphon.core.types import Assignment, Package, State, Update
 from antiphon.server.federation import Federation
 from antiphon.server.run_end import end_run
@@ -65,14 +65,14 @@ class NumpyWorker:
     def load(self, download: Package) -> None:
         """Nothing has to be put in place."""
 
-    def evaluate(self, data: ClientData) -> Measured:
+    def evaluate(self, data: ClientData) -> HeldOutScores:
         """Call every model equally good."""
-        return Measured(10, 1.0, 1.0, None, None)
+        return HeldOutScores(10, 1.0, 1.0, None, None)
 
 
 def simulate_in_numpy(
     config: RunConfig,
-    space: Space,
+    space: SpaceShapes,
     examples: Mapping[str, int],
     worker: NumpyWorker | None = None,
 ) -> RunFolder:

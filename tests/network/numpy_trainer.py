@@ -26,6 +26,7 @@ from antiphon.client.site_config import site_config
 from antiphon.client.trainer_protocol import (
     Evaluate,
     Evaluated,
+    OnStepped,
     Prepare,
     Prepared,
     Respond,
@@ -34,7 +35,7 @@ from antiphon.client.trainer_protocol import (
     Train,
     Trained,
 )
-from antiphon.client.worker_process import Answers, OnStep, Requests, claim_streams, serve
+from antiphon.client.worker_process import Answers, Requests, claim_streams, serve
 from antiphon.core import golden
 from antiphon.core.directions import run_key
 from antiphon.core.files import write_bytes
@@ -77,7 +78,7 @@ class NumpySession:
             method_of(site_config(request)).work,
         )
 
-    def train(self, request: Train, on_step: OnStep) -> Trained:
+    def train(self, request: Train, on_step: OnStepped) -> Trained:
         """Write an update that follows from the assignment and the model."""
         message = Path(request.assignment).read_bytes()
         run_id = update_pb2.Assignment.FromString(message).run_id

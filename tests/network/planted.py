@@ -29,7 +29,7 @@ from antiphon.core.events import (
     RunStarted,
     UpdateReceived,
 )
-from antiphon.core.fault_points import Step
+from antiphon.core.fault_points import FaultPoint
 from antiphon.server.machine.run_state import RunState, Slot
 from antiphon.server.machine.verdict import Verdict
 
@@ -39,11 +39,11 @@ PLANTED = [sys.executable, "-m", "tests.network.planted"]
 _OF_THE_ENGINE = (RunStarted, RunResumed, RoundPlanned, RoundFolded, RoundEvaluated, RunEnded)
 
 
-def die_at(step: Step, passes: int) -> None:
+def die_at(step: FaultPoint, passes: int) -> None:
     """Kill this process when it passes `step` for the `passes`-th time."""
-    passed: Counter[Step] = Counter()
+    passed: Counter[FaultPoint] = Counter()
 
-    def hook(reached: Step) -> None:
+    def hook(reached: FaultPoint) -> None:
         passed[reached] += 1
         if reached == step and passed[reached] >= passes:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -107,7 +107,7 @@ def main() -> None:
     given = parser.parse_args(sys.argv[1:mark])
     if given.die:
         step, _, passes = given.die.rpartition(":")
-        die_at(cast(Step, step), int(passes))
+        die_at(cast(FaultPoint, step), int(passes))
     if given.bug:
         BUGS[given.bug]()
     sys.argv = ["antiphon", *sys.argv[mark + 1 :]]

@@ -31,7 +31,7 @@ from antiphon.core.events import (
 )
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder
-from antiphon.core.space import Space
+from antiphon.core.space import SpaceShapes
 from antiphon.core.tensors import to_bytes
 from antiphon.server.machine.round import replay
 from antiphon.simulation.flower.grid_run import serve_on_grid
@@ -55,7 +55,7 @@ def simulated(
     folder: Path, chosen: RunConfig, worker: NumpyWorker | None = None
 ) -> tuple[RunFolder, list[Event]]:
     told = json.loads(write_data(folder, "lora")["ada"].read_text())
-    space = Space(told["factors"], {}, "tiny", 1)
+    space = SpaceShapes(told["factors"], {}, "tiny", 1)
     run = simulate_in_numpy(chosen, space, EXAMPLES, worker)
     with Journal.reading(run.journal_file) as journal:
         return run, [entry.event for entry in journal.read()]

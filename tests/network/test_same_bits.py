@@ -16,7 +16,7 @@ from tests.network.nemesis import CLIENTS, run_config, write_data
 from tests.network.numpy_engine import simulate_in_numpy
 
 from antiphon.core.config import validate
-from antiphon.core.space import Space
+from antiphon.core.space import SpaceShapes
 
 ROUNDS = 3
 TWO_OF_THREE = {"min_clients": 3, "size": 2, "deadline_s": 600.0}
@@ -49,7 +49,7 @@ def test_a_simulation_and_daemons_end_with_the_same_adapter(run: str, tmp_path: 
     told = {name: json.loads(file.read_text()) for name, file in files.items()}
 
     here = validate(values | {"output": {"runs_dir": str(tmp_path / "here"), "plots": False}})
-    space = Space(told["ada"].get("factors", {}), told["ada"].get("weights", {}), "tiny", 1)
+    space = SpaceShapes(told["ada"].get("factors", {}), told["ada"].get("weights", {}), "tiny", 1)
     simulated = simulate_in_numpy(
         here, space, {name: each["examples"] for name, each in told.items()}
     )

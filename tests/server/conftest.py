@@ -8,7 +8,7 @@ from antiphon.core.config import config_hash, resolved
 from antiphon.core.events import ClientJoined, RoundEvaluated
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import create
-from antiphon.core.space import Space
+from antiphon.core.space import SpaceShapes
 from antiphon.server.federation import Federation
 
 
@@ -19,7 +19,7 @@ def make(tiny_config, tmp_path):
         "method=seeds", "seeds.num_seeds=16", "seeds.max_steps=16", "rounds=3", "output.plots=true"
     )
     folder = create(tmp_path, "run", resolved(config), config_hash(config))
-    space = Space({}, {"layer": (6, 4)}, "tiny", 24)
+    space = SpaceShapes({}, {"layer": (6, 4)}, "tiny", 24)
     opened = []
 
     def make(from_round=None, space=space):

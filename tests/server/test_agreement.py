@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from antiphon.core.config import RunConfig, validate
-from antiphon.core.space import Space
+from antiphon.core.space import SpaceShapes
 from antiphon.server.planning.agreement import (
     Disagreement,
     check_examples,
@@ -21,7 +21,7 @@ from antiphon.v1 import coordinator_pb2 as pb
 A, B = ".lora_A.weight", ".lora_B.weight"
 SHAPES = {f"m{A}": (2, 3), f"m{B}": (4, 2)}
 WEIGHTS = {"m": (4, 3)}
-OURS = Space(SHAPES, {}, "tiny", 26, "01" * 32)
+OURS = SpaceShapes(SHAPES, {}, "tiny", 26, "01" * 32)
 
 
 def config(targets: list[str] | str = "all-linear", **changes) -> RunConfig:

@@ -23,7 +23,7 @@ from antiphon.core.events import (
 )
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import create
-from antiphon.core.space import Space
+from antiphon.core.space import SpaceShapes
 from antiphon.core.types import Update
 from antiphon.core.wire import pack_update, unpack_assignment, unpack_model
 from antiphon.server.federation import Federation
@@ -45,7 +45,7 @@ def make(tiny_config, tmp_path: Path) -> Iterator[Maker]:
         "cohort.quorum=1", asynchronous,
     )  # fmt: skip
     folder = create(tmp_path, "run", resolved(config), config_hash(config))
-    space = Space({}, {"layer": (6, 4)}, "tiny", 24)
+    space = SpaceShapes({}, {"layer": (6, 4)}, "tiny", 24)
     opened: list[Journal] = []
 
     def make() -> Federation:

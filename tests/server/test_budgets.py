@@ -22,13 +22,13 @@ from antiphon.core.events import (
 )
 from antiphon.core.run_sections import AsynchronousConfig
 from antiphon.core.section import Choice
-from antiphon.core.space import Space
+from antiphon.core.space import SpaceShapes
 from antiphon.server.planning.costs import costs_of
 from antiphon.server.planning.plans import assignment_of, plan_round
 from antiphon.server.planning.telemetry import Accumulator
 
 CLIENTS = ("a", "b", "c", "d")
-SPACE = Space({"m.lora_A.weight": (8, 64), "m.lora_B.weight": (64, 8)}, {}, "tiny", 10_000)
+SPACE = SpaceShapes({"m.lora_A.weight": (8, 64), "m.lora_B.weight": (64, 8)}, {}, "tiny", 10_000)
 ROUNDS = 12
 TINY = Path(__file__).parents[2] / "examples" / "tiny.yaml"
 

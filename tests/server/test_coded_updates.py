@@ -13,7 +13,7 @@ from antiphon.core.events import RoundEvaluated, UpdateReceived, UpdateRejected
 from antiphon.core.files import write_bytes
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import create
-from antiphon.core.space import Space
+from antiphon.core.space import SpaceShapes
 from antiphon.core.types import CodecChoice, Update
 from antiphon.core.wire import unpack_model, update_blob
 from antiphon.server.federation import Federation
@@ -35,7 +35,7 @@ def make(tiny_config, tmp_path):
         for journal in opened:
             journal.close()
         opened.append(Journal.writing(folder.journal_file))
-        space = Space(FACTORS, {}, "tiny", 24)
+        space = SpaceShapes(FACTORS, {}, "tiny", 24)
         return Federation(config, folder, opened[-1], space, VirtualClock())
 
     yield make

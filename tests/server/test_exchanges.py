@@ -24,7 +24,7 @@ from antiphon.core.events import (
 )
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import create
-from antiphon.core.space import Space
+from antiphon.core.space import SpaceShapes
 from antiphon.core.tensors import from_bytes, to_bytes
 from antiphon.core.wire import unpack_assignment
 from antiphon.server.federation import Federation
@@ -32,7 +32,7 @@ from antiphon.server.machine.actions import Combine
 from antiphon.strategies.exchanges.exchange import Exchange, check_list, training
 
 CLIENTS = ("north", "south")
-SPACE = Space({"m.lora_A.weight": (4, 6), "m.lora_B.weight": (8, 4)}, {}, "tiny", 56)
+SPACE = SpaceShapes({"m.lora_A.weight": (4, 6), "m.lora_B.weight": (8, 4)}, {}, "tiny", 56)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 
 from antiphon.core.errors import ConfigError
 from antiphon.core.events import RunStopped
-from antiphon.core.space import Space
+from antiphon.core.space import SpaceShapes
 from antiphon.server.planning.plans import (
     assignment_of,
     check_cohort,
@@ -16,7 +16,7 @@ from antiphon.server.planning.plans import (
 from antiphon.strategies.scheduling.telemetry import ClientTelemetry, RunTelemetry, Telemetry
 
 CLIENTS = ("a", "b", "c", "d", "e")
-SPACE = Space({"m.lora_A.weight": (8, 100), "m.lora_B.weight": (100, 8)}, {}, "tiny", 10_000)
+SPACE = SpaceShapes({"m.lora_A.weight": (8, 100), "m.lora_B.weight": (100, 8)}, {}, "tiny", 10_000)
 
 
 def measured(**step_s):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from antiphon.core.config import validate
 from antiphon.core.errors import RunFolderError
 from antiphon.core.run_folder import RunFolder
-from antiphon.core.space import Space
+from antiphon.core.space import SpaceShapes
 from antiphon.server.folding.space_file import read_space, write_space
 
 LORA = validate(
@@ -25,7 +25,9 @@ LORA = validate(
         "lora": {"r": 4, "target_modules": "all-linear"},
     }
 )
-SPACE = Space({"m.lora_A.weight": (4, 6), "m.lora_B.weight": (8, 4)}, {}, "tiny", 48, "01" * 32)
+SPACE = SpaceShapes(
+    {"m.lora_A.weight": (4, 6), "m.lora_B.weight": (8, 4)}, {}, "tiny", 48, "01" * 32
+)
 FALSE = {
     "no JSON": "{",
     "nothing": "{}",
@@ -34,7 +36,7 @@ FALSE = {
     "another rank": json.dumps(
         asdict(replace(SPACE, factors={"m.lora_A.weight": (8, 6), "m.lora_B.weight": (8, 8)}))
     ),
-    "weights": json.dumps(asdict(Space({}, {"m": (8, 6)}, "tiny", 48, ""))),
+    "weights": json.dumps(asdict(SpaceShapes({}, {"m": (8, 6)}, "tiny", 48, ""))),
     "a size of the model in words": json.dumps({**asdict(SPACE), "model_parameters": "many"}),
     "an infinite size": json.dumps({**asdict(SPACE), "model_parameters": float("inf")}),
     "a base that is no name": json.dumps({**asdict(SPACE), "base_model": None}),

@@ -25,7 +25,7 @@ from antiphon.core.events import (
 )
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import create
-from antiphon.core.space import Space
+from antiphon.core.space import SpaceShapes
 from antiphon.server.federation import Federation
 from antiphon.server.planning.telemetry import Accumulator
 
@@ -266,7 +266,7 @@ def test_a_resumed_federation_knows_what_the_first_one_knew(tiny_config, tmp_pat
     """The journal alone is enough: telemetry before and after a restart is equal."""
     config = tiny_config("method=seeds", "seeds.num_seeds=16")
     folder = create(tmp_path, "run", resolved(config), config_hash(config))
-    space = Space({}, {"layer": (6, 4)}, "tiny", 24)
+    space = SpaceShapes({}, {"layer": (6, 4)}, "tiny", 24)
     clock = VirtualClock()
     with Journal.writing(folder.journal_file) as journal:
         federation = Federation(config, folder, journal, space, clock)

@@ -15,24 +15,24 @@ from antiphon.core.config import RunConfig, config_hash, resolved
 from antiphon.core.events import Event
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder, create, open_for_resume
-from antiphon.core.space import Space
+from antiphon.core.space import SpaceShapes
 from antiphon.core.types import Update
 from antiphon.core.wire import pack_update, unpack_assignment
 from antiphon.server.federation import Federation
 from antiphon.server.machine.actions import Finish
 from antiphon.simulation.flower.driver import GridDriver
-from antiphon.simulation.flower.letters import Answer, Letter, Parcel
+from antiphon.simulation.flower.letters import Letter, NodeReply, Parcel
 from antiphon.simulation.monitor import Monitor
 from antiphon.v1 import coordinator_pb2, update_pb2
 
-SPACE = Space({"m.q.lora_A.weight": (2, 4), "m.q.lora_B.weight": (3, 2)}, {}, "tiny", 100)
+SPACE = SpaceShapes({"m.q.lora_A.weight": (2, 4), "m.q.lora_B.weight": (3, 2)}, {}, "tiny", 100)
 EXAMPLES = 10
 
-Answering = Callable[[Letter, Parcel], Answer | None]
+Answering = Callable[[Letter, Parcel], NodeReply | None]
 """What becomes of a node's honest answer; none: it never arrives."""
 
 
-def honest(letter: Letter, answer: Parcel) -> Answer | None:
+def honest(letter: Letter, answer: Parcel) -> NodeReply | None:
     """Send what was computed."""
     return answer
 
@@ -49,7 +49,7 @@ class MemoryPost:
     answering: Answering = honest
     online: set[int] = field(default_factory=set)
     sent: list[Letter] = field(default_factory=list)
-    late: list[tuple[Letter, Answer]] = field(default_factory=list)
+    late: list[tuple[Letter, NodeReply]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.online = set(self.names)
@@ -64,7 +64,7 @@ class MemoryPost:
         self.sent += letters
         self._waiting += letters
 
-    def answers(self) -> Iterator[tuple[Letter, Answer]]:
+    def answers(self) -> Iterator[tuple[Letter, NodeReply]]:
         """See letters.Post."""
         letters, self._waiting = self._waiting, []
         for letter in letters:
@@ -78,7 +78,7 @@ class MemoryPost:
 def only(client: str, kind: str, wrong: Answering) -> Answering:
     """Let one client's letters of a kind be answered wrongly."""
 
-    def answering(letter: Letter, answer: Parcel) -> Answer | None:
+    def answering(letter: Letter, answer: Parcel) -> NodeReply | None:
         of_client = client in (letter.client, answer.client)
         return wrong(letter, answer) if of_client and letter.kind == kind else answer
 

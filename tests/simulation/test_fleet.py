@@ -33,7 +33,7 @@ from antiphon.core.events import (
 from antiphon.core.journal import Entry, Journal
 from antiphon.core.run_folder import RunFolder
 from antiphon.simulation.availability import Availability
-from antiphon.simulation.fleet import Fleet
+from antiphon.simulation.fleet import SimulatedFleet
 from antiphon.simulation.fleet_file import ClientTraits
 from antiphon.simulation.monitor import Monitor
 from antiphon.simulation.run import simulate
@@ -119,7 +119,7 @@ def interrupted(config: RunConfig, at: int) -> None:
 def test_times_are_those_of_the_formula() -> None:
     """125 kB take 1 s at 1,000 kbit/s, three steps of 2 s take 6 s, 900 tokens at 90 a second 10 s."""
     traits = ClientTraits(step_s=2, downlink_kbps=1000, uplink_kbps=500, latency_s=0.25)
-    fleet = Fleet({"a": traits, "b": ClientTraits(tokens_per_s=90)}, seed=0)
+    fleet = SimulatedFleet({"a": traits, "b": ClientTraits(tokens_per_s=90)}, seed=0)
 
     taken = fleet.download_s("a", 125_000), fleet.upload_s("a", 125_000)
     trained = fleet.training_s("a", Workload(3, 900)), fleet.training_s("b", Workload(3, 900))

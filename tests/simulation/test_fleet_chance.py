@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from antiphon.simulation.availability import Availability
 from antiphon.simulation.chance import uniform
-from antiphon.simulation.fleet import Fleet
+from antiphon.simulation.fleet import SimulatedFleet
 from antiphon.simulation.fleet_file import ClientTraits
 
 moments = st.lists(st.floats(0, 1e5), min_size=1, max_size=30)
@@ -71,7 +71,7 @@ def test_the_process_begins_in_its_stationary_state() -> None:
 
 def test_clients_fail_as_often_as_configured() -> None:
     """With a rate of 0.2 a client dies in a fifth of its rounds, anywhere in its training."""
-    fleet = Fleet({"a": ClientTraits(step_s=1, failure_rate=0.2)}, seed=1)
+    fleet = SimulatedFleet({"a": ClientTraits(step_s=1, failure_rate=0.2)}, seed=1)
 
     deaths = [fleet.failure("a", number) for number in range(5000)]
 

@@ -9,7 +9,7 @@ from safetensors.numpy import load_file
 from tests.simulation.flower_nodes import Driven, MemoryPost, drive, only
 
 from antiphon.core.events import ClientFailed, RoundEvaluated, RoundPlanned, UpdateReceived
-from antiphon.simulation.flower.letters import Answer, Letter, Parcel
+from antiphon.simulation.flower.letters import Letter, NodeReply, Parcel
 
 NAMES = {11: "ada", 12: "bob", 13: "cyd"}
 BEGAN = 1000.0
@@ -30,9 +30,9 @@ def config(tiny_config):
 
 def bobs_first_arrives_in(post: MemoryPost, number: int) -> None:
     """Hold back bob's update of round 1 until ada is at work in another round."""
-    held: list[tuple[Letter, Answer]] = []
+    held: list[tuple[Letter, NodeReply]] = []
 
-    def answering(letter: Letter, answer: Parcel) -> Answer | None:
+    def answering(letter: Letter, answer: Parcel) -> NodeReply | None:
         training = letter.kind == "train"
         if training and (letter.client, letter.round) == ("bob", 1):
             held.append((letter, answer))
@@ -45,7 +45,7 @@ def bobs_first_arrives_in(post: MemoryPost, number: int) -> None:
     post.answering = answering
 
 
-def bob_hangs(letter: Letter, answer: Parcel) -> Answer | None:
+def bob_hangs(letter: Letter, answer: Parcel) -> NodeReply | None:
     """Let bob answer nothing any more from his first training on."""
     return None if letter.client == "bob" and letter.round >= 1 else answer
 

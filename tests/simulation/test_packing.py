@@ -9,8 +9,8 @@ from antiphon.core.run_folder import RunFolder
 from antiphon.core.run_sections import CompressionConfig
 from antiphon.core.types import Assignment, CodecChoice, Update
 from antiphon.core.wire import as_safetensors, pack_update, update_blob
-from antiphon.simulation.agenda import Agenda, Due, Given, Stage
-from antiphon.simulation.packing import Letter, Packing
+from antiphon.simulation.agenda import Agenda, Due, Given, Moment
+from antiphon.simulation.packing import PackedUpdate, Packing
 
 DELTA = {"m.lora_A.weight": np.ones((2, 3), np.float32)}
 
@@ -36,7 +36,7 @@ def test_the_blob_lies_where_the_coordinator_looks_for_uploads(folder):
         letter = packing.begin(given, assignment("north", CodecChoice())).result()
 
     packed = pack_update(given, "run", as_safetensors)
-    assert letter == Letter(packed.message, packed.size)
+    assert letter == PackedUpdate(packed.message, packed.size)
     assert (
         folder.upload_file("north", update_blob(letter.message).sha256).read_bytes()
         == packed.joined
@@ -87,9 +87,9 @@ def test_nobody_waits_for_a_thread_before_all_of_that_moment_have_trained():
     north, south = Given("north", 1, 0.0, 0), Given("south", 1, 0.0, 0)
     for given in (north, south):
         agenda.give(given)
-    agenda.add(Due(1.0, "north", Stage.PACKED, north))
-    agenda.add(Due(2.0, "south", Stage.DELIVERED, south))
-    agenda.add(Due(1.0, "south", Stage.TRAINED, south))
+    agenda.add(Due(1.0, "north", Moment.PACKED, north))
+    agenda.add(Due(2.0, "south", Moment.DELIVERED, south))
+    agenda.add(Due(1.0, "south", Moment.TRAINED, south))
 
     order = []
     while agenda.next_at() is not None:
@@ -97,5 +97,5 @@ def test_nobody_waits_for_a_thread_before_all_of_that_moment_have_trained():
         order.append((due.client, due.stage))
 
     assert order == [
-        ("south", Stage.TRAINED), ("north", Stage.PACKED), ("south", Stage.DELIVERED),
+        ("south", Moment.TRAINED), ("north", Moment.PACKED), ("south", Moment.DELIVERED),
     ]  # fmt: skip

@@ -11,7 +11,7 @@ from antiphon.core.config import RunConfig, config_hash, resolved
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder, create
 from antiphon.simulation.flower.grid_run import run_over
-from antiphon.simulation.flower.letters import Answer, Letter, Parcel
+from antiphon.simulation.flower.letters import Letter, NodeReply, Parcel
 from antiphon.simulation.flower.node import Node
 from antiphon.simulation.monitor import Monitor
 from antiphon.simulation.place import Place
@@ -32,7 +32,7 @@ class TrainingPost:
         """See letters.Post."""
         self._waiting += letters
 
-    def answers(self) -> Iterator[tuple[Letter, Answer]]:
+    def answers(self) -> Iterator[tuple[Letter, NodeReply]]:
         """See letters.Post."""
         letters, self._waiting = self._waiting, []
         for letter in letters:

@@ -8,7 +8,7 @@ from tests.strategies.members.installed import CONFIG
 
 from antiphon.core.errors import ConfigError
 from antiphon.core.method_choice import MethodChoice
-from antiphon.core.space import Space
+from antiphon.core.space import SpaceShapes
 from antiphon.core.types import Package, Update
 from antiphon.strategies.fold import Context
 from antiphon.strategies.methods.method import method_of
@@ -16,7 +16,7 @@ from antiphon.strategies.spaces.frames import frame
 
 R = CONFIG.lora.r
 FACTORS = {"m.lora_A.weight": (R, 40), "m.lora_B.weight": (24, R)}
-SHAPES = Space(FACTORS, {}, "base", 9_000)
+SHAPES = SpaceShapes(FACTORS, {}, "base", 9_000)
 KINDS = ("lora_b", "core")
 
 

@@ -13,7 +13,7 @@ from antiphon.strategies.scheduling.everyone import everyone
 from antiphon.strategies.scheduling.oort import oort
 from antiphon.strategies.scheduling.telemetry import ClientTelemetry, RunTelemetry, used_values
 from antiphon.strategies.scheduling.uniform import uniform
-from antiphon.strategies.scheduling.work import Worker, balanced, equal
+from antiphon.strategies.scheduling.work import MemberWork, balanced, equal
 
 CLIENTS = [ClientTelemetry(name, examples=10) for name in "cadbe"]
 RUN = RunTelemetry(round=10, rounds=100)
@@ -179,21 +179,21 @@ def test_oort_arguments_are_checked():
 
 def test_equal_work_is_all_the_steps():
     """Everybody takes max_steps, however slow."""
-    cohort = [Worker("a", 10, 1.0, 0.5), Worker("b", 10, 50.0, 9.0)]
+    cohort = [MemberWork("a", 10, 1.0, 0.5), MemberWork("b", 10, 50.0, 9.0)]
 
     assert equal(cohort) == {"a": 10, "b": 10}
 
 
 def test_balanced_work_ends_together():
     """The fastest takes all its steps in 10 s; who needs 2 s a step and 4 s of transfer takes three."""
-    cohort = [Worker("a", 10, 0.0, 1.0), Worker("b", 10, 4.0, 2.0)]
+    cohort = [MemberWork("a", 10, 0.0, 1.0), MemberWork("b", 10, 4.0, 2.0)]
 
     assert balanced(cohort) == {"a": 10, "b": 3}
 
 
 def test_balanced_work_is_one_step_at_least():
     """A client whose transfer alone takes longer than the others' round still takes a step."""
-    cohort = [Worker("a", 10, 0.0, 1.0), Worker("b", 10, 100.0, 1.0), Worker("c", 10)]
+    cohort = [MemberWork("a", 10, 0.0, 1.0), MemberWork("b", 10, 100.0, 1.0), MemberWork("c", 10)]
 
     assert balanced(cohort) == {"a": 10, "b": 1, "c": 10}
 
@@ -203,7 +203,7 @@ def test_balanced_work_is_one_step_at_least():
 )
 def test_balanced_work_stands_whatever_a_client_claims(claimed):
     """Times too short or too long for a number: everybody takes one step at least, and no more than all."""
-    cohort = [Worker(f"c{i}", 20, transfer, step) for i, (transfer, step) in enumerate(claimed)]
+    cohort = [MemberWork(f"c{i}", 20, transfer, step) for i, (transfer, step) in enumerate(claimed)]
 
     steps = balanced(cohort)
 
@@ -222,7 +222,9 @@ def test_oort_draws_among_impossible_claims():
 @given(st.lists(st.tuples(st.floats(0, 1e3), st.floats(1e-3, 1e3)), min_size=1, max_size=9))
 def test_balanced_work_never_outlasts_the_fastest(measured):
     """With more than one step, nobody ends after the fastest member with all its steps."""
-    cohort = [Worker(f"c{i}", 20, transfer, step) for i, (transfer, step) in enumerate(measured)]
+    cohort = [
+        MemberWork(f"c{i}", 20, transfer, step) for i, (transfer, step) in enumerate(measured)
+    ]
 
     steps = balanced(cohort)
 

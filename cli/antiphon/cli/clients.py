@@ -23,7 +23,7 @@ from antiphon.core.home import fleet_folder, home_folder
 from antiphon.core.identity import IdentityError, pin_of
 from antiphon.core.json_text import json_text
 from antiphon.server.enrolment.authority import read_root
-from antiphon.server.enrolment.ledger import Ledger, Member, ledger_file
+from antiphon.server.enrolment.ledger import FleetMember, Ledger, ledger_file
 from antiphon.server.enrolment.tokens import new_token, written
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -110,7 +110,7 @@ def _ledger(folder: Path) -> Iterator[Ledger]:
         ledger.close()
 
 
-def _times(member: Member) -> tuple[str, str, str]:
+def _times(member: FleetMember) -> tuple[str, str, str]:
     said = (member.last_seen, member.certificate_until, member.revoked_at)
     last_seen, until, revoked = ("" if each is None else _when(each) for each in said)
     return last_seen, until, revoked

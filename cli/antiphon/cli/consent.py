@@ -8,13 +8,13 @@ from pathlib import Path
 from rich.console import Console
 
 from antiphon.cli.terminal import harmless
-from antiphon.client.daemon.consent import Decision, Verdict, decide
+from antiphon.client.daemon.consent import OwnerDecision, OwnerVerdict, decide
 from antiphon.client.daemon.known_runs import KnownRun, KnownRuns
 from antiphon.core.errors import UserError
 
 
 def decide_on(
-    client: Path, run_id: str, verdict: Verdict, digest: str | None, console: Console
+    client: Path, run_id: str, verdict: OwnerVerdict, digest: str | None, console: Console
 ) -> None:
     """Write down what the owner says of a run. client: `client/` of the home folder.
 
@@ -27,7 +27,7 @@ def decide_on(
             f"the config of {run_id} is {short(known)} now, not {digest[:64]}: it has changed. Look at it "
             "again (`antiphon client explain`)"
         )
-    decide(client, run_id, Decision(verdict, known.digest, time.time()))
+    decide(client, run_id, OwnerDecision(verdict, known.digest, time.time()))
     console.print(
         f"{verdict}: {harmless(run_id)}, config {short(known)}; a daemon at work sees it within seconds",
         highlight=False,

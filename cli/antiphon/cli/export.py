@@ -22,7 +22,7 @@ from antiphon.core.config import RunConfig, validate
 from antiphon.core.errors import DownloadError, ModelError, RunFolderError
 from antiphon.core.files import written_whole
 from antiphon.core.run_folder import RunFolder
-from antiphon.core.space import Space
+from antiphon.core.space import SpaceShapes
 from antiphon.server.folding.adapter_folder import write_adapter
 from antiphon.server.folding.space_file import read_space
 from antiphon.server.folding.state_files import DamagedState, states_of
@@ -75,7 +75,7 @@ def _write(
 
 
 @contextmanager
-def _tokenizer(folder: RunFolder, space: Space) -> Iterator[Path | None]:
+def _tokenizer(folder: RunFolder, space: SpaceShapes) -> Iterator[Path | None]:
     """Give a folder with the base model's tokenizer; none: this machine has neither it nor its library."""
     if folder.tokenizer.is_dir():
         yield folder.tokenizer
@@ -90,7 +90,7 @@ def _tokenizer(folder: RunFolder, space: Space) -> Iterator[Path | None]:
             yield Path(scratch) / "tokenizer"
 
 
-def _space(folder: RunFolder, config: RunConfig, console: Console) -> Space:
+def _space(folder: RunFolder, config: RunConfig, console: Console) -> SpaceShapes:
     if folder.space_file.exists():
         return _with_folder(read_space(folder.space_file, config), console)
     from antiphon.client.shapes import space_of
@@ -98,7 +98,7 @@ def _space(folder: RunFolder, config: RunConfig, console: Console) -> Space:
     return space_of(config)
 
 
-def _with_folder(space: Space, console: Console) -> Space:
+def _with_folder(space: SpaceShapes, console: Console) -> SpaceShapes:
     """Return the space with the base model's folder on this machine: a coordinator knows only its name."""
     try:
         if space.base_model in CATALOGUE and find_spec("torch") is None:  # before it is downloaded

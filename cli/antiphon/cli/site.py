@@ -16,7 +16,7 @@ client_app = typer.Typer(help="The client of this machine: its daemon, and what 
 
 
 @dataclass(frozen=True)
-class Given:
+class SiteOptions:
     """Options that stand before the name of a command. config: client.yaml."""
 
     config: Path | None
@@ -37,7 +37,7 @@ def client(
 
     keep_private()
     if context.invoked_subcommand is not None:
-        context.obj = Given(config, home)
+        context.obj = SiteOptions(config, home)
         return
     from antiphon.cli.client import run_client
 
@@ -82,7 +82,7 @@ def status(
     """Say how this machine's client stands: daemon, runs, outbox, what left today."""
     from antiphon.cli.site_status import show_site
 
-    given: Given = context.obj
+    given: SiteOptions = context.obj
     show_site(_home(context, home), config or given.config, Console(), as_json=as_json)
 
 
@@ -132,7 +132,7 @@ def explain(
     from antiphon.core.home import keep_private
 
     keep_private()
-    given: Given = context.obj
+    given: SiteOptions = context.obj
     explain_run(_home(context, home), config or given.config, run, Console(), as_json=as_json)
 
 
@@ -140,5 +140,5 @@ def _home(context: typer.Context, home: Path | None) -> Path:
     """Return the site's half of the home folder, named before or after the command's name."""
     from antiphon.core.home import client_folder, home_folder
 
-    given: Given = context.obj
+    given: SiteOptions = context.obj
     return client_folder(home_folder(home or given.home, os.environ))

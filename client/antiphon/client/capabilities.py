@@ -15,7 +15,7 @@ from antiphon.client.golden import TorchDraws
 from antiphon.client.worker import Worker
 from antiphon.core import golden
 from antiphon.core.config import RunConfig
-from antiphon.core.space import Space
+from antiphon.core.space import SpaceShapes
 from antiphon.core.types import Assignment, Package
 from antiphon.strategies.methods.method import method_of
 from antiphon.v1 import coordinator_pb2
@@ -26,7 +26,7 @@ _LIBRARIES = ("torch", "transformers", "numpy")
 def describe(
     worker: Worker,
     config: RunConfig,
-    shapes: Space,
+    shapes: SpaceShapes,
     data: ClientData,
     now: Callable[[], float],
 ) -> coordinator_pb2.Capabilities:
@@ -52,7 +52,7 @@ def describe(
 def tokens_per_s(
     worker: Worker,
     config: RunConfig,
-    shapes: Space,
+    shapes: SpaceShapes,
     data: ClientData,
     now: Callable[[], float],
 ) -> float:
@@ -130,6 +130,6 @@ def _limits(root: Path, path: str, name: str) -> list[int]:
     return [int(text) for text in texts if text.isdigit()]
 
 
-def _untouched_model(config: RunConfig, shapes: Space) -> Package:
+def _untouched_model(config: RunConfig, shapes: SpaceShapes) -> Package:
     served = method_of(config).serve()
     return served.download(served.begin(shapes), config.lora.r)

@@ -27,7 +27,7 @@ from antiphon.client.rouge import rouge_l
 
 
 @dataclass(frozen=True)
-class Measured:
+class HeldOutScores:
     """What held-out examples say of a model; a value that was not measured is none."""
 
     examples: int
@@ -38,7 +38,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Measurement:
+class EvaluationPlan:
     """What to measure. rouge_examples: how many are generated; none: no Rouge-L."""
 
     batch_size: int
@@ -58,9 +58,9 @@ class _Sums:
 def evaluate(
     model: LanguageModel,
     held: Sequence[HeldOut],
-    what: Measurement,
+    what: EvaluationPlan,
     on_batch: Callable[[], None] = lambda: None,
-) -> Measured:
+) -> HeldOutScores:
     """Measure the model as it stands on a client's held-out examples.
 
     on_batch: called before each batch and each generated example; an exception of it passes through.
@@ -71,7 +71,7 @@ def evaluate(
         sums.append(_measure(model, batch))
     classified = sum(each.classified for each in sums)
     loss = sum(each.nats for each in sums) / sum(each.tokens for each in sums)
-    return Measured(
+    return HeldOutScores(
         examples=len(held),
         loss=loss,
         perplexity=_exp(loss),
@@ -143,7 +143,7 @@ def _collated(model: LanguageModel, examples: Sequence[Encoded]) -> Batch:
 def _rouge(
     model: LanguageModel,
     held: Sequence[HeldOut],
-    what: Measurement,
+    what: EvaluationPlan,
     on_batch: Callable[[], None],
 ) -> float | None:
     if what.rouge_examples is None:

@@ -15,7 +15,7 @@ from antiphon.client.model_digest import model_digest
 from antiphon.core.config import RunConfig
 from antiphon.core.errors import ConfigError, ModelError, first_line
 from antiphon.core.peft_folder import factor_name
-from antiphon.core.space import Shape, Space
+from antiphon.core.space import Shape, SpaceShapes
 from antiphon.strategies.bases.base import Base
 from antiphon.strategies.methods.method import method_of
 from antiphon.v1 import coordinator_pb2
@@ -23,7 +23,7 @@ from antiphon.v1 import coordinator_pb2
 _NOTHING = Base("shapes alone", 0.0, frozenset())
 
 
-def space_of(config: RunConfig) -> Space:
+def space_of(config: RunConfig) -> SpaceShapes:
     """Return the space; its base model is the folder on this machine.
 
     Raises ModelError where the model or its target modules do not exist.
@@ -42,15 +42,15 @@ def space_of(config: RunConfig) -> Space:
     if method_of(config).space.trains_weights:
         linears = target_linears(model, config.seeds.target_modules)
         weights = {n: (each.out_features, each.in_features) for n, each in linears.items()}
-        return Space({}, weights, base, parameters)
+        return SpaceShapes({}, weights, base, parameters)
     factors: dict[str, Shape] = {}
     for module, linear in target_linears(model, config.lora.target_modules).items():
         factors[factor_name(module, "A")] = (config.lora.r, linear.in_features)
         factors[factor_name(module, "B")] = (linear.out_features, config.lora.r)
-    return Space(factors, {}, base, parameters)
+    return SpaceShapes(factors, {}, base, parameters)
 
 
-def space_for_clients(config: RunConfig) -> Space:
+def space_for_clients(config: RunConfig) -> SpaceShapes:
     """Return the space as each client of a run on a network reports it: the model by its name and digest.
 
     Raises ModelError where the model is not on this machine, or its target modules do not exist.
@@ -59,7 +59,7 @@ def space_for_clients(config: RunConfig) -> Space:
     return replace(space_of(config), base_model=name, model_digest=model_digest(name).hex())
 
 
-def space_report(space: Space, digest: bytes) -> coordinator_pb2.SpaceReport:
+def space_report(space: SpaceShapes, digest: bytes) -> coordinator_pb2.SpaceReport:
     """Return what a client tells the coordinator of its space. digest: see model_digest.py."""
     return coordinator_pb2.SpaceReport(
         factors=_matrices(space.factors),

@@ -45,7 +45,7 @@ import base64
 import dataclasses
 import json
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -175,7 +175,10 @@ class Failed:
 
 
 Request = Prepare | Train | Evaluate | Respond | Cancel
-Answer = Prepared | Stepped | Trained | Evaluated | Responded | Cancelled | Failed
+OnStepped = Callable[[Stepped], None]
+"""Told of each step; may raise, where the request is not wanted any more."""
+
+Response = Prepared | Stepped | Trained | Evaluated | Responded | Cancelled | Failed
 
 _REQUESTS: dict[str, type[Request]] = {
     "prepare": Prepare,
@@ -184,14 +187,14 @@ _REQUESTS: dict[str, type[Request]] = {
     "respond": Respond,
     "cancel": Cancel,
 }
-_DONE: dict[str, type[Answer]] = {
+_DONE: dict[str, type[Response]] = {
     "prepare": Prepared,
     "train": Trained,
     "evaluate": Evaluated,
     "respond": Responded,
 }
 _MOST = (1 << 63) - 1
-_OTHERS: dict[str, type[Answer]] = {"step": Stepped, "cancelled": Cancelled, "failed": Failed}
+_OTHERS: dict[str, type[Response]] = {"step": Stepped, "cancelled": Cancelled, "failed": Failed}
 
 
 def name_of(request: Request) -> str:
@@ -204,7 +207,7 @@ def encode_request(request: Request) -> bytes:
     return _line({"do": name_of(request), **_values(request)})
 
 
-def encode_answer(answer: Answer) -> bytes:
+def encode_answer(answer: Response) -> bytes:
     """Return the line that says an answer."""
     done = [name for name, kind in _DONE.items() if isinstance(answer, kind)]
     return _line({**({"done": done[0]} if done else {}), **_values(answer)})
@@ -219,10 +222,10 @@ def decode_request(line: bytes) -> Request:
     return _made(kind, values, line)
 
 
-def decode_answer(line: bytes) -> Answer:
+def decode_answer(line: bytes) -> Response:
     """Read an answer. Raises ProtocolError for a line that is none."""
     values = _object(line)
-    kind: type[Answer] | None
+    kind: type[Response] | None
     if "done" in values:
         kind = _DONE.get(str(values.pop("done")))
     else:
@@ -232,7 +235,7 @@ def decode_answer(line: bytes) -> Answer:
     return _made(kind, values, line)
 
 
-def _values(message: Request | Answer) -> dict[str, Any]:
+def _values(message: Request | Response) -> dict[str, Any]:
     fields = {each.name: getattr(message, each.name) for each in dataclasses.fields(message)}
     return {name: _plain(value) for name, value in fields.items()}
 

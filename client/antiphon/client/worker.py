@@ -13,7 +13,7 @@ import torch
 
 from antiphon.client.budget import Budget, Meter
 from antiphon.client.data.clients import ClientData
-from antiphon.client.evaluation import Measured, Measurement, evaluate
+from antiphon.client.evaluation import EvaluationPlan, HeldOutScores, evaluate
 from antiphon.client.exchanges.exchange import Half, Kept, answered, half
 from antiphon.client.golden import TorchDraws
 from antiphon.client.language_model import load
@@ -44,7 +44,7 @@ class Worker:
             config.model.base,
             self._asked.wants,
         )
-        self._measurement = Measurement(
+        self._measurement = EvaluationPlan(
             config.evaluation.batch_size,
             config.evaluation.rouge_examples if config.evaluation.rouge else None,
             config.evaluation.max_new_tokens,
@@ -112,7 +112,9 @@ class Worker:
         """Put a global model in place, to be measured."""
         self._method.load(download)
 
-    def evaluate(self, data: ClientData, on_batch: Callable[[], None] = lambda: None) -> Measured:
+    def evaluate(
+        self, data: ClientData, on_batch: Callable[[], None] = lambda: None
+    ) -> HeldOutScores:
         """Measure the model that was loaded last on a client's held-out examples.
 
         on_batch: called before each batch; an exception of it passes through.

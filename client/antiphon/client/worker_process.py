@@ -18,17 +18,18 @@ from typing import BinaryIO, Protocol
 
 from antiphon.client.failure_code import code_of
 from antiphon.client.trainer_protocol import (
-    Answer,
     Cancel,
     Cancelled,
     Evaluate,
     Evaluated,
     Failed,
+    OnStepped,
     Prepare,
     Prepared,
     Request,
     Respond,
     Responded,
+    Response,
     Stepped,
     Train,
     Trained,
@@ -38,13 +39,10 @@ from antiphon.client.trainer_protocol import (
 )
 from antiphon.core.errors import AntiphonError, DownloadError, RunFolderError
 
-OnStep = Callable[[Stepped], None]
-"""Told of each step; raises RequestCancelled where the request is not wanted any more."""
-
 _FOLDERS = ("ANTIPHON_CACHE", "HF_HOME", "HF_HUB_CACHE", "TRANSFORMERS_CACHE", "XDG_CACHE_HOME")
 """Variables that may hold a path relative to the folder in which the daemon was started."""
 
-Task = tuple[Request, Event]
+_Asked = tuple[Request, Event]
 """A request, and whether it has been cancelled."""
 
 
@@ -52,14 +50,14 @@ class RequestCancelled(Exception):
     """The daemon does not want the request in hand any more."""
 
 
-class Session(Protocol):
+class WorkerSession(Protocol):
     """What carries out the requests. Each may raise AntiphonError, OSError or MemoryError and go on."""
 
     def prepare(self, request: Prepare) -> Prepared:
         """Load a run; whatever was loaded before is let go."""
         ...
 
-    def train(self, request: Train, on_step: OnStep) -> Trained:
+    def train(self, request: Train, on_step: OnStepped) -> Trained:
         """Carry out an assignment."""
         ...
 
@@ -78,10 +76,10 @@ class Requests:
     def __init__(self, lines: Iterable[bytes], on_end: Callable[[], None]) -> None:
         """on_end: called in the reading thread when the lines are over."""
         self._lines, self._on_end = lines, on_end
-        self._tasks: SimpleQueue[Task | AntiphonError] = SimpleQueue()
+        self._tasks: SimpleQueue[_Asked | AntiphonError] = SimpleQueue()
         Thread(target=self._read, name="requests", daemon=True).start()
 
-    def next(self) -> Task:
+    def next(self) -> _Asked:
         """Wait for the next request. Raises ProtocolError for a line that is none."""
         task = self._tasks.get()
         if isinstance(task, AntiphonError):
@@ -111,14 +109,14 @@ class Answers:
         """Write to `out`."""
         self._out, self._lock = out, Lock()
 
-    def send(self, answer: Answer) -> None:
+    def send(self, answer: Response) -> None:
         """Write one answer and flush it."""
         with self._lock:
             self._out.write(encode_answer(answer))
             self._out.flush()
 
 
-def serve(session: Session, requests: Requests, answers: Answers) -> None:
+def serve(session: WorkerSession, requests: Requests, answers: Answers) -> None:
     """Carry out requests for ever."""
     while True:
         try:
@@ -129,7 +127,9 @@ def serve(session: Session, requests: Requests, answers: Answers) -> None:
         answers.send(_answer(session, request, cancelled, answers))
 
 
-def _answer(session: Session, request: Request, cancelled: Event, answers: Answers) -> Answer:
+def _answer(
+    session: WorkerSession, request: Request, cancelled: Event, answers: Answers
+) -> Response:
     name = name_of(request)
     try:
         return _carry_out(session, request, cancelled, answers)
@@ -144,7 +144,9 @@ def _answer(session: Session, request: Request, cancelled: Event, answers: Answe
         return Failed(name, f"out of memory: {error}", False, code_of(error).value)
 
 
-def _carry_out(session: Session, request: Request, cancelled: Event, answers: Answers) -> Answer:
+def _carry_out(
+    session: WorkerSession, request: Request, cancelled: Event, answers: Answers
+) -> Response:
     def on_batch() -> None:
         if cancelled.is_set():
             raise RequestCancelled

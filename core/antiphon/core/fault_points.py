@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-Step = Literal[
+FaultPoint = Literal[
     "upload spooled",
     "update linked",
     "events stepped",
@@ -24,15 +24,15 @@ Step = Literal[
     "outbox cleared",
 ]
 
-_hooks: list[Callable[[Step], None]] = []
+_hooks: list[Callable[[FaultPoint], None]] = []
 
 
-def reached(step: Step) -> None:
+def reached(step: FaultPoint) -> None:
     """Say that `step` has been reached."""
     for hook in _hooks:
         hook(step)
 
 
-def on_reached(hook: Callable[[Step], None]) -> None:
+def on_reached(hook: Callable[[FaultPoint], None]) -> None:
     """Call `hook` at every step from now on (crash tests only)."""
     _hooks.append(hook)

@@ -41,7 +41,7 @@ class IdentityError(UserError):
 
 
 @dataclass(frozen=True)
-class Caller:
+class Subject:
     """Who a certificate speaks of. role: `coordinator` or `client`; name: empty for a coordinator."""
 
     fleet: str
@@ -108,7 +108,7 @@ def fleet_of(root: x509.Certificate) -> str:
     return checked_name(name, "the root's fleet")
 
 
-def caller_of(certificate: x509.Certificate) -> Caller:
+def caller_of(certificate: x509.Certificate) -> Subject:
     """Return whom a leaf speaks of; who signed it is not looked at.
 
     Raises IdentityError where it carries no URI of a coordinator or of a client.
@@ -116,11 +116,11 @@ def caller_of(certificate: x509.Certificate) -> Caller:
     fleet, _, path = _only_uri(certificate).removeprefix(_SCHEME).partition("/")
     checked_name(fleet, "the certificate's fleet")
     if path == "coordinator":
-        return Caller(fleet, "coordinator")
+        return Subject(fleet, "coordinator")
     role, _, name = path.partition("/")
     if role != "client":
         raise IdentityError(f"the certificate speaks of {path[:80]!r}, expected client/NAME")
-    return Caller(fleet, role, checked_name(name, "the certificate's client"))
+    return Subject(fleet, role, checked_name(name, "the certificate's client"))
 
 
 def key_hash(key: PublicKey) -> bytes:

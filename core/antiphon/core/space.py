@@ -9,7 +9,7 @@ Shape = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Space:
+class SpaceShapes:
     """The space of a run.
 
     factors: shape of each of the adapter's factors, by PEFT's names (empty where the seeds move the

@@ -15,6 +15,8 @@ import numpy.typing as npt
 from antiphon.core.defaults import DENSE
 
 FloatArray = npt.NDArray[np.float32]
+Float64Array = npt.NDArray[np.float64]
+Matrix = Float64Array
 AnyArray = npt.NDArray[np.generic]
 
 Params = Mapping[str, FloatArray]

@@ -20,6 +20,7 @@ from google.protobuf.message import DecodeError, Message
 
 from antiphon.core import registry
 from antiphon.core.blob import Blob, blob_of
+from antiphon.core.channel import MAX_MESSAGE_BYTES
 from antiphon.core.content import Content
 from antiphon.core.defaults import DENSE
 from antiphon.core.errors import ConfigError, UpdateError
@@ -38,7 +39,6 @@ from antiphon.v1 import update_pb2
 
 MAX_METRICS = 64
 MAX_METRIC_NAME = 64
-MAX_MESSAGE_BYTES = 4 << 20
 MAX_INLINE_NUMBERS = MAX_MESSAGE_BYTES
 MAX_FORM_NAME = 64
 MAX_PACKED_PARAMETERS = 1 << 31

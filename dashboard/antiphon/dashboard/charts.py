@@ -12,10 +12,10 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from antiphon.dashboard.gantt import MOST_NAMED, Ending, Span
+from antiphon.dashboard.gantt import MOST_NAMED, BarEnding, Span
 from antiphon.dashboard.learning import Curve, Measure, Spread
 from antiphon.dashboard.plain_text import shown
-from antiphon.dashboard.traffic import Moved
+from antiphon.dashboard.traffic import TrafficRow
 
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = (
     "#2f83c5",
@@ -30,7 +30,7 @@ _HEIGHT = 340  # pixels, axes and legend included
 _MOST_BARS = 40  # rounds that are drawn as bars; of more, an area is drawn
 _AROUND_ROWS = 110  # pixels that the axis and the legend of the Gantt chart take
 _LONGEST_NAME = 420  # pixels: 64 characters, which a name in a fleet has at most
-_ENDINGS: dict[Ending, str] = {
+_ENDINGS: dict[BarEnding, str] = {
     "accepted": BLUE,
     "working": "#7fb8e0",
     "carried on": GREEN,
@@ -73,7 +73,7 @@ def learning(
     return drawn.properties(height=_HEIGHT)
 
 
-def traffic(moved: Sequence[Moved]) -> Drawing | None:
+def traffic(moved: Sequence[TrafficRow]) -> Drawing | None:
     """Return the bytes of each round, by direction and purpose; none: no event tells of bytes."""
     if not moved:
         return None

@@ -11,7 +11,7 @@ from antiphon.dashboard.fleet_view import ClientView
 from antiphon.dashboard.plain_text import ago, escaped, moment, shown
 from antiphon.dashboard.run_view import RunView
 from antiphon.dashboard.standing import Life, Live
-from antiphon.server.enrolment.ledger import Member
+from antiphon.server.enrolment.ledger import FleetMember
 
 SOON_S = 4 * 3600.0
 """A certificate that ends within this time is warned of: its client should have renewed it long before."""
@@ -85,7 +85,7 @@ def apart(view: RunView) -> pd.DataFrame:
     ).dropna(axis="columns", how="all")
 
 
-def members(found: Sequence[Member], now: float) -> pd.DataFrame:
+def members(found: Sequence[FleetMember], now: float) -> pd.DataFrame:
     """Return a row for each client that ever joined the fleet. now: seconds since the Unix epoch."""
     return pd.DataFrame(
         {
@@ -99,7 +99,7 @@ def members(found: Sequence[Member], now: float) -> pd.DataFrame:
     )
 
 
-def expiry_warning(found: Sequence[Member], now: float) -> str:
+def expiry_warning(found: Sequence[FleetMember], now: float) -> str:
     """Return whose certificate has ended or ends soon, as Markdown; empty: nobody's."""
     due = [
         each
@@ -136,7 +136,7 @@ def _seen(client: ClientView, view: RunView, said: Mapping[str, object], now: fl
     return ago(now - client.heard_at)
 
 
-def _certificate(member: Member, now: float) -> str:
+def _certificate(member: FleetMember, now: float) -> str:
     if member.revoked_at is not None:
         return "revoked"
     if member.certificate_until is None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from antiphon.core.home import fleet_folder
 from antiphon.core.types import Plain
 from antiphon.dashboard.history import History
-from antiphon.server.enrolment.ledger import Ledger, Member, ledger_file
+from antiphon.server.enrolment.ledger import FleetMember, Ledger, ledger_file
 
 _FAILURES = ("failed", "rejected", "left", "unfinished", "diverged", "revoked")
 
@@ -63,7 +63,7 @@ def clients_of(history: History) -> tuple[ClientView, ...]:
     )
 
 
-def members_of(home: Path) -> list[Member] | None:
+def members_of(home: Path) -> list[FleetMember] | None:
     """Return who is in the fleet of a home folder, by name; none: it has no fleet.
 
     Raises IdentityError where the ledger cannot be read.

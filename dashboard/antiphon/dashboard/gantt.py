@@ -11,7 +11,7 @@ from antiphon.core import events
 from antiphon.core.journal import Entry
 from antiphon.server.machine.run_state import Status
 
-Ending = Literal[
+BarEnding = Literal[
     "accepted", "working", "late", "cut off", "carried on", "failed", "rejected", "left"
 ]
 """How a client's work on a round ended.
@@ -41,7 +41,7 @@ class Span:
     client: str
     start_s: float
     end_s: float
-    ending: Ending
+    ending: BarEnding
     reason: str = ""
     model_s: float | None = None
     slow: bool = False
@@ -123,7 +123,7 @@ class _Round:
                         last, end_s=end, ending="rejected", reason="revoked"
                     )
 
-    def end(self, client: str, at: float, ending: Ending, reason: str = "") -> None:
+    def end(self, client: str, at: float, ending: BarEnding, reason: str = "") -> None:
         if self._is_open(client):
             end = at - self.frame.planned_at
             last = self.spans[client][-1]
@@ -137,8 +137,8 @@ class _Round:
     def all(self, now: float) -> list[Span]:
         closed_at = self.frame.closed_at
         until = (now if closed_at is None else closed_at) - self.frame.planned_at
-        unfinished: Ending = "carried on" if self.frame.carries_on else "cut off"
-        ending: Ending = "working" if closed_at is None else unfinished
+        unfinished: BarEnding = "carried on" if self.frame.carries_on else "cut off"
+        ending: BarEnding = "working" if closed_at is None else unfinished
         for client in self.spans:
             if self._is_open(client):
                 last = self.spans[client][-1]

@@ -30,14 +30,14 @@ class Stamp:
 
 
 @dataclass(frozen=True)
-class Place:
+class Bookmark:
     """How far a journal has been read: to the entry `seq`, and what stands there (time, kind, body)."""
 
     seq: int = 0
     row: tuple[float, str, str] | None = None
 
 
-BEGINNING = Place()
+BEGINNING = Bookmark()
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class News:
     """
 
     entries: Iterator[Entry]
-    place: Place
+    place: Bookmark
     anew: bool = False
 
 
@@ -70,7 +70,7 @@ def stamp_of(folder: RunFolder) -> Stamp | None:
 
 
 @contextmanager
-def news_of(path: Path, after: Place = BEGINNING) -> Iterator[News]:
+def news_of(path: Path, after: Bookmark = BEGINNING) -> Iterator[News]:
     """Give what a journal holds beyond a place, while it is open.
 
     Raises RunFolderError for a journal that is damaged, of a newer version, or gone.
@@ -80,12 +80,12 @@ def news_of(path: Path, after: Place = BEGINNING) -> Iterator[News]:
         yield News(_between(path, journal, start.seq + 1, end.seq), end, anew=start != after)
 
 
-def place_to_begin(journal: sqlite3.Connection, after: Place) -> Place:
+def place_to_begin(journal: sqlite3.Connection, after: Bookmark) -> Bookmark:
     """Return `after` if it is a place of this very journal, else its beginning."""
     return after if _place(journal, after.seq) == after else BEGINNING
 
 
-def place_at_end(journal: sqlite3.Connection) -> Place:
+def place_at_end(journal: sqlite3.Connection) -> Bookmark:
     """Return how far there is anything to read now."""
     return _place(journal, journal.execute("SELECT max(seq) FROM event").fetchone()[0] or 0)
 
@@ -121,6 +121,6 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
         ) from error
 
 
-def _place(journal: sqlite3.Connection, seq: int) -> Place:
+def _place(journal: sqlite3.Connection, seq: int) -> Bookmark:
     query = "SELECT at_s, kind, body FROM event WHERE seq = ?"
-    return Place(seq, journal.execute(query, (seq,)).fetchone())
+    return Bookmark(seq, journal.execute(query, (seq,)).fetchone())

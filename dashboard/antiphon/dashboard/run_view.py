@@ -19,12 +19,12 @@ from antiphon.dashboard.learning import (
     same_clients,
     spreads,
 )
-from antiphon.dashboard.traffic import Moved, Sums, rows, sums_by_round, sums_of_run
+from antiphon.dashboard.traffic import Sums, TrafficRow, rows, sums_by_round, sums_of_run
 from antiphon.server.machine.run_state import RunState
 from antiphon.server.machine.standing import Standing, standings
 from antiphon.server.report.chronicle import Chronicle, RoundRecord
 from antiphon.server.report.observed import integer_fact
-from antiphon.server.report.report_types import Outcome, Problem
+from antiphon.server.report.report_types import Problem, RoundOutcome
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class RoundView:
     planned_at: float
     closed_at: float | None
     members: Members
-    outcome: Outcome
+    outcome: RoundOutcome
     accepted: int
     rejected: int
     sums: Sums
@@ -73,7 +73,7 @@ class RunView:
     spreads: tuple[Spread, ...]
     undone: frozenset[int]
     same_clients: bool
-    moved: tuple[Moved, ...]
+    moved: tuple[TrafficRow, ...]
     by_client: Mapping[tuple[str, str], int]
     sums: Sums
     clients: tuple[ClientView, ...]

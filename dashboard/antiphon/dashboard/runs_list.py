@@ -17,7 +17,7 @@ from antiphon.core.errors import RunFolderError
 from antiphon.core.run_folder import RunFolder
 from antiphon.dashboard.reading import (
     BEGINNING,
-    Place,
+    Bookmark,
     Stamp,
     opened,
     place_at_end,
@@ -57,7 +57,7 @@ class Summary:
     bytes: both ways; end: (complete, reason); lineage: whose folds the model is of.
     """
 
-    place: Place = BEGINNING
+    place: Bookmark = BEGINNING
     rounds: int | None = None
     round: int = 0
     scores: Mapping[int, Mapping[str, float | None]] | None = None

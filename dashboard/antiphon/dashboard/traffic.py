@@ -13,7 +13,7 @@ _FLOAT32_BYTES = 4
 
 
 @dataclass(frozen=True)
-class Moved:
+class TrafficRow:
     """Bytes of one round that went one way for one purpose. direction: `up` is to the coordinator."""
 
     round: int
@@ -42,9 +42,9 @@ class Sums:
         return None if self.up is None or self.down is None else self.up + self.down
 
 
-def rows(moved: Mapping[Way, int]) -> tuple[Moved, ...]:
+def rows(moved: Mapping[Way, int]) -> tuple[TrafficRow, ...]:
     """Return the bytes in the order of the rounds."""
-    return tuple(Moved(*way, size) for way, size in sorted(moved.items()))
+    return tuple(TrafficRow(*way, size) for way, size in sorted(moved.items()))
 
 
 def sums_by_round(run: Chronicle, trained: int | None) -> dict[int, Sums]:

@@ -40,7 +40,7 @@ from antiphon.core.events import (
 from antiphon.core.files import remove_parts
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder
-from antiphon.core.space import Space
+from antiphon.core.space import SpaceShapes
 from antiphon.core.tensors import to_content
 from antiphon.core.types import Assignment, Package, Params, State, Update
 from antiphon.core.wire import pack_assignment, unpack_update, update_blob
@@ -87,7 +87,7 @@ class Federation:
         config: RunConfig,
         folder: RunFolder,
         journal: Journal,
-        space: Space,
+        space: SpaceShapes,
         clock: Clock,
         from_round: int | None = None,
         stopwatch: Callable[[], float] = time.perf_counter,

@@ -10,7 +10,7 @@ from antiphon.core.config import RunConfig, config_hash, resolved
 from antiphon.core.events import RunDescribed
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder, create, open_for_resume
-from antiphon.core.space import Space
+from antiphon.core.space import SpaceShapes
 from antiphon.core.types import Plain
 from antiphon.server.federation import Federation
 from antiphon.server.folding.space_file import write_space
@@ -36,7 +36,7 @@ def begin_run(
     config: RunConfig,
     folder: RunFolder,
     journal: Journal,
-    space: Space,
+    space: SpaceShapes,
     clock: Clock,
     *,
     engine: str,

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from antiphon.core.events import TRAINING
-from antiphon.simulation.packing import Letter
+from antiphon.simulation.packing import PackedUpdate
 
 
-class Stage(IntEnum):
+class Moment(IntEnum):
     """What happens: a client comes or goes, or its assignment is this far."""
 
     CHANGED = 0
@@ -55,13 +55,13 @@ class Due:
     when: float
     waits: bool = field(init=False)
     client: str
-    stage: Stage
+    stage: Moment
     given: Given | None = field(default=None, compare=False)
-    packing: Future[Letter] | None = field(default=None, compare=False)
+    packing: Future[PackedUpdate] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         """Say whether it waits for a thread."""
-        object.__setattr__(self, "waits", self.stage is Stage.PACKED)
+        object.__setattr__(self, "waits", self.stage is Moment.PACKED)
 
 
 class Agenda:

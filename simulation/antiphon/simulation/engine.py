@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 
 from antiphon.client.data.clients import ClientData
-from antiphon.client.evaluation import Measured
+from antiphon.client.evaluation import HeldOutScores
 from antiphon.client.exchanges.exchange import Kept
 from antiphon.core.blob import Blob
 from antiphon.core.clock import VirtualClock
@@ -43,11 +43,11 @@ from antiphon.server.machine.actions import (
 )
 from antiphon.server.machine.round import next_deadline
 from antiphon.server.machine.run_state import present
-from antiphon.simulation.agenda import Agenda, Due, Given, Stage
+from antiphon.simulation.agenda import Agenda, Due, Given, Moment
 from antiphon.simulation.driver import Driver
-from antiphon.simulation.fleet import Fleet, clients_needed
+from antiphon.simulation.fleet import SimulatedFleet, clients_needed
 from antiphon.simulation.monitor import Monitor
-from antiphon.simulation.packing import Letter, Packing
+from antiphon.simulation.packing import PackedUpdate, Packing
 from antiphon.simulation.resumption import UnderWay
 from antiphon.simulation.workers import Workers
 from antiphon.simulation.workload import Workload, mean_tokens, workload_of
@@ -64,7 +64,7 @@ class Simulation(Driver):
         clients: Mapping[str, ClientData],
         clock: VirtualClock,
         *,
-        fleet: Fleet,
+        fleet: SimulatedFleet,
         under_way: Mapping[tuple[str, int], UnderWay],
         stopwatch: Callable[[], float],
         monitor: Monitor,
@@ -114,19 +114,19 @@ class Simulation(Driver):
 
     def _happen(self, due: Due) -> None:
         match due.stage, due.given:
-            case Stage.DOWNLOADED, Given() as given:
+            case Moment.DOWNLOADED, Given() as given:
                 self._submit(_down(given))
-            case Stage.TRAINED, Given() as given:
+            case Moment.TRAINED, Given() as given:
                 self._train(given, due.when)
-            case Stage.PACKED, Given() as given if due.packing is not None:
+            case Moment.PACKED, Given() as given if due.packing is not None:
                 self._send(given, due.when, due.packing)
-            case Stage.DELIVERED, Given() as given if due.packing is not None:
+            case Moment.DELIVERED, Given() as given if due.packing is not None:
                 self._arrive(given, due.packing.result())
-            case Stage.ASKED, Given() as given:
+            case Moment.ASKED, Given() as given:
                 self._answer(given, when=due.when)
-            case Stage.ANSWERED, Given() as given:
+            case Moment.ANSWERED, Given() as given:
                 self._take_answer(given)
-            case Stage.DIED, Given() as given:
+            case Moment.DIED, Given() as given:
                 self._fail(given, "it died while it trained")
             case _:
                 self._change(due.client, due.when)
@@ -163,7 +163,7 @@ class Simulation(Driver):
     def _await_change(self, client: str, now: float) -> None:
         when = self._fleet.next_change(client, now)
         if when is not None:
-            self._agenda.add(Due(when, client, Stage.CHANGED))
+            self._agenda.add(Due(when, client, Moment.CHANGED))
 
     def _give(self, action: Assign) -> None:
         """Give an assignment to a client, and note what becomes of it and when."""
@@ -174,20 +174,20 @@ class Simulation(Driver):
             given = Given(client, number, before.at, len(asked), action.exchange, asked)
             self._agenda.give(given)
             here = given.at + self._fleet.download_s(client, given.bytes_down)
-            self._agenda.add(Due(here, client, Stage.ASKED, given))
+            self._agenda.add(Due(here, client, Moment.ASKED, given))
             return
         message, model = self._federation.packed_assignment(client)
         given = Given(client, number, before.at, len(message) + model.bytes)
         self._agenda.give(given)
         here = given.at + self._fleet.download_s(client, given.bytes_down)
         if self._fleet.described and not before.downloaded:
-            self._agenda.add(Due(here, client, Stage.DOWNLOADED, given))
+            self._agenda.add(Due(here, client, Moment.DOWNLOADED, given))
         training_s = self._training_s(self._federation.assignment(client))
         dies = self._fleet.failure(client, number)
         if dies is None:
-            self._agenda.add(Due(here + training_s, client, Stage.TRAINED, given))
+            self._agenda.add(Due(here + training_s, client, Moment.TRAINED, given))
         else:
-            self._agenda.add(Due(here + dies * training_s, client, Stage.DIED, given))
+            self._agenda.add(Due(here + dies * training_s, client, Moment.DIED, given))
 
     def _training_s(self, assignment: Assignment) -> float:
         client, work = assignment.client, Workload(assignment.steps, 0)
@@ -211,17 +211,17 @@ class Simulation(Driver):
         metrics = {**update.metrics, "seconds": self._training_s(assignment)}
         sent = self._fleet.told(replace(update, metrics=metrics))
         self._agenda.add(
-            Due(when, client, Stage.PACKED, given, self._packing.begin(sent, assignment))
+            Due(when, client, Moment.PACKED, given, self._packing.begin(sent, assignment))
         )
 
-    def _send(self, given: Given, when: float, packing: Future[Letter]) -> None:
+    def _send(self, given: Given, when: float, packing: Future[PackedUpdate]) -> None:
         client = given.client
         try:
             letter = packing.result()
         except UpdateError as error:  # it has diverged, and no codec packs what is not finite
             return self._fail(given, str(error))
         arrives = when + self._fleet.upload_s(client, letter.bytes)
-        self._agenda.add(Due(arrives, client, Stage.DELIVERED, given, packing))
+        self._agenda.add(Due(arrives, client, Moment.DELIVERED, given, packing))
 
     def _unpacked(self, model: Blob) -> Package:
         """Return a model as a client unpacks it; most clients of a round start from the same one."""
@@ -242,7 +242,7 @@ class Simulation(Driver):
             return self._fail(given, str(error))
         self._answers[client] = answer
         arrives = when + self._fleet.upload_s(client, len(answer))
-        self._agenda.add(Due(arrives, client, Stage.ANSWERED, given))
+        self._agenda.add(Due(arrives, client, Moment.ANSWERED, given))
 
     def _take_answer(self, given: Given) -> None:
         client, number, exchange = given.client, given.number, given.exchange
@@ -261,7 +261,7 @@ class Simulation(Driver):
         self._agenda.take_back(given.client, given.number)
         self._submit(ClientFailed(given.client, given.number, reason, given.exchange))
 
-    def _arrive(self, given: Given, letter: Letter) -> None:
+    def _arrive(self, given: Given, letter: PackedUpdate) -> None:
         self._agenda.take_back(given.client, given.number)
         federation, blob = self._federation, update_blob(letter.message)
         client, number = given.client, given.number
@@ -290,7 +290,7 @@ def _down(given: Given) -> BytesMoved:
     return BytesMoved(given.number, given.client, "down", "model", given.bytes_down)
 
 
-def _evaluated(number: int, client: str, measured: Measured) -> Evaluated:
+def _evaluated(number: int, client: str, measured: HeldOutScores) -> Evaluated:
     said = {name: getattr(measured, name) for name in METRICS}
     metrics = {name: value for name, value in said.items() if value is not None}
     return read_measurement(number, client, measured.examples, metrics)

@@ -35,7 +35,7 @@ _BITS_PER_KBPS = 1000.0
 _BYTES_PER_GB = 1e9
 
 
-class Fleet:
+class SimulatedFleet:
     """The clients of one run. described: whether a fleet file says what they are like."""
 
     def __init__(
@@ -132,7 +132,7 @@ class Fleet:
         return {name: value for name, value in facts.items() if value is not None}
 
 
-def fleet_of(config: RunConfig, names: Iterable[str]) -> Fleet:
+def fleet_of(config: RunConfig, names: Iterable[str]) -> SimulatedFleet:
     """Return the fleet that a config names, or one of equal clients that is always there.
 
     Raises ConfigError where the file is wrong, does not fit the clients, or has too few on line at a time.
@@ -141,9 +141,9 @@ def fleet_of(config: RunConfig, names: Iterable[str]) -> Fleet:
     if engine.fleet is None:
         _check_roles(config)
         alike = ClientTraits(step_s=engine.step_s)
-        return Fleet(dict.fromkeys(names, alike), config.seed, described=False)
+        return SimulatedFleet(dict.fromkeys(names, alike), config.seed, described=False)
     entries = read_fleet(Path(engine.fleet).expanduser())
-    fleet = Fleet(share_out(entries, names), config.seed)
+    fleet = SimulatedFleet(share_out(entries, names), config.seed)
     _check_bases(config, fleet)
     needed = min(_asked_for(config), len(fleet.traits))
     if fleet.mean_on_line < needed:
@@ -166,7 +166,7 @@ def _check_roles(config: RunConfig) -> None:
         )
 
 
-def _check_bases(config: RunConfig, fleet: Fleet) -> None:
+def _check_bases(config: RunConfig, fleet: SimulatedFleet) -> None:
     for client, traits in sorted(fleet.traits.items()):
         if traits.base is not None and config.engine.kind == "flower":
             raise ConfigError(
@@ -192,7 +192,7 @@ def check_deadline(config: RunConfig) -> None:
         )
 
 
-def clients_needed(config: RunConfig, fleet: Fleet) -> int:
+def clients_needed(config: RunConfig, fleet: SimulatedFleet) -> int:
     """Return how many clients must be on line before a round is planned.
 
     Of a fleet that is always there, all; else what `_asked_for` says, and never fewer than the quorum.

@@ -29,7 +29,7 @@ from antiphon.core.errors import ConfigError
 from antiphon.core.section import Choice, Section, read_yaml, validated
 from antiphon.simulation.liar import Liar
 
-Share = Annotated[float, Field(gt=0, le=1)]
+PositiveShare = Annotated[float, Field(gt=0, le=1)]
 
 _MOST_NAMES = 5
 
@@ -64,14 +64,16 @@ class ClientTraits(Section):
     latency_s: NonNegativeFloat = Field(
         0.0, description="Seconds that each transfer takes besides, either way."
     )
-    availability: Share = Field(1.0, description="Share of the time in which it is on line.")
+    availability: PositiveShare = Field(
+        1.0, description="Share of the time in which it is on line."
+    )
     mean_on_s: PositiveFloat = Field(
         3600.0, description="Mean seconds on line, where it is not always."
     )
     failure_rate: Annotated[float, Field(ge=0, le=1)] = Field(
         0.0, description="Share of its rounds in which it dies while it trains."
     )
-    data_share: Share = Field(
+    data_share: PositiveShare = Field(
         1.0, description="Share of the training examples that the split gave it which it holds."
     )
     liar: Liar = Field("none", description="What it sends instead of its update; none: honest.")

@@ -24,7 +24,7 @@ _MOST_THREADS = 8
 
 
 @dataclass(frozen=True)
-class Letter:
+class PackedUpdate:
     """An update on its way: its message, and its bytes on the wire with the blob that it names.
 
     The blob lies where the coordinator looks for uploads.
@@ -49,9 +49,9 @@ class Packing:
         self._inline = inline
         threads = min(_MOST_THREADS, os.cpu_count() or 1)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="packing")
-        self._pending: deque[Future[Letter]] = deque()
+        self._pending: deque[Future[PackedUpdate]] = deque()
         self._most_pending = 2 * threads
-        self._last: dict[str, Future[Letter]] = {}
+        self._last: dict[str, Future[PackedUpdate]] = {}
 
     def __enter__(self) -> Packing:
         """Return itself."""
@@ -66,7 +66,7 @@ class Packing:
         """Wait for what is under way, and drop what has not begun."""
         self._pool.shutdown(cancel_futures=True)
 
-    def begin(self, update: Update, assignment: Assignment) -> Future[Letter]:
+    def begin(self, update: Update, assignment: Assignment) -> Future[PackedUpdate]:
         """Begin to pack an update; its letter, or UpdateError where no codec packs it, comes later.
 
         A client sends one update at a time: what an earlier one has left, which was called off on its
@@ -82,15 +82,15 @@ class Packing:
         self._last[client] = packing
         return packing
 
-    def _remove_left(self, client: str, packing: Future[Letter]) -> None:
+    def _remove_left(self, client: str, packing: Future[PackedUpdate]) -> None:
         if packing.exception() is None and (blob := update_blob(packing.result().message)):
             self._folder.upload_file(client, blob.sha256).unlink(missing_ok=True)
 
-    def _pack(self, update: Update, assignment: Assignment) -> Letter:
+    def _pack(self, update: Update, assignment: Assignment) -> PackedUpdate:
         client = assignment.client
         sender = Sender(self._folder.residuals(client), self._compression, self._inline)
         packed = sender.pack(update, assignment, self._run_id)
         blob = update_blob(packed.message)
         if blob is not None and packed.content is not None:
             write_cache(self._folder.upload_file(client, blob.sha256), packed.content)
-        return Letter(packed.message, packed.size)
+        return PackedUpdate(packed.message, packed.size)

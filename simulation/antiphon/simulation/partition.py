@@ -16,7 +16,7 @@ from antiphon.client.data.rows import Rows
 from antiphon.core.errors import ConfigError, DataError
 
 Shares = dict[str, tuple[int, ...]]
-Indices = npt.NDArray[np.int64]
+_Rows = npt.NDArray[np.int64]
 
 _DIRICHLET_DRAWS = 100
 
@@ -136,7 +136,7 @@ def _labels(rows: Rows, field: str | None) -> list[str]:
     return [str(label) for label in labels]
 
 
-def _groups(labels: Sequence[str]) -> list[Indices]:
+def _groups(labels: Sequence[str]) -> list[_Rows]:
     return [
         np.flatnonzero(np.array([label == each for label in labels]))
         for each in sorted(set(labels))
@@ -144,18 +144,18 @@ def _groups(labels: Sequence[str]) -> list[Indices]:
 
 
 def _draw_by_label(
-    groups: Sequence[Indices], count: int, alpha: float, rng: np.random.Generator
-) -> list[Indices]:
+    groups: Sequence[_Rows], count: int, alpha: float, rng: np.random.Generator
+) -> list[_Rows]:
     cuts = [_cut(rng.permutation(group), rng.dirichlet([alpha] * count)) for group in groups]
     return [np.concatenate([cut[client] for cut in cuts]) for client in range(count)]
 
 
-def _cut(indices: Indices, shares: npt.NDArray[np.float64]) -> list[Indices]:
+def _cut(indices: _Rows, shares: npt.NDArray[np.float64]) -> list[_Rows]:
     ends = np.rint(np.cumsum(shares)[:-1] * len(indices)).astype(np.int64)
     return np.split(indices, ends)
 
 
-def _named(shares: Sequence[Indices]) -> Shares:
+def _named(shares: Sequence[_Rows]) -> Shares:
     width = max(2, len(str(len(shares) - 1)))
     return {
         f"client-{at:0{width}d}": tuple(sorted(share.tolist())) for at, share in enumerate(shares)

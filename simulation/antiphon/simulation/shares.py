@@ -16,7 +16,7 @@ from antiphon.core.events import RunDescribed
 from antiphon.core.journal import Journal
 from antiphon.core.types import Plain
 from antiphon.server.planning.plans import check_cohort
-from antiphon.simulation.fleet import Fleet, fleet_of
+from antiphon.simulation.fleet import SimulatedFleet, fleet_of
 from antiphon.simulation.split import prepare
 
 
@@ -30,7 +30,7 @@ class Split:
     clients: tuple[ClientExamples, ...]
     labels: tuple[str, ...]
     skipped: tuple[str, ...]
-    fleet: Fleet | None = None
+    fleet: SimulatedFleet | None = None
 
     @cached_property
     def digest(self) -> str:
@@ -56,7 +56,7 @@ def load_split(config: RunConfig) -> Split:
     return Split(tuple(_held(each, fleet) for each in clients), rows.labels, rows.skipped, fleet)
 
 
-def _held(client: ClientExamples, fleet: Fleet) -> ClientExamples:
+def _held(client: ClientExamples, fleet: SimulatedFleet) -> ClientExamples:
     """Return the part of its training examples that a client holds: at least one."""
     share = fleet.traits[client.name].data_share
     return replace(client, train=client.train[: math.ceil(share * len(client.train))])

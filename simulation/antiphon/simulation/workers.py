@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from antiphon.client.bases.base import chosen
 from antiphon.client.data.clients import ClientData
-from antiphon.client.evaluation import Measured
+from antiphon.client.evaluation import HeldOutScores
 from antiphon.client.exchanges.exchange import Kept
 from antiphon.client.language_model import LanguageModel, pick_device
 from antiphon.client.trainers.trainer import OnStep
@@ -13,14 +13,14 @@ from antiphon.core.config import RunConfig
 from antiphon.core.json_text import json_text
 from antiphon.core.section import Choice
 from antiphon.core.types import Assignment, Package, Update
-from antiphon.simulation.fleet import Fleet
+from antiphon.simulation.fleet import SimulatedFleet
 from antiphon.strategies.methods.method import method_of
 
 
 class Workers:
     """Workers of one run, each with a copy of the model. Close them when the run is over."""
 
-    def __init__(self, config: RunConfig, fleet: Fleet) -> None:
+    def __init__(self, config: RunConfig, fleet: SimulatedFleet) -> None:
         """Load a model for each base of the fleet's clients.
 
         Raises ModelError or ConfigError where the model does not fit the config.
@@ -70,7 +70,7 @@ class Workers:
         """Take a global model that is to be measured."""
         self._global, self._loaded = download, set()
 
-    def evaluate(self, data: ClientData) -> Measured:
+    def evaluate(self, data: ClientData) -> HeldOutScores:
         """Measure the model that was loaded last on a client's held-out examples, as it holds the base."""
         key = self._keys[data.name]
         if key not in self._loaded and self._global is not None:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from antiphon.core.types import State, Update
+from antiphon.core.types import Float64Array, State, Update
 from antiphon.strategies.fold import Begun, Context, Moved, Stage, Turn
 from antiphon.strategies.forms.scalars import walk_of
-
-Float64Array = npt.NDArray[np.float64]
 
 _NAME = "history"
 

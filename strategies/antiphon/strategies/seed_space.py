@@ -18,10 +18,10 @@ from antiphon.core.coefficients import SeedCoefficients
 from antiphon.core.config import RunConfig
 from antiphon.core.directions import run_key
 from antiphon.core.peft_folder import factor_name
-from antiphon.core.types import FloatArray, Params
+from antiphon.core.types import Float64Array, FloatArray, Params
 from antiphon.strategies.aggregation.contribution import Tensors
 from antiphon.strategies.by_name import ByName
-from antiphon.strategies.forms.walk import Float64Array, Walked
+from antiphon.strategies.forms.walk import Walked
 
 _SEEDS_AT_ONCE = 1024
 

@@ -41,11 +41,10 @@ from antiphon.client.daemon.session import Session
 from antiphon.client.daemon.settings import ClientSettings
 from antiphon.client.daemon.settled_configs import SettledConfigs
 from antiphon.client.daemon.tasks import Workbench
-from antiphon.client.daemon.trainer import Trainer, _Died
+from antiphon.client.daemon.trainer import TrainerProgram, _Died
 from antiphon.client.data.local import load_local
 from antiphon.client.site_config import site_config
 from antiphon.client.trainer_protocol import (
-    Answer,
     Evaluate,
     Evaluated,
     Prepare,
@@ -53,6 +52,7 @@ from antiphon.client.trainer_protocol import (
     Request,
     Respond,
     Responded,
+    Response,
     Stepped,
     Train,
     Trained,
@@ -269,7 +269,7 @@ class _Work:
             raise self._case.error()
 
 
-class _Trainer(Trainer):
+class _Trainer(TrainerProgram):
     """The daemon's own trainer, whose child is a function of this process."""
 
     def __init__(self, case: Case) -> None:
@@ -301,7 +301,7 @@ class _Trainer(Trainer):
         else:
             self._answers.append(encode_answer(answer))
 
-    async def _final_answer(self, child: Any, on_step: Any) -> Answer:
+    async def _final_answer(self, child: Any, on_step: Any) -> Response:
         line = self._answers.popleft()
         if not line.startswith(b"{"):
             raise _Died(line.decode())

@@ -20,7 +20,6 @@ from typing import Any
 from tests.work_asked import work_asked
 
 from antiphon.client.trainer_protocol import (
-    Answer,
     Cancelled,
     Evaluate,
     Evaluated,
@@ -30,6 +29,7 @@ from antiphon.client.trainer_protocol import (
     Request,
     Respond,
     Responded,
+    Response,
     Stepped,
     Train,
     Trained,
@@ -40,7 +40,7 @@ from antiphon.client.trainer_protocol import (
 from antiphon.v1 import coordinator_pb2, update_pb2
 
 
-def say(answer: Answer) -> None:
+def say(answer: Response) -> None:
     """Answer on stdout."""
     sys.stdout.buffer.write(encode_answer(answer))
     sys.stdout.buffer.flush()
@@ -53,7 +53,7 @@ def note(request: Request) -> None:
             file.write(encode_request(request))
 
 
-def prepared(config: Mapping[str, Any], test: dict[str, Any]) -> Answer:
+def prepared(config: Mapping[str, Any], test: dict[str, Any]) -> Response:
     """Answer a prepare."""
     if test.get("fail", "").startswith("prepare"):
         fatal, code = test["fail"].endswith("!"), test.get("code", "trainer.failed")
@@ -69,7 +69,7 @@ def prepared(config: Mapping[str, Any], test: dict[str, Any]) -> Answer:
     )
 
 
-def trained(request: Train, test: dict[str, Any]) -> Answer:
+def trained(request: Train, test: dict[str, Any]) -> Response:
     """Answer a train, step by step."""
     assignment = update_pb2.Assignment.FromString(Path(request.assignment).read_bytes())
     steps = test.get("steps", 2)

@@ -28,7 +28,7 @@ from antiphon.client.daemon.session import Session
 from antiphon.client.daemon.settings import ClientSettings
 from antiphon.client.daemon.settled_configs import SettledConfigs
 from antiphon.client.daemon.tasks import Workbench
-from antiphon.client.daemon.trainer import Trainer
+from antiphon.client.daemon.trainer import TrainerProgram
 from antiphon.client.sent.book import Book, sent_folder
 from antiphon.v1 import coordinator_pb2 as pb
 from antiphon.v1 import update_pb2
@@ -54,7 +54,7 @@ class Stage:
     command: list[str] = field(default_factory=lambda: TRAINER)
     environment: dict[str, str] = field(default_factory=dict)
     link: Link = field(init=False)
-    trainer: Trainer = field(init=False)
+    trainer: TrainerProgram = field(init=False)
     session: Session = field(init=False)
     metrics: Metrics = field(default_factory=Metrics)
 
@@ -105,7 +105,9 @@ class Stage:
     def _assemble(self, outbox: Outbox) -> None:
         environment = {"SCRIPTED_TRAINER_LOG": str(self.trainer_log), "PYTHONPATH": PATHS}
         environment |= self.environment
-        self.trainer = Trainer(self.command, log=structlog.get_logger(), environment=environment)
+        self.trainer = TrainerProgram(
+            self.command, log=structlog.get_logger(), environment=environment
+        )
         delivery = Delivery(
             self.link,
             outbox,

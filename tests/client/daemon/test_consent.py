@@ -10,18 +10,24 @@ import pytest
 from tests.client.daemon.scripted import CONFIG, RUN
 from tests.client.daemon.stage import Stage, over, run_to_the_end, train_task
 
-from antiphon.client.daemon.consent import Decision, Verdict, decide, decisions_file, read_decisions
+from antiphon.client.daemon.consent import (
+    OwnerDecision,
+    OwnerVerdict,
+    decide,
+    decisions_file,
+    read_decisions,
+)
 from antiphon.client.daemon.known_runs import MOST_KEPT, KnownRun, KnownRuns
 from antiphon.client.daemon.open_run import Declined, open_run
-from antiphon.client.daemon.outbox import Entry
+from antiphon.client.daemon.outbox import Queued
 from antiphon.core.errors import UserError
 from antiphon.v1 import coordinator_pb2 as pb
 
 
-def say(stage: Stage, verdict: Verdict) -> None:
+def say(stage: Stage, verdict: OwnerVerdict) -> None:
     """Decide on the run as it is known."""
     known = KnownRuns(stage.folder).named(RUN)
-    decide(stage.folder, RUN, Decision(verdict, known.digest, 1e9))
+    decide(stage.folder, RUN, OwnerDecision(verdict, known.digest, 1e9))
 
 
 def told(stage: Stage) -> list[str]:
@@ -40,7 +46,7 @@ def test_a_run_waits_for_its_approval(stage: Stage) -> None:
     """Until then nothing of the site is told, nor what is in the outbox; its config is written down."""
     stage.policy(approve="manual")
     outbox = stage.outbox()
-    outbox.add(Entry(RUN, 1, b"update", None), None)
+    outbox.add(Queued(RUN, 1, b"update", None), None)
     outbox.close()
 
     async def body(stage: Stage) -> None:

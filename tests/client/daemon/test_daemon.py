@@ -21,7 +21,7 @@ from tests.client.daemon.scripted import CONFIG, Failure, Script, serving
 from tests.client.daemon.stage import PATHS, TRAINER, over, train_task
 from tests.network.proxy import Proxy
 
-from antiphon.client.daemon.consent import Decision, decide
+from antiphon.client.daemon.consent import OwnerDecision, decide
 from antiphon.client.daemon.identity import Identity, identity_folder, load, save
 from antiphon.client.daemon.known_runs import KnownRuns
 from antiphon.client.sent.book import sent_folder
@@ -269,7 +269,7 @@ def test_an_approval_is_seen_by_the_daemon(on_site: Callable[..., Script]) -> No
 
         folder = client_folder(place.home)
         known = KnownRuns(folder).named(None)
-        decide(folder, known.run_id, Decision("approved", known.digest, 1e9))
+        decide(folder, known.run_id, OwnerDecision("approved", known.digest, 1e9))
 
         await script.until(lambda: script.seen("Join"))
         assert [list(each.codes) for each in script.seen("Leave")] == [["policy.approval"]]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from antiphon.client.daemon.data_view import LocalData, data_view, missing
+from antiphon.client.daemon.data_view import SiteData, data_view, missing
 from antiphon.core.refusals import Refusal
 
 FIFTY: dict[str, Any] = {
@@ -19,9 +19,9 @@ FIFTY: dict[str, Any] = {
 }
 
 
-def site(**keys: Any) -> LocalData:
+def site(**keys: Any) -> SiteData:
     """A site's section `data`."""
-    return LocalData.model_validate({"dataset": "ours", **keys})
+    return SiteData.model_validate({"dataset": "ours", **keys})
 
 
 def test_nothing_of_the_run_is_taken_by_default() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.client.daemon.stage import Stage, evaluate_task, over, run_to_the_end, train_task
 
-from antiphon.client.daemon.data_view import LocalData
+from antiphon.client.daemon.data_view import SiteData
 from antiphon.client.daemon.open_run import Declined
 from antiphon.client.daemon.settings import ClientSettings
 from antiphon.core.config import resolved
@@ -90,7 +90,7 @@ def test_rows_cannot_be_read_through_errors(stage: Stage, tiny_config: Any) -> N
     rows = stage.folder / f"{MARK}-rows.jsonl"
     row = {f"{MARK}-field": f"{MARK}-3", "label": f"{MARK}-label"}
     rows.write_text(f"{json.dumps(row)}\n{{ {MARK} broken\n")
-    accepted = LocalData(dataset=str(rows), accept=["format", "eval_examples"])
+    accepted = SiteData(dataset=str(rows), accept=["format", "eval_examples"])
     stage.settings = ClientSettings(data=accepted)
     stage.command, stage.environment = WORKER, {"HOME": os.environ["HOME"], MARK: MARK}
     config = resolved(tiny_config())

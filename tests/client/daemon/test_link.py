@@ -20,7 +20,7 @@ from tests.client.daemon.scripted import RUN, Failure, Script, serving
 from tests.network.proxy import Proxy, Weather
 
 from antiphon.client.daemon.backoff import Backoff
-from antiphon.client.daemon.calls import HandInAgain, NotAllowed, Refused, StartOver
+from antiphon.client.daemon.calls import CallRefused, HandInAgain, NotAllowed, StartOver
 from antiphon.client.daemon.link import Link
 from antiphon.client.daemon.metrics import Metrics
 from antiphon.client.sent.book import Book, sent_folder
@@ -106,7 +106,7 @@ def test_passing_failures_are_tried_again(code: grpc.StatusCode) -> None:
         (CODE.ABORTED, HandInAgain),
         (CODE.UNAUTHENTICATED, NotAllowed),
         (CODE.PERMISSION_DENIED, NotAllowed),
-        (CODE.INVALID_ARGUMENT, Refused),
+        (CODE.INVALID_ARGUMENT, CallRefused),
     ],
 )
 def test_final_failures_are_told_once(code: grpc.StatusCode, kind: type[Exception]) -> None:
@@ -239,7 +239,7 @@ def test_coordinator_that_lies_is_given_up(tmp_path: Path) -> None:
         blob = script.model(b"honest")
         script.models[blob.sha256] = b"liar's"
 
-        with pytest.raises(Refused, match="not what was named"):
+        with pytest.raises(CallRefused, match="not what was named"):
             await link.download(RUN, blob, tmp_path / "model")
 
     over_link(body)

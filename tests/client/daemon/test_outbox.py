@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from antiphon.client.daemon.outbox import Entry, Outbox
+from antiphon.client.daemon.outbox import Outbox, Queued
 from antiphon.core.blob import blob_of
 
 
-def put(outbox: Outbox, folder: Path, number: int, run: str = "run", size: int = 1000) -> Entry:
+def put(outbox: Outbox, folder: Path, number: int, run: str = "run", size: int = 1000) -> Queued:
     """Put an update with a blob into the outbox."""
     content = os.urandom(size)
     path = folder / f"made-{run}-{number}"
     path.write_bytes(content)
-    entry = Entry(run, number, b"message %d" % number, blob_of(content, "safetensors"))
+    entry = Queued(run, number, b"message %d" % number, blob_of(content, "safetensors"))
     outbox.add(entry, path)
     return entry
 

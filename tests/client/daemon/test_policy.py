@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from antiphon.client.daemon.policy import DAYS, Policy, Terms, is_open, permits
+from antiphon.client.daemon.policy import DAYS, SitePolicy, TaskTerms, is_open, permits
 from antiphon.client.daemon.work import Work
 
-TERMS = Terms("lora", "smollm2-135m", min_cohort=3, works=(Work("lora", steps=10),))
+TERMS = TaskTerms("lora", "smollm2-135m", min_cohort=3, works=(Work("lora", steps=10),))
 MONDAY = datetime(2026, 3, 2)
 MINUTES = st.integers(0, 24 * 60 - 1)
 
@@ -25,9 +25,9 @@ def at(text: str, day: int = 0) -> datetime:
     return MONDAY + timedelta(days=day, hours=int(hour), minutes=int(minute))
 
 
-def policy(**keys: Any) -> Policy:
+def policy(**keys: Any) -> SitePolicy:
     """A policy from plain values."""
-    return Policy.model_validate(keys)
+    return SitePolicy.model_validate(keys)
 
 
 def test_default_allows_everything() -> None:
@@ -35,7 +35,7 @@ def test_default_allows_everything() -> None:
     works = (Work("lora", steps=10**6),)
     terms = replace(TERMS, upload_bytes=10**12, min_cohort=0, works=works)
 
-    assert permits(Policy(), terms, MONDAY) == ()
+    assert permits(SitePolicy(), terms, MONDAY) == ()
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,12 @@ from hypothesis import strategies as st
 from tests.client.daemon.scripted import proto
 from tests.client.daemon.stage import Stage, over, run_to_the_end, train_task
 
-from antiphon.client.daemon.room import NoRoom, check_room, free_bytes, most_download_bytes
+from antiphon.client.daemon.room import (
+    DownloadTooLarge,
+    check_room,
+    free_bytes,
+    most_download_bytes,
+)
 from antiphon.core.coefficients import SeedCoefficients, as_package
 from antiphon.core.config import RunConfig, validate
 from antiphon.core.types import Package
@@ -75,7 +80,7 @@ def test_a_floor_of_free_disk_is_kept(tmp_path: Path) -> None:
     file.with_name("model.part").write_bytes(bytes(MB))
 
     check_room(file, 3 * MB, floor_mb=8, free=lambda folder: 10 * MB)
-    with pytest.raises(NoRoom, match="would leave 7 MB of the disk free, expected 8 MB"):
+    with pytest.raises(DownloadTooLarge, match="would leave 7 MB of the disk free, expected 8 MB"):
         check_room(file, 4 * MB, floor_mb=8, free=lambda folder: 10 * MB)
 
 

@@ -16,7 +16,7 @@ from tests.client.daemon.stage import (
 )
 
 from antiphon.client.daemon.calls import NotAllowed
-from antiphon.client.daemon.data_view import LocalData
+from antiphon.client.daemon.data_view import SiteData
 from antiphon.client.daemon.open_run import Declined
 
 
@@ -36,7 +36,7 @@ def test_policy_declines_a_run(stage: Stage) -> None:
 def test_a_run_is_declined_with_every_reason(stage: Stage) -> None:
     """What else the owner forbids is said at once, and not after the first reason is mended."""
     stage.policy(methods=["seeds"], models=["another"], max_steps=1)
-    stage.settings = stage.settings.model_copy(update={"data": LocalData(dataset="ours")})
+    stage.settings = stage.settings.model_copy(update={"data": SiteData(dataset="ours")})
 
     async def body(stage: Stage) -> None:
         with pytest.raises(Declined) as declined:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from antiphon.client.daemon.data_view import LocalData
+from antiphon.client.daemon.data_view import SiteData
 from antiphon.client.daemon.settings import ClientSettings, load_settings, reloaded
 from antiphon.core.errors import ConfigError
 
@@ -22,7 +22,7 @@ def test_shortest_file_is_a_data_set(tmp_path: Path) -> None:
     """A data set is all that must be said; the policy is open."""
     settings = load_settings(written(tmp_path, "data: {dataset: vader-reviews}"))
 
-    assert settings.data == LocalData(dataset="vader-reviews")
+    assert settings.data == SiteData(dataset="vader-reviews")
     assert settings.policy.methods is None
 
 
@@ -67,7 +67,7 @@ def test_missing_file_says_what_it_should_be(tmp_path: Path) -> None:
 
 def test_reload_takes_what_may_change() -> None:
     """The policy is taken over; a device is not, and is named."""
-    running = ClientSettings(data=LocalData(dataset="x"))
+    running = ClientSettings(data=SiteData(dataset="x"))
     wanted = ClientSettings.model_validate(
         {"data": {"dataset": "x"}, "device": "cpu", "policy": {"max_steps": 3}}
     )

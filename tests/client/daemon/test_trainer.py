@@ -8,7 +8,7 @@ import sys
 import pytest
 import structlog
 
-from antiphon.client.daemon.trainer import Trainer, TrainerCancelled, TrainerFailed
+from antiphon.client.daemon.trainer import TrainerCancelled, TrainerFailed, TrainerProgram
 from antiphon.client.trainer_protocol import Evaluate, Prepare, Train
 
 # A small program that keeps to the protocol, and misbehaves where the name of the model says so.
@@ -80,7 +80,7 @@ def use(tmp_path, monkeypatch):
     def run(work, *arguments, command=None, grace_s=5.0):
         async def whole():
             program = command or [sys.executable, "program.py", *arguments]
-            trainer = Trainer(program, log=structlog.get_logger(), grace_s=grace_s)
+            trainer = TrainerProgram(program, log=structlog.get_logger(), grace_s=grace_s)
             try:
                 return await asyncio.wait_for(work(trainer), 20)
             finally:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antiphon.client.daemon.policy import Policy, Terms, permits
+from antiphon.client.daemon.policy import SitePolicy, TaskTerms, permits
 from antiphon.client.daemon.work import Work, told_works
 from antiphon.client.data.batches import batches
 from antiphon.core.config import load
@@ -26,8 +26,8 @@ SMALL = st.integers(1, 40)
 
 def codes(work: Work, examples: int | None, **keys: Any) -> tuple[str, ...]:
     """What the default policy, with some keys changed, has against some work."""
-    terms = Terms(work.method, "tiny", 2, (work,), examples)
-    return tuple(each.code for each in permits(Policy.model_validate(keys), terms, NOON))
+    terms = TaskTerms(work.method, "tiny", 2, (work,), examples)
+    return tuple(each.code for each in permits(SitePolicy.model_validate(keys), terms, NOON))
 
 
 @pytest.mark.parametrize(
@@ -81,10 +81,10 @@ def test_steps_are_counted_by_their_examples(work: Work) -> None:
 def test_a_mixed_run_needs_one_kind_of_work_that_is_allowed() -> None:
     """What it asks for beyond that is declined task by task."""
     works = (Work("lora", 6), Work("seeds", 5000))
-    terms = Terms("mixed", "tiny", 2, works, 400)
+    terms = TaskTerms("mixed", "tiny", 2, works, 400)
 
-    assert permits(Policy(), terms, NOON) == ()
-    (reason,) = permits(Policy(methods=["seeds"]), terms, NOON)
+    assert permits(SitePolicy(), terms, NOON) == ()
+    (reason,) = permits(SitePolicy(methods=["seeds"]), terms, NOON)
     assert reason.code == "policy.passes"
 
 

@@ -13,8 +13,8 @@ import pytest
 import structlog
 
 from antiphon.client.sent.book import WINDOW_S, Book
-from antiphon.client.sent.entries import NO_ANSWER, Answer, Sending
-from antiphon.client.sent.ledger import Ledger, LedgerError, file_of, head_file
+from antiphon.client.sent.entries import NO_ANSWER, Conclusion, Sending
+from antiphon.client.sent.ledger import LedgerError, SentLedger, file_of, head_file
 from antiphon.client.sent.purposes import PURPOSES
 from antiphon.client.sent.reading import left, lines, verify
 from antiphon.core.clock import VirtualClock
@@ -31,9 +31,9 @@ POLL = Sending("hub:8470", "ask for work", "NextTask", "run", bytes=20)
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Where the ledger is; three files, nine lines."""
-    ledger = Ledger(tmp_path / "sent", lambda: 1e9, file_bytes=600)
+    ledger = SentLedger(tmp_path / "sent", lambda: 1e9, file_bytes=600)
     for number in range(1, 10):
-        ledger.add(UPDATE if number % 2 else Answer(number - 1, "accepted", 300))
+        ledger.add(UPDATE if number % 2 else Conclusion(number - 1, "accepted", 300))
     return tmp_path / "sent"
 
 
@@ -95,7 +95,7 @@ def test_a_chain_that_was_written_anew_differs_from_the_anchor(
 ) -> None:
     """Who writes every line and the head anew makes a ledger that is whole, but not with that hash."""
     noted = verify(folder)
-    other = Ledger(tmp_path / "other", lambda: 1e9, file_bytes=600)
+    other = SentLedger(tmp_path / "other", lambda: 1e9, file_bytes=600)
     for _ in range(9):
         other.add(UPDATE)
 
@@ -111,25 +111,25 @@ def test_nothing_is_added_to_a_damaged_end(folder: Path, harm: Callable[[Path, i
     harm(file_of(folder, 3), len(file_of(folder, 3).read_bytes().splitlines()) - 1)
 
     with pytest.raises(LedgerError, match=r"damaged.*Nothing is sent"):
-        Ledger(folder, lambda: 1e9)
+        SentLedger(folder, lambda: 1e9)
 
 
 def test_lines_that_a_crash_kept_from_the_head_are_taken_in(folder: Path) -> None:
     """A line that was written before a kill stays; half a line has announced nothing and is cut off."""
     head = head_file(folder).read_bytes()
-    Ledger(folder, lambda: 1e9).add(UPDATE)
+    SentLedger(folder, lambda: 1e9).add(UPDATE)
     head_file(folder).write_bytes(head)
     with file_of(folder, 3).open("ab") as file:
         file.write(b'{"n": 11, "bef')
 
     assert verify(folder).newer == 1
-    assert Ledger(folder, lambda: 1e9).add(UPDATE) == 11
+    assert SentLedger(folder, lambda: 1e9).add(UPDATE) == 11
     assert verify(folder).count == 11
 
 
 def test_two_processes_write_one_chain(folder: Path) -> None:
     """`antiphon join` beside a daemon: each line goes on from the other's."""
-    one, other = (Ledger(folder, lambda: 1e9, file_bytes=600) for _ in range(2))
+    one, other = (SentLedger(folder, lambda: 1e9, file_bytes=600) for _ in range(2))
 
     numbers = [each.add(UPDATE) for each in (one, other, one, other)]
 

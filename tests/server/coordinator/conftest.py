@@ -32,7 +32,7 @@ from antiphon.core.events import Event
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder, create
 from antiphon.core.seed_choice import given
-from antiphon.core.space import Space
+from antiphon.core.space import SpaceShapes
 from antiphon.core.types import Update
 from antiphon.core.wire import (
     Packed,
@@ -58,7 +58,7 @@ from antiphon.v1 import coordinator_pb2 as pb
 from antiphon.v1 import coordinator_pb2_grpc
 
 SHAPES = {"m.lora_A.weight": (4, 6), "m.lora_B.weight": (8, 4)}
-SPACE = Space(SHAPES, {}, "tiny", 48, "01" * 32)
+SPACE = SpaceShapes(SHAPES, {}, "tiny", 48, "01" * 32)
 PATIENCE_S = 20.0
 
 

@@ -23,7 +23,7 @@ from antiphon.core.events import (
 )
 from antiphon.core.types import Update
 from antiphon.core.wire import pack_update, update_blob
-from antiphon.server.coordinator.desk import Cancelled, InHand, Measuring, Training
+from antiphon.server.coordinator.desk import InHand, Measuring, Training, Withdrawn
 from antiphon.server.coordinator.engine import Engine
 
 ROUND = InHand(1)
@@ -265,7 +265,7 @@ def test_a_client_at_work_hears_that_its_round_has_closed(new_federation):
     with new_federation(*ONE_OF_TWO, clock=clock) as federation:
         answer = asyncio.run(scenario(federation))
 
-        assert answer == Cancelled(1, "the round has closed without it")
+        assert answer == Withdrawn(1, "the round has closed without it")
 
 
 def test_who_has_delivered_is_not_cancelled(new_federation):

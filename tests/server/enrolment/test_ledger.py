@@ -10,9 +10,9 @@ from antiphon.core.identity import IdentityError
 from antiphon.server.enrolment.ledger import (
     MOST_CERTIFICATES,
     ClientRefused,
+    FleetMember,
     Issued,
     Ledger,
-    Member,
     NewToken,
     TokenRefused,
 )
@@ -278,8 +278,8 @@ def test_members(ledger):
     ledger.saw({"a": (NOW + 6, {})})
 
     assert ledger.clients() == [
-        Member("a", NOW, NOW + 6, NOW + 100, None, {"cores": 2}),
-        Member("b", NOW, NOW, NOW + 100, None, {}),
+        FleetMember("a", NOW, NOW + 6, NOW + 100, None, {"cores": 2}),
+        FleetMember("b", NOW, NOW, NOW + 100, None, {}),
     ]
 
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from antiphon.core.home import home_folder, write_private
 from antiphon.core.identity import (
-    Caller,
     IdentityError,
+    Subject,
     caller_of,
     checked_name,
     pin_of,
@@ -33,14 +33,14 @@ def test_certificates_say_the_name(fleet_authority, name):
 
     leaf = fleet_authority.issue_client(name, key, 1.8e9, 60.0)
 
-    assert caller_of(leaf) == Caller("ward", "client", name)
+    assert caller_of(leaf) == Subject("ward", "client", name)
 
 
 def test_coordinator_is_no_client(fleet):
     """The coordinator's certificate names the coordinator."""
     leaf = fleet.authority.issue_coordinator(fleet.authority.key.public_key(), 1.8e9, 60.0)
 
-    assert caller_of(leaf) == Caller("ward", "coordinator")
+    assert caller_of(leaf) == Subject("ward", "coordinator")
 
 
 def test_root_is_nobody(fleet):

@@ -13,7 +13,7 @@ from tests.strategies.members.installed import cases
 from antiphon.core import registry
 from antiphon.core.event_json import decode, encode
 from antiphon.core.events import RoundPlanned, RunStopped
-from antiphon.core.space import Space
+from antiphon.core.space import SpaceShapes
 from antiphon.core.types import CodecChoice
 from antiphon.server.planning.plans import assignment_of, plan_round
 from antiphon.strategies.policy.costs import Costs
@@ -21,7 +21,7 @@ from antiphon.strategies.policy.policy import Decision, Draft, Stop
 from antiphon.strategies.scheduling.telemetry import Telemetry
 from antiphon.strategies.scheduling.work import balanced
 
-SPACE = Space({"m.lora_A.weight": (8, 100), "m.lora_B.weight": (100, 8)}, {}, "tiny", 10_000)
+SPACE = SpaceShapes({"m.lora_A.weight": (8, 100), "m.lora_B.weight": (100, 8)}, {}, "tiny", 10_000)
 KNOWN = fleets.known_from(fleets.told())
 MOST_STEPS = 10
 

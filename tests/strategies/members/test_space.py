@@ -5,7 +5,7 @@ import pytest
 from tests.strategies.members.installed import CONFIG, cases
 
 from antiphon.core import registry
-from antiphon.core.space import Space
+from antiphon.core.space import SpaceShapes
 from antiphon.core.wire import pack_model
 from antiphon.strategies.methods.method import chain
 from antiphon.strategies.methods.served import Served
@@ -13,8 +13,8 @@ from antiphon.strategies.methods.served import Served
 R = CONFIG.lora.r
 FACTORS = {"m.lora_A.weight": (R, 40), "m.lora_B.weight": (24, R)}
 SHAPES = {
-    False: Space(FACTORS, {}, "base", 9_000),
-    True: Space({}, {"m": (24, 40)}, "base", 9_000),
+    False: SpaceShapes(FACTORS, {}, "base", 9_000),
+    True: SpaceShapes({}, {"m": (24, 40)}, "base", 9_000),
 }
 DENSE = registry.build("codec", "float32", {})
 _ENVELOPE = 400  # of names, shapes and a message

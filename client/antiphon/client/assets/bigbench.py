@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-Task = Mapping[str, Any]
+_Task = Mapping[str, Any]
 
 
 def convert(unpacked: Path, target: Path) -> None:
@@ -39,13 +39,13 @@ def _root(path: Path) -> Path:
     return next(parent for parent in path.parents if parent.name == "benchmark_tasks")
 
 
-def _write(path: Path, name: str, task: Task) -> None:
+def _write(path: Path, name: str, task: _Task) -> None:
     with path.open("w", encoding="utf-8") as file:
         for row in _rows(name, task):
             file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def _reason_to_leave_out(task: Task) -> str | None:
+def _reason_to_leave_out(task: _Task) -> str | None:
     examples = task.get("examples")
     if not examples:
         return "has no examples of its own (its subtasks do)"
@@ -59,20 +59,20 @@ def _reason_to_leave_out(task: Task) -> str | None:
     return None
 
 
-def _scores(example: Task) -> dict[str, float] | None:
+def _scores(example: _Task) -> dict[str, float] | None:
     scores = example.get("target_scores")
     usable = isinstance(scores, dict) and len(scores) > 1 and all(scores)
     return scores if usable else None
 
 
-def _targets(example: Task) -> list[str]:
+def _targets(example: _Task) -> list[str]:
     target = example.get("target")
     targets = target if isinstance(target, list) else [target]
     texts = [each for each in targets if isinstance(each, str) and each]
     return texts if len(texts) == len(targets) else []
 
 
-def _rows(name: str, task: Task) -> Iterator[dict[str, Any]]:
+def _rows(name: str, task: _Task) -> Iterator[dict[str, Any]]:
     answer_prefix = task.get("example_output_prefix", "\nA: ")
     # A space before the answer belongs to the answer's first token.
     space = " " if answer_prefix.endswith(" ") else ""
@@ -89,7 +89,7 @@ def _rows(name: str, task: Task) -> Iterator[dict[str, Any]]:
             yield {"task": name, "prompt": prompt, "completion": targets[0], **several}
 
 
-def _prompt(task: Task, example: Task) -> str:
+def _prompt(task: _Task, example: _Task) -> str:
     prompt = task.get("task_prefix", "") + task.get("example_input_prefix", "\nQ: ")
     prompt += example["input"]
     scores = _scores(example)

@@ -64,7 +64,7 @@ class NotAllowed(CallFailed):
     """This machine's certificate is not accepted."""
 
 
-class Refused(CallFailed):
+class CallRefused(CallFailed):
     """The coordinator does not take this, now or later."""
 
 
@@ -206,7 +206,7 @@ class Caller:
 def failure_of(error: grpc.aio.AioRpcError) -> CallFailed:
     """Return what a status means, with the coordinator's text, cut."""
     code = error.code()
-    kind = KINDS.get(code, Refused)
+    kind = KINDS.get(code, CallRefused)
     return kind((error.details() or code.name)[:500], code, _hint_s(error.trailing_metadata()))
 
 

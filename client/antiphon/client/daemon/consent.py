@@ -15,21 +15,21 @@ from pathlib import Path
 from typing import Literal
 
 from antiphon.client.daemon.open_run import OpenRun
-from antiphon.client.daemon.policy import Policy
+from antiphon.client.daemon.policy import SitePolicy
 from antiphon.client.reason import Reason
 from antiphon.core.errors import UserError
 from antiphon.core.home import write_private
 from antiphon.core.json_text import json_text
 from antiphon.core.refusals import Refusal
 
-Verdict = Literal["approved", "refused"]
+OwnerVerdict = Literal["approved", "refused"]
 
 
 @dataclass(frozen=True)
-class Decision:
+class OwnerDecision:
     """What the owner said of a run. digest: of the config that it had; at: seconds since the Unix epoch."""
 
-    verdict: Verdict
+    verdict: OwnerVerdict
     digest: str
     at: float
 
@@ -39,12 +39,12 @@ def decisions_file(client: Path) -> Path:
     return client / "decisions.json"
 
 
-def read_decisions(client: Path) -> Mapping[str, Decision]:
+def read_decisions(client: Path) -> Mapping[str, OwnerDecision]:
     """Return the decisions by run. Raises UserError where the file cannot be read."""
     path = decisions_file(client)
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        return {str(run): Decision(**each) for run, each in values.items()}
+        return {str(run): OwnerDecision(**each) for run, each in values.items()}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
@@ -53,7 +53,7 @@ def read_decisions(client: Path) -> Mapping[str, Decision]:
         ) from None
 
 
-def decide(client: Path, run_id: str, decision: Decision) -> None:
+def decide(client: Path, run_id: str, decision: OwnerDecision) -> None:
     """Write a decision down; the daemon sees it within seconds. Raises UserError as read_decisions."""
     decisions = {**read_decisions(client), run_id: decision}
     content = json_text({run: asdict(each) for run, each in decisions.items()}, indent=1)
@@ -63,11 +63,11 @@ def decide(client: Path, run_id: str, decision: Decision) -> None:
 class Consent:
     """What the daemon knows of the owner's word."""
 
-    def __init__(self, client: Path, policy: Callable[[], Policy]) -> None:
+    def __init__(self, client: Path, policy: Callable[[], SitePolicy]) -> None:
         """client: `client/` of the home folder; policy: that of now."""
         self._client, self._policy = client, policy
         self._read_at: tuple[int, int] | None = None
-        self._decisions: Mapping[str, Decision] = {}
+        self._decisions: Mapping[str, OwnerDecision] = {}
         self._unreadable = ""
 
     def missing(self, run: OpenRun) -> tuple[Reason, ...]:

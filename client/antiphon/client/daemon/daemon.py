@@ -35,7 +35,7 @@ from antiphon.client.daemon.session import Session
 from antiphon.client.daemon.settings import load_settings, reloaded
 from antiphon.client.daemon.settled_configs import SettledConfigs
 from antiphon.client.daemon.tasks import Workbench
-from antiphon.client.daemon.trainer import Trainer
+from antiphon.client.daemon.trainer import TrainerProgram
 from antiphon.core.clock import Clock, SystemClock
 from antiphon.core.errors import ConfigError, UserError
 from antiphon.core.home import private_folder
@@ -105,7 +105,7 @@ class Daemon:
                 return 0
             ready.result()
             link = Link(renewal.connect, Backoff(self._rng), metrics)
-            trainer = Trainer(self._settings.trainer, log=log)
+            trainer = TrainerProgram(self._settings.trainer, log=log)
             session = self._session(renewal.identity.client, link, trainer, outbox, metrics)
             work = asyncio.create_task(self._work(session, link, trainer, renewal))
             keeping = asyncio.create_task(renewal.keep(link))
@@ -119,7 +119,7 @@ class Daemon:
                 log.info("client ends", outbox=len(outbox.entries()))
 
     def _session(
-        self, client: str, link: Link, trainer: Trainer, outbox: Outbox, metrics: Metrics
+        self, client: str, link: Link, trainer: TrainerProgram, outbox: Outbox, metrics: Metrics
     ) -> Session:
         work_dir = Path(self._settings.work_dir or self._folder / "work").expanduser()
         delivery = Delivery(
@@ -148,7 +148,9 @@ class Daemon:
             rng=self._rng,
         )
 
-    async def _work(self, session: Session, link: Link, trainer: Trainer, renewal: Renewal) -> int:
+    async def _work(
+        self, session: Session, link: Link, trainer: TrainerProgram, renewal: Renewal
+    ) -> int:
         again = Backoff(self._rng)
         while True:
             self._changed.clear()
@@ -173,7 +175,7 @@ class Daemon:
             await self._wait(again.delay_s())
 
     async def _decline(
-        self, session: Session, link: Link, trainer: Trainer, declined: Declined
+        self, session: Session, link: Link, trainer: TrainerProgram, declined: Declined
     ) -> None:
         """Say why this client takes no part; the same reason once."""
         await trainer.stop()

@@ -25,7 +25,7 @@ Origin = Literal["client.yaml", "the run, accepted", "default"]
 _MOST_SHOWN = 200
 
 
-class LocalData(Section):
+class SiteData(Section):
     """This site's own rows. They stay here; only what a run's method sends leaves the machine."""
 
     dataset: str = Field(
@@ -80,7 +80,7 @@ class DataView:
         return told | refused
 
 
-def missing(site: LocalData, proposed: object) -> tuple[Reason, ...]:
+def missing(site: SiteData, proposed: object) -> tuple[Reason, ...]:
     """Return why rows cannot be read: nobody who may say so has said how."""
     values = _values(proposed)
     if site.format is not None or ("format" in site.accept and values.get("format") is not None):
@@ -94,7 +94,7 @@ def missing(site: LocalData, proposed: object) -> tuple[Reason, ...]:
     )
 
 
-def data_view(site: LocalData, proposed: object) -> DataView:
+def data_view(site: SiteData, proposed: object) -> DataView:
     """Put the site's word and what it accepts of the run's together. proposed: the run's section `data`."""
     ours, theirs = site.model_dump(), _values(proposed)
     values: dict[str, Any] = {"dataset": site.dataset}

@@ -9,11 +9,11 @@ from contextlib import contextmanager, suppress
 
 import structlog
 
-from antiphon.client.daemon.calls import Gone, HandInAgain, Refused, StartOver
+from antiphon.client.daemon.calls import CallRefused, Gone, HandInAgain, StartOver
 from antiphon.client.daemon.link import Link
 from antiphon.client.daemon.metrics import Metrics
-from antiphon.client.daemon.outbox import Entry, Outbox
-from antiphon.client.daemon.policy import Policy, upload_refused
+from antiphon.client.daemon.outbox import Outbox, Queued
+from antiphon.client.daemon.policy import SitePolicy, upload_refused
 from antiphon.client.reason import Reason
 from antiphon.core import fault_points
 from antiphon.core.errors import AntiphonError
@@ -47,7 +47,7 @@ class Delivery:
         outbox: Outbox,
         metrics: Metrics,
         today: Callable[[], str],
-        policy: Callable[[], Policy],
+        policy: Callable[[], SitePolicy],
         patience_s: float = 120.0,
     ) -> None:
         """today: the local date, YYYY-MM-DD; policy: that of now; patience_s: how long an answer
@@ -57,7 +57,7 @@ class Delivery:
         self._patience_s = patience_s
         self._link, self._outbox, self._metrics, self._today = link, outbox, metrics, today
         self._policy = policy
-        self._again: Counter[Entry] = Counter()
+        self._again: Counter[Queued] = Counter()
         self.submitting = False
         self._count()
 
@@ -72,7 +72,7 @@ class Delivery:
                 with suppress(Withheld):  # it is logged
                     await self.hand_in(entry, joined=joined)
 
-    async def hand_in(self, entry: Entry, *, joined: bool = True) -> str:
+    async def hand_in(self, entry: Queued, *, joined: bool = True) -> str:
         """Hand in an update, with its blob where that is wanted; return the verdict's name.
 
         It leaves the outbox with the final answer; without one in time, it stays there (UNANSWERED).
@@ -82,7 +82,7 @@ class Delivery:
         """
         try:
             verdict, reason = await self._answered(entry)
-        except (Refused, Gone) as refused:
+        except (CallRefused, Gone) as refused:
             verdict, reason = "REJECTED", str(refused)
         except StartOver as error:
             self._again[entry] += joined
@@ -104,11 +104,11 @@ class Delivery:
         self._drop(entry)
         return verdict
 
-    def _drop(self, entry: Entry) -> None:
+    def _drop(self, entry: Queued) -> None:
         self._outbox.remove(entry.run_id, entry.round)
         self._count()
 
-    async def _answered(self, entry: Entry) -> tuple[str, str]:
+    async def _answered(self, entry: Queued) -> tuple[str, str]:
         asked = 0
         while True:
             if entry.blob is None:  # the update is all in the message
@@ -129,7 +129,7 @@ class Delivery:
             except HandInAgain as again:
                 log.info("upload not expected: handing in again", reason=str(again))
 
-    async def _upload(self, entry: Entry) -> None:
+    async def _upload(self, entry: Queued) -> None:
         assert entry.blob is not None
         sent = 0
 
@@ -148,7 +148,7 @@ class Delivery:
             if sent:
                 self._outbox.note_sent(self._today(), sent)
 
-    def _allow(self, entry: Entry, sending: int, sent: int = 0) -> None:
+    def _allow(self, entry: Queued, sending: int, sent: int = 0) -> None:
         """Ask the policy before an attempt. sending: bytes that it takes; sent: by those before it."""
         size = entry.blob.bytes if entry.blob else len(entry.message)
         today = self._outbox.sent_on(self._today()) + sent

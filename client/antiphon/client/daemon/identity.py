@@ -26,8 +26,8 @@ from cryptography.hazmat.primitives.serialization import (
 from antiphon.core.home import client_folder, write_private
 from antiphon.core.identity import (
     UNREADABLE,
-    Caller,
     IdentityError,
+    Subject,
     caller_of,
     is_issued_by,
     key_of,
@@ -121,7 +121,7 @@ class Identity:
 
 
 @dataclass(frozen=True)
-class Request:
+class CertificateRequest:
     """A certificate request that is under way. der: PKCS #10."""
 
     der: bytes
@@ -162,7 +162,7 @@ def save(folder: Path, identity: Identity) -> None:
     _pending(folder).unlink(missing_ok=True)
 
 
-def request_certificate(folder: Path) -> Request:
+def request_certificate(folder: Path) -> CertificateRequest:
     """Return a request for a new key. It is the same key until an identity is saved."""
     key = _pending_key(folder)
     if key is None:
@@ -170,11 +170,11 @@ def request_certificate(folder: Path) -> Request:
         write_private(_pending(folder), _pem(key))
     # The names are the coordinator's to give; a request must have some subject, an empty one will do.
     request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
-    return Request(request.sign(key, hashes.SHA256()).public_bytes(Encoding.DER), key)
+    return CertificateRequest(request.sign(key, hashes.SHA256()).public_bytes(Encoding.DER), key)
 
 
 def accepted(
-    reply: enrolment_pb2.Certificate, request: Request, *, enrolment: str, host: str
+    reply: enrolment_pb2.Certificate, request: CertificateRequest, *, enrolment: str, host: str
 ) -> Identity:
     """Return the identity that an answer to `request` makes.
 
@@ -183,7 +183,7 @@ def accepted(
     """
     leaf, roots = read_certificate(reply.certificate), [*map(read_certificate, reply.roots)]
     same_key = key_of(leaf) == request.key.public_key()
-    named = caller_of(leaf) == Caller(reply.fleet, "client", reply.client)
+    named = caller_of(leaf) == Subject(reply.fleet, "client", reply.client)
     if not (same_key and named and any(is_issued_by(leaf, root) for root in roots)):
         raise IdentityError(
             "the coordinator's answer is a certificate for somebody else: try again"
@@ -199,7 +199,9 @@ def accepted(
     )
 
 
-def renewed(old: Identity, reply: enrolment_pb2.Certificate, request: Request) -> Identity:
+def renewed(
+    old: Identity, reply: enrolment_pb2.Certificate, request: CertificateRequest
+) -> Identity:
     """Return the identity after a renewal. Raises IdentityError where it is not the same client's."""
     host = old.coordinator.rpartition(":")[0]
     identity = accepted(reply, request, enrolment=old.enrolment, host=host)

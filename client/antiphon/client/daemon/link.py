@@ -24,7 +24,7 @@ from antiphon.core.refusals import Refusal
 from antiphon.v1 import coordinator_pb2 as pb
 from antiphon.v1 import enrolment_pb2
 
-Answer = TypeVar("Answer")
+Received = TypeVar("Received")
 
 _SLOWEST_BYTES_PER_S = 4096
 _SMALLEST_MEASURED = 32 << 10  # below that it is the latency that is measured
@@ -172,10 +172,10 @@ class Link:
 
     async def _unary(
         self,
-        call: Callable[[Stub, float], grpc.aio.UnaryUnaryCall[object, Answer]],
+        call: Callable[[Stub, float], grpc.aio.UnaryUnaryCall[object, Received]],
         timeout_s: float = UNARY_S,
-    ) -> Answer:
-        async def attempt(stub: Stub) -> Answer:
+    ) -> Received:
+        async def attempt(stub: Stub) -> Received:
             return await call(stub, timeout_s)
 
         return await self._caller.until_answered(attempt)

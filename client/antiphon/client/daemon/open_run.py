@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from antiphon.client.daemon.policy import Terms
+from antiphon.client.daemon.policy import TaskTerms
 from antiphon.client.daemon.work import Work, told_works
 from antiphon.client.reason import Reason
 from antiphon.core.errors import AntiphonError
@@ -67,9 +67,9 @@ class OpenRun:
         """Return what the run asks by one of its methods."""
         return next(work for work in self.works if work.method == method)
 
-    def terms(self, *, uploaded_today: int) -> Terms:
+    def terms(self, *, uploaded_today: int) -> TaskTerms:
         """Return what the run as a whole asks of a client."""
-        return Terms(
+        return TaskTerms(
             self.method,
             self.model,
             self.min_cohort,

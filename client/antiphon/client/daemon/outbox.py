@@ -39,7 +39,7 @@ _DAYS_KEPT = 31
 
 
 @dataclass(frozen=True)
-class Entry:
+class Queued:
     """One update. message: a serialised antiphon.v1.Update; blob: what it names, if anything."""
 
     run_id: str
@@ -80,7 +80,7 @@ class Outbox:
         """Close the files."""
         self._db.close()
 
-    def add(self, entry: Entry, content: Path | None) -> None:
+    def add(self, entry: Queued, content: Path | None) -> None:
         """Keep an update from now on; it is on the disk when this returns.
 
         content: the file of its blob, which is taken over. An update of the same round is replaced.
@@ -100,7 +100,7 @@ class Outbox:
         fault_points.reached("outbox cleared")
         self._remove_orphans()
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[Queued]:
         """Return what waits, the oldest first."""
         return [
             self._entry(row) for row in self._done(f"SELECT {_COLUMNS} FROM entry ORDER BY rowid")
@@ -177,7 +177,7 @@ class Outbox:
                 "is damaged, move its folder away (the updates in it are lost) and start again"
             ) from error
 
-    def _entry(self, row: tuple[Any, ...]) -> Entry:
+    def _entry(self, row: tuple[Any, ...]) -> Queued:
         run_id, number, message, sha256, size, encoding = row
         kinds = [type(each) for each in row]
         if kinds != [str, int, bytes, str, int, str] or not _SHA256.fullmatch(sha256):
@@ -185,14 +185,14 @@ class Outbox:
                 f"{self._file} is damaged: it holds an update that cannot be. Move its folder away (the "
                 "updates in it are lost) and start again"
             )
-        return Entry(run_id, number, message, Blob(sha256, size, encoding) if sha256 else None)
+        return Queued(run_id, number, message, Blob(sha256, size, encoding) if sha256 else None)
 
 
 def _sum(rows: list[tuple[Any, ...]]) -> int:
     return sum(row[0] for row in rows if type(row[0]) is int)
 
 
-def _size(entry: Entry) -> int:
+def _size(entry: Queued) -> int:
     return len(entry.message) + (entry.blob.bytes if entry.blob else 0)
 
 

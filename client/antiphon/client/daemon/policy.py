@@ -40,7 +40,7 @@ Hours = Annotated[str, AfterValidator(_checked)]
 """A window of local time."""
 
 
-class Policy(Section):
+class SitePolicy(Section):
     """The owner's word. What is left out is not limited, but for what protects single rows."""
 
     methods: list[str] | None = Field(
@@ -105,7 +105,7 @@ class Policy(Section):
 
 
 @dataclass(frozen=True)
-class Terms:
+class TaskTerms:
     """What a run, or one task of it, asks of a client.
 
     works: what it asks by each method that it may use (more than one: of a mixed run); examples: that the
@@ -122,7 +122,7 @@ class Terms:
     uploaded_today: int = 0
 
 
-def permits(policy: Policy, terms: Terms, now: datetime) -> tuple[Reason, ...]:
+def permits(policy: SitePolicy, terms: TaskTerms, now: datetime) -> tuple[Reason, ...]:
     """Return every reason why the owner does not allow this at local time `now`; none: it is allowed."""
     return (*_work_refused(policy, terms), *_upload_refused(policy, terms), *_hours(policy, now))
 
@@ -139,7 +139,7 @@ def is_allowed_model(patterns: Sequence[str], model: str) -> bool:
     )
 
 
-def _work_refused(policy: Policy, terms: Terms) -> Iterator[Reason]:
+def _work_refused(policy: SitePolicy, terms: TaskTerms) -> Iterator[Reason]:
     # A run of several roles asks for one or the other, task by task.
     asked = {terms.method, *(work.method for work in terms.works)}
     if policy.methods is not None and asked.isdisjoint(policy.methods):
@@ -164,7 +164,7 @@ def _work_refused(policy: Policy, terms: Terms) -> Iterator[Reason]:
     yield from _amount_refused(policy, terms)
 
 
-def _amount_refused(policy: Policy, terms: Terms) -> Iterator[Reason]:
+def _amount_refused(policy: SitePolicy, terms: TaskTerms) -> Iterator[Reason]:
     """Yield what is against all work that the run may ask for; a mixed run has two kinds, one is enough."""
     allowed = [w for w in terms.works if policy.methods is None or w.method in policy.methods]
     refused = [tuple(_limits(policy, work, terms.examples)) for work in allowed or terms.works]
@@ -172,7 +172,7 @@ def _amount_refused(policy: Policy, terms: Terms) -> Iterator[Reason]:
         yield from {each.code: each for found in refused for each in found}.values()
 
 
-def _limits(policy: Policy, work: Work, examples: int | None) -> Iterator[Reason]:
+def _limits(policy: SitePolicy, work: Work, examples: int | None) -> Iterator[Reason]:
     if policy.max_steps is not None and work.counted_steps > policy.max_steps:
         yield Reason(
             Refusal.STEPS,
@@ -198,7 +198,7 @@ def _limits(policy: Policy, work: Work, examples: int | None) -> Iterator[Reason
         )
 
 
-def is_open(policy: Policy, now: datetime) -> bool:
+def is_open(policy: SitePolicy, now: datetime) -> bool:
     """Whether a task may begin at local time `now`."""
     windows = [_span(text) for text in policy.hours] or [(0, 24 * 60)]
     days = policy.days or DAYS
@@ -211,12 +211,12 @@ def is_open(policy: Policy, now: datetime) -> bool:
     )
 
 
-def _upload_refused(policy: Policy, terms: Terms) -> Iterator[Reason]:
+def _upload_refused(policy: SitePolicy, terms: TaskTerms) -> Iterator[Reason]:
     yield from upload_refused(policy, terms.upload_bytes, terms.upload_bytes, terms.uploaded_today)
 
 
 def upload_refused(
-    policy: Policy, size: int, sending: int, uploaded_today: int
+    policy: SitePolicy, size: int, sending: int, uploaded_today: int
 ) -> Iterator[Reason]:
     """Yield why an update of `size` bytes may not leave, of which `sending` are still to be sent."""
     today = uploaded_today + sending
@@ -234,7 +234,7 @@ def upload_refused(
         )
 
 
-def _hours(policy: Policy, now: datetime) -> Iterator[Reason]:
+def _hours(policy: SitePolicy, now: datetime) -> Iterator[Reason]:
     if not is_open(policy, now):
         when = " ".join([*policy.days, *policy.hours])
         yield Reason(Refusal.HOURS, f"the site's policy allows work only at {when} (local time)")

@@ -19,7 +19,7 @@ _OVER = 1.1
 _MB = 1_000_000
 
 
-class NoRoom(Exception):
+class DownloadTooLarge(Exception):
     """A download would be too large for the disk; the message says by how much."""
 
 
@@ -51,7 +51,7 @@ def check_room(file: Path, size: int, floor_mb: float, free: FreeBytes) -> None:
     missing = max(0, size - (part.stat().st_size if part.exists() else 0))
     left = free(file.parent) - missing
     if left < floor_mb * _MB:
-        raise NoRoom(
+        raise DownloadTooLarge(
             f"a model of {size / _MB:.1f} MB would leave {left / _MB:.0f} MB of the disk free, expected "
             f"{floor_mb:.0f} MB (free_disk_floor_mb): make room, or lower the floor"
         )

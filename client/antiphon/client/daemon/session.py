@@ -16,7 +16,7 @@ from random import Random
 import structlog
 from google.protobuf.message import DecodeError
 
-from antiphon.client.daemon.calls import Refused, StartOver
+from antiphon.client.daemon.calls import CallRefused, StartOver
 from antiphon.client.daemon.consent import Consent
 from antiphon.client.daemon.data_view import missing
 from antiphon.client.daemon.delivery import Delivery
@@ -31,9 +31,9 @@ from antiphon.client.daemon.room import most_download_bytes
 from antiphon.client.daemon.settings import ClientSettings
 from antiphon.client.daemon.settled_configs import SettledConfigs
 from antiphon.client.daemon.site_models import unnamed
-from antiphon.client.daemon.tasks import InHand, TaskFailed, Workbench, in_hand
+from antiphon.client.daemon.tasks import ClientTask, TaskFailed, Workbench, in_hand
 from antiphon.client.daemon.tell import told_capabilities, told_examples
-from antiphon.client.daemon.trainer import Trainer, TrainerFailed
+from antiphon.client.daemon.trainer import TrainerFailed, TrainerProgram
 from antiphon.client.daemon.work import told_works
 from antiphon.client.reason import Reason
 from antiphon.client.trainer_protocol import Prepared
@@ -66,7 +66,7 @@ class Session:
         self,
         client: str,
         link: Link,
-        trainer: Trainer,
+        trainer: TrainerProgram,
         outbox: Outbox,
         delivery: Delivery,
         bench: Workbench,
@@ -228,7 +228,7 @@ class Session:
         return _IDLE_WAIT_S
 
     async def _next(
-        self, run: OpenRun, wait_s: float, task: InHand | None = None
+        self, run: OpenRun, wait_s: float, task: ClientTask | None = None
     ) -> pb.NextTaskResponse:
         request = pb.NextTaskRequest(run_id=run.run_id, wait_ms=int(wait_s * 1000))
         if task is not None:
@@ -254,7 +254,7 @@ class Session:
         loop = asyncio.get_running_loop()
         try:
             task = in_hand(run, response, loop.time())
-        except Refused as error:
+        except CallRefused as error:
             log.error("a task that cannot be read", reason=str(error))
             return
         if task.kind == "train" and self._outbox.holds(run.run_id, task.round):
@@ -266,7 +266,7 @@ class Session:
             return
         await self._report(task)
 
-    async def _report(self, task: InHand) -> None:
+    async def _report(self, task: ClientTask) -> None:
         log.info("task", kind=task.kind, round=task.round)
         try:
             result = "done" if await self._do(task) else "cancelled"
@@ -282,7 +282,7 @@ class Session:
             )
         self._metrics.tasks.labels(task.kind, result).inc()
 
-    async def _do(self, task: InHand) -> bool:
+    async def _do(self, task: ClientTask) -> bool:
         """Do a task beside the call that keeps the lease; False where it was not wanted any more."""
         settings = self._settings()
         if task.kind == "train":
@@ -309,11 +309,11 @@ class Session:
         await self._delivery.hand_in_all(task.run.run_id)
         return False
 
-    async def _train(self, task: InHand) -> None:
+    async def _train(self, task: ClientTask) -> None:
         if await self._bench.train(task, self._settings()):
             self._answered = (task.message, asyncio.get_running_loop().time())
 
-    async def _until_unwanted(self, task: InHand) -> str:
+    async def _until_unwanted(self, task: ClientTask) -> str:
         """Keep the lease until the coordinator takes the task back; return why it does."""
         loop = asyncio.get_running_loop()
         while True:
@@ -328,7 +328,7 @@ class Session:
                 return response.cancel.reason
             await asyncio.sleep(max(0.0, min(wait_s, asked + wait_s - loop.time())))
 
-    async def _until_taken_back(self, task: InHand) -> None:
+    async def _until_taken_back(self, task: ClientTask) -> None:
         """The coordinator has this task's update, and is busy: it still offers the task."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_ALREADY_ANSWERED_S):

@@ -8,8 +8,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 
-from antiphon.client.daemon.data_view import LocalData
-from antiphon.client.daemon.policy import Policy
+from antiphon.client.daemon.data_view import SiteData
+from antiphon.client.daemon.policy import SitePolicy
 from antiphon.client.daemon.tell import Tell
 from antiphon.core import section
 from antiphon.core.address import OptionalAddress
@@ -25,7 +25,7 @@ class ClientSettings(Section):
     coordinator: OptionalAddress = Field(
         None, description="HOST:PORT of the coordinator; none: where this machine joined."
     )
-    data: LocalData = Field(description="What this client trains and measures on.")
+    data: SiteData = Field(description="What this client trains and measures on.")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
         "auto", description="Where to compute; `auto`: the fastest that is there."
     )
@@ -72,7 +72,7 @@ class ClientSettings(Section):
     tell: Tell = Field(
         default_factory=Tell, description="What the coordinator learns beside the updates."
     )
-    policy: Policy = Field(default_factory=Policy, description="What the owner allows.")
+    policy: SitePolicy = Field(default_factory=SitePolicy, description="What the owner allows.")
 
     @model_validator(mode="after")
     def _metrics_stay_here(self) -> Self:

@@ -14,17 +14,17 @@ import grpc
 import structlog
 from google.protobuf.message import DecodeError
 
-from antiphon.client.daemon.calls import Gone, Refused
+from antiphon.client.daemon.calls import CallRefused, Gone
 from antiphon.client.daemon.delivery import UNANSWERED, Delivery, Withheld
 from antiphon.client.daemon.link import Link
 from antiphon.client.daemon.metrics import Metrics
 from antiphon.client.daemon.open_run import OpenRun
-from antiphon.client.daemon.outbox import Entry, Outbox
-from antiphon.client.daemon.policy import Policy, Terms, permits, upload_refused
-from antiphon.client.daemon.room import FreeBytes, NoRoom, check_room, free_bytes
+from antiphon.client.daemon.outbox import Outbox, Queued
+from antiphon.client.daemon.policy import SitePolicy, TaskTerms, permits, upload_refused
+from antiphon.client.daemon.room import DownloadTooLarge, FreeBytes, check_room, free_bytes
 from antiphon.client.daemon.settings import ClientSettings
 from antiphon.client.daemon.tell import NOT_TOLD, Tell, told_examples, told_update
-from antiphon.client.daemon.trainer import Trainer, TrainerFailed
+from antiphon.client.daemon.trainer import TrainerFailed, TrainerProgram
 from antiphon.client.daemon.transfers import named_blob
 from antiphon.client.daemon.work import Work
 from antiphon.client.trainer_protocol import Evaluate, Respond, Responded, Stepped, Train, Trained
@@ -53,7 +53,7 @@ class TaskFailed(AntiphonError):
 
 
 @dataclass
-class InHand:
+class ClientTask:
     """A task of a run. until: loop time at which its round closes, none: never; exchange, question: of a
     task that is neither to train nor to measure.
     """
@@ -76,29 +76,29 @@ class InHand:
         return "evaluate" if self.evaluating else "train"
 
 
-def in_hand(run: OpenRun, response: pb.NextTaskResponse, arrived: float) -> InHand:
+def in_hand(run: OpenRun, response: pb.NextTaskResponse, arrived: float) -> ClientTask:
     """Read a task that came at loop time `arrived`. Raises Refused where it cannot be read."""
     if response.WhichOneof("task") == "exchange":
         asked = response.exchange
         until = arrived + asked.deadline_ms / 1000 if asked.deadline_ms else None
         if not asked.exchange:
-            raise Refused("an exchange without a name", grpc.StatusCode.INVALID_ARGUMENT)
-        return InHand(
+            raise CallRefused("an exchange without a name", grpc.StatusCode.INVALID_ARGUMENT)
+        return ClientTask(
             run, asked.round, False, until, exchange=asked.exchange, question=asked.question
         )
     evaluating = response.WhichOneof("task") == "evaluate"
     task = response.evaluate if evaluating else response.train
     until = arrived + task.deadline_ms / 1000 if task.deadline_ms else None
     if evaluating:
-        return InHand(run, response.evaluate.round, True, until, model=response.evaluate.model)
+        return ClientTask(run, response.evaluate.round, True, until, model=response.evaluate.model)
     message = response.train.assignment
     try:
         number = update_pb2.Assignment.FromString(message).round
     except DecodeError:
-        raise Refused(
+        raise CallRefused(
             "an assignment that cannot be read", grpc.StatusCode.INVALID_ARGUMENT
         ) from None
-    return InHand(run, number, False, until, message)
+    return ClientTask(run, number, False, until, message)
 
 
 class Workbench:
@@ -107,7 +107,7 @@ class Workbench:
     def __init__(
         self,
         link: Link,
-        trainer: Trainer,
+        trainer: TrainerProgram,
         outbox: Outbox,
         delivery: Delivery,
         metrics: Metrics,
@@ -126,7 +126,7 @@ class Workbench:
             if not model.suffix:  # the machine may have lost power: its hash is compared before use
                 model.replace(model.with_name(f"{model.name}.part"))
 
-    async def train(self, task: InHand, settings: ClientSettings) -> bool:
+    async def train(self, task: ClientTask, settings: ClientSettings) -> bool:
         """Carry out an assignment and hand in the update; return whether it has its answer.
 
         Raises TaskFailed, StartOver, NotAllowed.
@@ -158,7 +158,7 @@ class Workbench:
         except Withheld as withheld:
             raise TaskFailed(str(withheld), withheld.code) from None
 
-    async def evaluate(self, task: InHand, settings: ClientSettings) -> None:
+    async def evaluate(self, task: ClientTask, settings: ClientSettings) -> None:
         """Measure a model and hand in the figures, or say at once that there are none.
 
         Raises TaskFailed, StartOver, NotAllowed.
@@ -176,11 +176,11 @@ class Workbench:
             )
         except TrainerFailed as error:
             raise TaskFailed(str(error), error.code) from None
-        except Refused as error:
+        except CallRefused as error:
             raise TaskFailed(str(error)) from None
         log.info("evaluated", round=task.round, examples=done.examples)
 
-    async def respond(self, task: InHand, settings: ClientSettings) -> None:
+    async def respond(self, task: ClientTask, settings: ClientSettings) -> None:
         """Answer an exchange of a round and hand the answer in.
 
         Raises TaskFailed, StartOver, NotAllowed.
@@ -197,14 +197,14 @@ class Workbench:
         self._allow_answer(settings.policy, len(answer))
         try:
             response = await self._link.submit_answer(run_id, task.round, task.exchange, answer)
-        except Refused as error:
+        except CallRefused as error:
             raise TaskFailed(str(error)) from None
         log.info(
             "answer handed in", round=task.round, exchange=task.exchange,
             verdict=response.verdict, reason=response.reason,
         )  # fmt: skip
 
-    def _allow_answer(self, policy: Policy, size: int) -> None:
+    def _allow_answer(self, policy: SitePolicy, size: int) -> None:
         """Count an answer among what leaves the site today, or raise TaskFailed where it may not leave."""
         if size > MOST_ANSWER_BYTES:
             raise TaskFailed(
@@ -221,7 +221,7 @@ class Workbench:
         self._out.mkdir(parents=True)
         return self._out
 
-    async def _trained(self, task: InHand, model: Path, upload_bytes: int) -> Trained:
+    async def _trained(self, task: ClientTask, model: Path, upload_bytes: int) -> Trained:
         run_id = task.run.run_id
         assignment = self._fresh_out() / "assignment"
         assignment.write_bytes(task.message)
@@ -274,9 +274,9 @@ class Workbench:
             try:
                 check_room(path, blob.bytes, floor_mb, self._free)
                 await self._link.download(run.run_id, blob, path)
-            except NoRoom as error:
+            except DownloadTooLarge as error:
                 raise TaskFailed(str(error), Refusal.DISK) from None
-            except (Gone, Refused) as error:
+            except (Gone, CallRefused) as error:
                 raise TaskFailed(
                     f"cannot fetch the model: {error}", Refusal.MODEL_DOWNLOAD
                 ) from None
@@ -286,7 +286,7 @@ class Workbench:
                 ) from None
         return path
 
-    def _seconds(self, task: InHand, upload_bytes: int) -> float | None:
+    def _seconds(self, task: ClientTask, upload_bytes: int) -> float | None:
         """Return the time that training may take, so that the update is in before the round closes."""
         if task.until is None:
             return None
@@ -305,7 +305,7 @@ class Workbench:
     def _permitted(
         self,
         run: OpenRun,
-        policy: Policy,
+        policy: SitePolicy,
         work: Work,
         size: int,
         *,
@@ -313,7 +313,7 @@ class Workbench:
     ) -> None:
         """Raise TaskFailed where the owner forbids it; begun: the hours do not count any more."""
         now = self._now()
-        terms = Terms(
+        terms = TaskTerms(
             method=work.method,
             model=run.model,
             min_cohort=run.min_cohort,
@@ -342,7 +342,7 @@ def _checked(assignment: update_pb2.Assignment, run: OpenRun) -> Blob:
         )
     try:
         return named_blob(assignment.model)
-    except Refused as error:
+    except CallRefused as error:
         raise TaskFailed(str(error), Refusal.TASK_UNREADABLE) from None
 
 
@@ -358,7 +358,7 @@ def _expected_bytes(assignment: update_pb2.Assignment) -> int:
     return int(assignment.upload_bytes)
 
 
-def _entry(task: InHand, trained: Trained, tell: Tell) -> tuple[Entry, Path | None]:
+def _entry(task: ClientTask, trained: Trained, tell: Tell) -> tuple[Queued, Path | None]:
     """Read what the trainer has written as it may leave, and compare it with what was asked for."""
     try:
         message = told_update(tell, Path(trained.update).read_bytes())
@@ -366,10 +366,15 @@ def _entry(task: InHand, trained: Trained, tell: Tell) -> tuple[Entry, Path | No
         content = Path(trained.blob) if trained.blob is not None else None
         blob = named_blob(update.tensors) if update.HasField("tensors") else None
         size = content.stat().st_size if content is not None else None
-    except (OSError, ValueError, DecodeError, Refused) as error:  # ValueError: a path that is none
+    except (
+        OSError,
+        ValueError,
+        DecodeError,
+        CallRefused,
+    ) as error:  # ValueError: a path that is none
         raise TaskFailed(f"the trainer's result cannot be read: {error}") from None
     if (update.run_id, update.round) != (task.run.run_id, task.round):
         raise TaskFailed(f"the trainer's result is of round {update.round}, not {task.round}")
     if size != (blob.bytes if blob else None):
         raise TaskFailed(f"the trainer's result names {blob}, its file has {size} bytes")
-    return Entry(task.run.run_id, task.round, message, blob), content
+    return Queued(task.run.run_id, task.round, message, blob), content

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from tempfile import TemporaryDirectory
@@ -22,17 +22,18 @@ from structlog.typing import FilteringBoundLogger
 
 from antiphon.client.failure_code import read_code
 from antiphon.client.trainer_protocol import (
-    Answer,
     Cancel,
     Cancelled,
     Evaluate,
     Evaluated,
     Failed,
+    OnStepped,
     Prepare,
     Prepared,
     Request,
     Respond,
     Responded,
+    Response,
     Stepped,
     Train,
     Trained,
@@ -43,7 +44,6 @@ from antiphon.client.trainer_protocol import (
 from antiphon.core.errors import AntiphonError, ProtocolError
 from antiphon.core.refusals import Refusal
 
-OnStep = Callable[[Stepped], None]
 Wanted = TypeVar("Wanted", Prepared, Trained, Evaluated, Responded)
 
 WORKER_COMMAND = (sys.executable, "-m", "antiphon.client.worker_process")
@@ -86,7 +86,7 @@ class _Child:
     gone: bool = False
 
 
-class Trainer:
+class TrainerProgram:
     """One program that trains, at most one alive at a time, one request after the other."""
 
     def __init__(
@@ -115,7 +115,7 @@ class Trainer:
         """Load a run. Raises TrainerFailed where it cannot be loaded here."""
         return await self._ask(request, Prepared, _ignore)
 
-    async def train(self, request: Train, on_step: OnStep) -> Trained:
+    async def train(self, request: Train, on_step: OnStepped) -> Trained:
         """Carry out an assignment; on_step: told of each step.
 
         Its time runs from here: what starting the program takes is taken off `request.seconds`. Raises
@@ -151,7 +151,7 @@ class Trainer:
         child.stopped = True
         await self._end(child)
 
-    async def _ask(self, request: Request, wanted: type[Wanted], on_step: OnStep) -> Wanted:
+    async def _ask(self, request: Request, wanted: type[Wanted], on_step: OnStepped) -> Wanted:
         asked = asyncio.get_running_loop().time()
         async with self._turn:
             self._in_hand, self._cancelled = request, False
@@ -164,7 +164,7 @@ class Trainer:
                 self._in_hand = None
 
     async def _attempts(
-        self, request: Request, wanted: type[Wanted], on_step: OnStep, asked: float
+        self, request: Request, wanted: type[Wanted], on_step: OnStepped, asked: float
     ) -> Wanted:
         reason = ""
         for _ in range(_ATTEMPTS):
@@ -186,7 +186,7 @@ class Trainer:
         child: _Child,
         request: Request,
         wanted: type[Wanted],
-        on_step: OnStep,
+        on_step: OnStepped,
         asked: float,
     ) -> Wanted:
         if child.unanswered:  # whoever asked went away
@@ -204,7 +204,7 @@ class Trainer:
         return answer
 
     async def _exchange(
-        self, child: _Child, request: Request, wanted: type[Wanted], on_step: OnStep
+        self, child: _Child, request: Request, wanted: type[Wanted], on_step: OnStepped
     ) -> Wanted:
         child.unanswered = True
         await self._tell(child, request)
@@ -217,7 +217,7 @@ class Trainer:
             raise TrainerCancelled(f"{name_of(request)} was cancelled")
         raise _Died(f"it answered {name_of(request)} with {type(answer).__name__}")
 
-    async def _final_answer(self, child: _Child, on_step: OnStep) -> Answer:
+    async def _final_answer(self, child: _Child, on_step: OnStepped) -> Response:
         assert child.process.stdout is not None
         while True:
             try:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import grpc
 
-from antiphon.client.daemon.calls import Interrupted, Refused, Stub
+from antiphon.client.daemon.calls import CallRefused, Interrupted, Stub
 from antiphon.client.sent.recorded import RecordedDownload, RecordedUpload
 from antiphon.core.blob import Blob
 from antiphon.core.channel import CHUNK_BYTES
@@ -39,7 +39,7 @@ _WRONG_CONTENTS = 3
 def named_blob(message: update_pb2.Blob) -> Blob:
     """Read what a message says of a blob. Raises Refused where that is malformed."""
     if len(message.sha256) != 32:
-        raise Refused(
+        raise CallRefused(
             f"the coordinator named a blob with {len(message.sha256)} bytes, expected a SHA-256",
             grpc.StatusCode.INVALID_ARGUMENT,
         )
@@ -145,7 +145,7 @@ class Download:
         self._part.unlink(missing_ok=True)
         self._size = -1
         self._wrong += 1
-        kind = Refused if self._wrong >= _WRONG_CONTENTS else Interrupted
+        kind = CallRefused if self._wrong >= _WRONG_CONTENTS else Interrupted
         raise kind("what was downloaded is not what was named", grpc.StatusCode.DATA_LOSS)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from antiphon.client.spaces.space import Space
-from antiphon.client.trainers.trainer import Trained
+from antiphon.client.trainers.trainer import TrainerResult
 from antiphon.core.types import Assignment, Package
 
 
@@ -15,6 +15,6 @@ def delta() -> DeltaForm:
 class DeltaForm:
     """See `form.Form`."""
 
-    def package(self, space: Space, trained: Trained, assignment: Assignment) -> Package:
+    def package(self, space: Space, trained: TrainerResult, assignment: Assignment) -> Package:
         """Return trained − start."""
         return Package("delta", space.delta())

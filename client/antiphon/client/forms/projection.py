@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from antiphon.client.spaces.space import Space
-from antiphon.client.trainers.trainer import Trained
+from antiphon.client.trainers.trainer import TrainerResult
 from antiphon.core.config import RunConfig
 from antiphon.core.types import Assignment, Package
 from antiphon.strategies.forms.projection import projected
@@ -22,6 +22,6 @@ class ProjectionForm:
 
     config: RunConfig
 
-    def package(self, space: Space, trained: Trained, assignment: Assignment) -> Package:
+    def package(self, space: Space, trained: TrainerResult, assignment: Assignment) -> Package:
         """Return K numbers. Raises UpdateError where the space knows no delta."""
         return projected(space.delta(), assignment.client, assignment.round, self.config)

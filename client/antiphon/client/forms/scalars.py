@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from antiphon.client.spaces.space import Space
-from antiphon.client.trainers.trainer import Trained
+from antiphon.client.trainers.trainer import TrainerResult
 from antiphon.core.errors import UpdateError
 from antiphon.core.types import Assignment, Package
 from antiphon.strategies.forms.scalars import packed
@@ -17,7 +17,7 @@ def scalars() -> ScalarsForm:
 class ScalarsForm:
     """See `form.Form`."""
 
-    def package(self, space: Space, trained: Trained, assignment: Assignment) -> Package:
+    def package(self, space: Space, trained: TrainerResult, assignment: Assignment) -> Package:
         """Return the walk. Raises UpdateError where the steps were along no seeds."""
         if trained.walk is None:
             raise UpdateError("the trainer walked along no seeds: choose the form delta")

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import structlog
 
-from antiphon.client.sent.entries import NO_ANSWER, Answer, Sending
-from antiphon.client.sent.ledger import Ledger, LedgerError
+from antiphon.client.sent.entries import NO_ANSWER, Conclusion, Sending
+from antiphon.client.sent.ledger import LedgerError, SentLedger
 
 log = structlog.get_logger()
 
@@ -49,7 +49,7 @@ class Book:
 
     def __init__(self, folder: Path, now: Callable[[], float]) -> None:
         """folder: of the ledger; now: seconds since the Unix epoch. Raises LedgerError."""
-        self._ledger, self._now = Ledger(folder, now), now
+        self._ledger, self._now = SentLedger(folder, now), now
         self._windows: dict[tuple[str, str, str], _Window] = {}
 
     def begin(self, sending: Sending, *, counted: bool = False) -> Noted:
@@ -70,7 +70,7 @@ class Book:
     def end(self, noted: Noted, verdict: str, size: int) -> None:
         """Note what became of it. Never raises: it has left, and the next message will not."""
         if noted.window is None:
-            self._note(Answer(noted.number, verdict, size))
+            self._note(Conclusion(noted.number, verdict, size))
         else:
             noted.window.answered += verdict != NO_ANSWER
 
@@ -93,9 +93,9 @@ class Book:
             if over(window):
                 del self._windows[key]
                 verdict = f"{window.answered} of {window.calls} answered"
-                self._note(Answer(window.number, verdict, window.bytes, window.calls))
+                self._note(Conclusion(window.number, verdict, window.bytes, window.calls))
 
-    def _note(self, answer: Answer) -> None:
+    def _note(self, answer: Conclusion) -> None:
         try:
             self._ledger.add(answer)
         except LedgerError as error:

@@ -54,7 +54,7 @@ class Sending:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Conclusion:
     """What became of the line `of`. calls: how many there were; bytes: that really went."""
 
     of: int
@@ -64,17 +64,17 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Line:
+class LedgerLine:
     """One line of a ledger. at: seconds since the Unix epoch; sha256: of its bytes."""
 
     n: int
     before: str
     at: float
-    what: Sending | Answer
+    what: Sending | Conclusion
     sha256: str
 
 
-def written(n: int, before: str, at: float, what: Sending | Answer) -> bytes:
+def written(n: int, before: str, at: float, what: Sending | Conclusion) -> bytes:
     """Return the bytes of a line, its line feed included."""
     kind = "sending" if isinstance(what, Sending) else "answer"
     said = {key: value for key, value in asdict(what).items() if key != "until"}
@@ -84,13 +84,13 @@ def written(n: int, before: str, at: float, what: Sending | Answer) -> bytes:
     return json.dumps(values, allow_nan=False).encode("ascii") + b"\n"
 
 
-def read_line(content: bytes) -> Line:
+def read_line(content: bytes) -> LedgerLine:
     """Read a line, with its line feed. Raises ValueError for what is none."""
     values = json.loads(content)
     if not isinstance(values, dict) or not content.endswith(b"\n"):
         raise ValueError("not a line of a ledger")
     try:
-        return Line(
+        return LedgerLine(
             n=int(values["n"]),
             before=str(values["before"]),
             at=_seconds(values["at"]),
@@ -106,8 +106,8 @@ def hash_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _what(values: Mapping[str, Any]) -> Sending | Answer:
-    kind = Sending if values["kind"] == "sending" else Answer
+def _what(values: Mapping[str, Any]) -> Sending | Conclusion:
+    kind = Sending if values["kind"] == "sending" else Conclusion
     said = {key: values[key] for key in kind.__dataclass_fields__ if key in values}
     if said.get("until") is not None:
         said["until"] = _seconds(said["until"])

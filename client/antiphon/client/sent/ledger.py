@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from antiphon.client.sent.entries import BEGINNING, Answer, Sending, hash_of, read_line, written
+from antiphon.client.sent.entries import BEGINNING, Conclusion, Sending, hash_of, read_line, written
 from antiphon.core.errors import UserError
 from antiphon.core.home import private_folder
 
@@ -45,7 +45,7 @@ class Head:
     sha256: str = BEGINNING
 
 
-class Ledger:
+class SentLedger:
     """The ledger in one folder, for writing."""
 
     def __init__(
@@ -56,7 +56,7 @@ class Ledger:
         with self._locked() as descriptor:
             self._caught_up(descriptor)
 
-    def add(self, what: Sending | Answer) -> int:
+    def add(self, what: Sending | Conclusion) -> int:
         """Write a line; it is on the disk when this returns. Returns its number; raises LedgerError."""
         with self._locked() as descriptor:
             head = self._caught_up(descriptor)

@@ -6,7 +6,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from antiphon.client.sent.entries import BEGINNING, NO_ANSWER, Answer, Line, Sending, read_line
+from antiphon.client.sent.entries import (
+    BEGINNING,
+    NO_ANSWER,
+    Conclusion,
+    LedgerLine,
+    Sending,
+    read_line,
+)
 from antiphon.client.sent.ledger import Head, LedgerError, file_of, head_file, read_head
 
 NOT_COUNTED = "not counted yet"
@@ -38,7 +45,7 @@ class Verified:
     newer: int
 
 
-def lines(folder: Path, since: float | None = None) -> Iterator[Line]:
+def lines(folder: Path, since: float | None = None) -> Iterator[LedgerLine]:
     """Yield every line of a ledger, oldest first.
 
     since: leave out files that were not written to since then (seconds since the Unix epoch); what is
@@ -89,7 +96,7 @@ def verify(folder: Path, anchor: tuple[int, str] | None = None) -> Verified:
     return Verified(count, sha256, count - head.count)
 
 
-def left(found: Iterable[Line]) -> list[Left]:
+def left(found: Iterable[LedgerLine]) -> list[Left]:
     """Return what has left, oldest first, each with its answer."""
     things: dict[int, Left] = {}
     for line in found:
@@ -98,7 +105,7 @@ def left(found: Iterable[Line]) -> list[Left]:
             counted = what.until is not None
             calls, verdict = (None, NOT_COUNTED) if counted else (1, NO_ANSWER)
             things[line.n] = Left(line.n, line.at, what, calls, what.bytes or 0, verdict)
-        elif isinstance(what, Answer) and what.of in things:
+        elif isinstance(what, Conclusion) and what.of in things:
             thing = things[what.of]
             things[what.of] = replace(
                 thing, calls=what.calls, bytes=what.bytes, verdict=what.verdict

@@ -20,7 +20,7 @@ from antiphon.client.data.tokens import Batch
 from antiphon.client.language_model import IGNORED, LanguageModel, token_losses
 from antiphon.client.spaces.space import Space
 from antiphon.client.trainers.local_batches import local_batches
-from antiphon.client.trainers.trainer import OnStep, Trained
+from antiphon.client.trainers.trainer import OnStep, TrainerResult
 from antiphon.core.config import RunConfig
 from antiphon.core.run_sections import TrainingConfig
 from antiphon.core.types import Assignment
@@ -46,7 +46,7 @@ class AdamWTrainer:
         data: ClientData,
         on_step: OnStep,
         meter: Meter,
-    ) -> Trained:
+    ) -> TrainerResult:
         """Take the assignment's steps of the run's schedule."""
         torch.manual_seed(assignment.seed + assignment.round)  # dropout draws from it
         training = self.training
@@ -57,7 +57,7 @@ class AdamWTrainer:
         batches = local_batches(model, data, assignment, size, accumulation)
         parameters = [linear.weight for linear in space.linears.values()]
         plan = _plan(training, assignment)
-        return Trained(train(model, parameters, batches, plan, on_step, meter))
+        return TrainerResult(train(model, parameters, batches, plan, on_step, meter))
 
 
 def _plan(training: TrainingConfig, assignment: Assignment) -> GradientTraining:

@@ -21,7 +21,7 @@ from antiphon.client.data.tokens import Batch
 from antiphon.client.language_model import LanguageModel, token_losses
 from antiphon.client.spaces.space import Space
 from antiphon.client.trainers.local_batches import local_batches
-from antiphon.client.trainers.trainer import OnStep, Trained
+from antiphon.client.trainers.trainer import OnStep, TrainerResult
 from antiphon.client.zeroth_order.dense import DenseProbe
 from antiphon.client.zeroth_order.lowrank import LowRankProbe
 from antiphon.client.zeroth_order.probe import Probe
@@ -53,7 +53,7 @@ class SpsaTrainer:
         data: ClientData,
         on_step: OnStep,
         meter: Meter,
-    ) -> Trained:
+    ) -> TrainerResult:
         """Take the assignment's steps at its learning rate."""
         plan = SeedTraining(
             seeds=self._given(assignment, space),
@@ -101,7 +101,7 @@ def train(
     plan: SeedTraining,
     on_step: OnStep,
     meter: Meter | None = None,
-) -> Trained:
+) -> TrainerResult:
     """Take one step per batch and seed.
 
     A step whose loss is not finite moves nothing and is not reported.
@@ -126,7 +126,7 @@ def train(
         meter.step_taken(batch.tokens)
         on_step(done, loss)
     walk = Walk(np.array(indices, dtype=np.uint32), np.array(values, dtype=np.float32))
-    return Trained(tuple(losses), walk)
+    return TrainerResult(tuple(losses), walk)
 
 
 def two_sided_losses(

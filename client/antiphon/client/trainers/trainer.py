@@ -18,7 +18,7 @@ OnStep = Callable[[int, float], None]
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainerResult:
     """What a trainer has done beside moving the space's numbers.
 
     losses: of the steps that moved them, nats per token; walk: the steps as seeds and scalars, where they
@@ -40,7 +40,7 @@ class Trainer(Protocol):
         data: ClientData,
         on_step: OnStep,
         meter: Meter,
-    ) -> Trained:
+    ) -> TrainerResult:
         """Take the assignment's steps, as far as the meter's budget goes; an exception of `on_step` passes
         through.
         """

@@ -18,7 +18,7 @@ from antiphon.core.config import RunConfig, config_hash, resolved
 from antiphon.core.errors import AntiphonError, ConfigError
 from antiphon.core.events import ClientDeclined, ClientDescribed, ClientJoined
 from antiphon.core.json_text import json_text
-from antiphon.core.space import Space
+from antiphon.core.space import SpaceShapes
 from antiphon.core.types import Plain
 from antiphon.server.coordinator.engine import Engine
 from antiphon.server.machine.standing import Declines
@@ -41,7 +41,7 @@ log = structlog.get_logger()
 
 _HOLD_S = 20.0  # of the 30 that a client gives a small call
 
-Opening = Callable[[Space], Awaitable[Engine]]
+Opening = Callable[[SpaceShapes], Awaitable[Engine]]
 """Begins the run on a space, and drives it from then on."""
 
 
@@ -117,7 +117,7 @@ class Admission:
         check_same_space(engine.space, space)
         return engine
 
-    async def _opened(self, client: str, space: Space) -> Engine:
+    async def _opened(self, client: str, space: SpaceShapes) -> Engine:
         """Return the engine as soon as enough candidates say the same; the last of them begins the run."""
         claim, candidates = claim_of(space), self.candidates
         if candidates.hear(client, claim):
@@ -158,7 +158,7 @@ class Admission:
         if Need.DRAWS in method.role_of(client, facts).trainer.needs:
             _check_golden(dict(request.capabilities.golden))
 
-    def check_size(self, space: Space) -> None:
+    def check_size(self, space: SpaceShapes) -> None:
         """Raise Refused for shapes of which no update could be taken."""
         size = 4 * sum(rows * columns for rows, columns in space.factors.values())
         most = self._max_update_bytes()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 A_MINUTE = 600.0
 """Events that one client may cause in a minute, and at once."""
 
-Moved = tuple[str, str]
+DirectionAndPurpose = tuple[str, str]
 """Direction and purpose of bytes that have moved."""
 
 
@@ -19,7 +19,7 @@ class Allowance:
         """Nobody has caused anything. a_minute: see A_MINUTE."""
         self._now, self._most = now, A_MINUTE if a_minute is None else a_minute
         self._left: dict[str, tuple[float, float]] = {}  # events left, as of when
-        self._bytes: dict[str, Counter[Moved]] = {}
+        self._bytes: dict[str, Counter[DirectionAndPurpose]] = {}
 
     def wait_s(self, client: str, events: int = 1) -> float:
         """Take so many events from a client's minute; return 0, or how long it must wait, seconds.
@@ -33,7 +33,9 @@ class Allowance:
         self._left[client] = (left - events if missing <= 0 else left, now)
         return max(0.0, missing * 60.0 / self._most)
 
-    def moved(self, client: str, moved: Counter[Moved]) -> Counter[Moved]:
+    def moved(
+        self, client: str, moved: Counter[DirectionAndPurpose]
+    ) -> Counter[DirectionAndPurpose]:
         """Count bytes that a client has moved; return what is to be journalled now, by kind.
 
         Beyond its minute that is nothing: the bytes are part of what is returned later.

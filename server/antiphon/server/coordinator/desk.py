@@ -45,7 +45,7 @@ class Answering:
 
 
 @dataclass(frozen=True)
-class Cancelled:
+class Withdrawn:
     """What the client has in hand is not wanted any more."""
 
     round: int

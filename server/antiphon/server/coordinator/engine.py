@@ -38,12 +38,12 @@ from antiphon.core.events import (
 from antiphon.core.wire import round_of, update_blob
 from antiphon.server.coordinator.desk import (
     Answering,
-    Cancelled,
     Desk,
     InHand,
     Measuring,
     Task,
     Training,
+    Withdrawn,
 )
 from antiphon.server.coordinator.expected import most_upload_bytes
 from antiphon.server.coordinator.leases import Leases
@@ -79,7 +79,7 @@ _MAX_REASON = 500
 _LINGER_S = 20.0  # for clients that are training what nobody waits for
 
 
-Answer = Task | Cancelled | Finish | None
+PollAnswer = Task | Withdrawn | Finish | None
 
 
 class _CountsAlready(AntiphonError):
@@ -174,7 +174,7 @@ class Engine:
         """Whether the client has joined this run."""
         return client in self.machine.clients
 
-    async def next_task(self, client: str, wait_s: float, in_hand: InHand | None) -> Answer:
+    async def next_task(self, client: str, wait_s: float, in_hand: InHand | None) -> PollAnswer:
         """Return what a member is to do; wait for it up to `wait_s`, or the lease's share of that."""
         self.leases.touch(client)
         if in_hand is not None:
@@ -311,7 +311,7 @@ class Engine:
         number = self.machine.round
         self.note(BytesMoved(number, client, "up" if direction == "up" else "down", purpose, size))
 
-    def _answer(self, client: str, in_hand: InHand | None) -> Answer:
+    def _answer(self, client: str, in_hand: InHand | None) -> PollAnswer:
         if self.over is not None:
             self._told.add(client)
             return self.over
@@ -328,7 +328,7 @@ class Engine:
             same = isinstance(task, Training) and task.round == in_hand.round
             done = counts and task is not None and not same
             wanted = not done and (counts or is_assigned(self.machine, client, in_hand.round))
-        return None if wanted else Cancelled(in_hand.round, "the round has closed without it")
+        return None if wanted else Withdrawn(in_hand.round, "the round has closed without it")
 
     async def _everyone_told(self, timeout_s: float) -> None:
         """Wait until all who are there have heard that the run is over."""

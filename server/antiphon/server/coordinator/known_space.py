@@ -9,14 +9,14 @@ from antiphon.core.errors import RunFolderError, UserError
 from antiphon.core.events import RunStarted
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder
-from antiphon.core.space import Space
+from antiphon.core.space import SpaceShapes
 from antiphon.server.folding.space_file import read_space
 from antiphon.server.planning.agreement import claim_of
 
 
 def known_space(
-    given: Space | None, folder: RunFolder, journal: Journal, config: RunConfig
-) -> Space | None:
+    given: SpaceShapes | None, folder: RunFolder, journal: Journal, config: RunConfig
+) -> SpaceShapes | None:
     """Return the space of a run's folder, else the operator's, else none: the clients are to say it.
 
     given: what the operator has fixed. Raises UserError where the two differ, and where the run has begun
@@ -34,8 +34,8 @@ def known_space(
 
 
 def _begun(
-    given: Space | None, folder: RunFolder, journal: Journal, config: RunConfig
-) -> Space | None:
+    given: SpaceShapes | None, folder: RunFolder, journal: Journal, config: RunConfig
+) -> SpaceShapes | None:
     file = folder.space_file
     if not file.exists():
         if given is None and _agreed(journal):

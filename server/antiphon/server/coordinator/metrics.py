@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from antiphon.core.http_pages import Page, Pages, metrics_page
 from antiphon.core.json_text import json_text
 
-Status = Callable[[], Mapping[str, Any]]
+StatusSource = Callable[[], Mapping[str, Any]]
 """What the run is at, as plain values; called in a thread of the HTTP server."""
 
 _LONGEST_CALL_S = (0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0)
@@ -53,7 +53,7 @@ class CoordinatorMetrics:
         self.updates.labels(verdict).inc()
 
 
-def coordinator_pages(registry: CollectorRegistry, status: Status) -> Pages:
+def coordinator_pages(registry: CollectorRegistry, status: StatusSource) -> Pages:
     """Return the coordinator's pages: /metrics, /healthz and /status."""
 
     def healthz() -> Page:

@@ -33,7 +33,7 @@ from antiphon.core.journal import Journal
 from antiphon.core.json_text import json_text
 from antiphon.core.logs import configure_logs
 from antiphon.core.run_folder import RunFolder
-from antiphon.core.space import Space
+from antiphon.core.space import SpaceShapes
 from antiphon.server.coordinator.admission import Admission, Refused
 from antiphon.server.coordinator.allocator import return_memory_at_once
 from antiphon.server.coordinator.chatter import Chatter
@@ -90,7 +90,7 @@ class Coordinator:
         fleet: Fleet,
         settings: CoordinatorSettings,
         *,
-        space: Space | None = None,
+        space: SpaceShapes | None = None,
         from_round: int | None = None,
         read_settings: Callable[[], CoordinatorSettings] | None = None,
         on_listening: Callable[[Listening], None] = lambda where: None,
@@ -248,7 +248,7 @@ class Coordinator:
         stack.callback(pages.close)
         return pages.port
 
-    def _known_space(self) -> Space | None:
+    def _known_space(self) -> SpaceShapes | None:
         """Return what the run trains, if that is known before anybody joins. Raises UserError."""
         known = known_space(self._space, self._folder, self._journal, self._config)
         try:
@@ -258,7 +258,7 @@ class Coordinator:
             raise UserError(str(error)) from None
         return known
 
-    async def _open(self, space: Space) -> Engine:
+    async def _open(self, space: SpaceShapes) -> Engine:
         """Begin the run, or take it up again."""
         begun = partial(begin_run, self._config, self._folder, self._journal, space, self._clock)
         secret = kept_secret(self._fleet.folder, self._fleet.random)

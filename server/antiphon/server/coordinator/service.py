@@ -28,9 +28,9 @@ from antiphon.core.wire import pack_blob, round_of, unpack_blob, update_blob
 from antiphon.server.coordinator.admission import Admission, Held, Refused
 from antiphon.server.coordinator.allowance import A_MINUTE, Allowance
 from antiphon.server.coordinator.chatter import Chatter
-from antiphon.server.coordinator.desk import Answering, Cancelled, InHand, Measuring, Training
+from antiphon.server.coordinator.desk import Answering, InHand, Measuring, Training, Withdrawn
 from antiphon.server.coordinator.downloads import Downloads, read_ahead
-from antiphon.server.coordinator.engine import Answer, Engine
+from antiphon.server.coordinator.engine import Engine, PollAnswer
 from antiphon.server.coordinator.refusal import NoSuchModel, abort, busy, told
 from antiphon.server.coordinator.spool import Spool
 from antiphon.server.coordinator.submissions import Ended
@@ -54,11 +54,11 @@ if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
 
 Identify = Callable[["Context"], str]
-Renewal = Callable[[str, bytes], Awaitable[enrolment_pb2.Certificate]]
+Renew = Callable[[str, bytes], Awaitable[enrolment_pb2.Certificate]]
 """Issues a new certificate to a client for a certificate request (DER). Raises UpdateError."""
 
 
-class Traffic(Protocol):
+class TrafficListener(Protocol):
     """Hears of bytes that have moved."""
 
     def moved(self, direction: str, size: int) -> None:
@@ -76,8 +76,8 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServicer):
         spool: Spool,
         *,
         identify: Identify,
-        renewal: Renewal,
-        traffic: Traffic,
+        renewal: Renew,
+        traffic: TrafficListener,
         chatter: Chatter,
         downloads: Downloads,
         upload_slots: int,
@@ -137,7 +137,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServicer):
             response.retry_after_ms = _IDLE_RETRY_MS
         return response
 
-    def _task_message(self, engine: Engine, answer: Answer) -> pb.NextTaskResponse:
+    def _task_message(self, engine: Engine, answer: PollAnswer) -> pb.NextTaskResponse:
         match answer:
             case Training():
                 left = engine.seconds_left(answer.deadline)
@@ -158,7 +158,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServicer):
                     deadline_ms=_ms(engine.seconds_left(answer.deadline)),
                 )
                 return pb.NextTaskResponse(exchange=asked)
-            case Cancelled():
+            case Withdrawn():
                 return pb.NextTaskResponse(
                     cancel=pb.CancelTask(round=answer.round, reason=answer.reason)
                 )

@@ -22,7 +22,7 @@ from cryptography import x509
 
 from antiphon.core.channel import RETRY_AFTER
 from antiphon.core.errors import AntiphonError
-from antiphon.core.identity import UNREADABLE, Caller, IdentityError, caller_of
+from antiphon.core.identity import UNREADABLE, IdentityError, Subject, caller_of
 from antiphon.server.enrolment.early_calls import Begin, from_headers_on, room_of
 from antiphon.server.enrolment.ledger import Ledger
 from antiphon.server.enrolment.open_calls import End, OpenCall, OpenCalls, TooMany
@@ -84,7 +84,7 @@ class Denied(AntiphonError):
 class _Credential:
     """A client's certificate as read. Times: seconds since the Unix epoch."""
 
-    caller: Caller
+    caller: Subject
     serial: str
     not_before: float
     not_after: float

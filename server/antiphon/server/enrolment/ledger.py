@@ -57,7 +57,7 @@ class Issued:
 
 
 @dataclass(frozen=True)
-class Member:
+class FleetMember:
     """A client of the fleet. Times: seconds since the Unix epoch; facts: what it said of itself.
 
     last_seen: its last call to the coordinator or for a certificate; none: in a ledger of version 0.2.
@@ -198,7 +198,7 @@ class Ledger:
         with self._transaction() as do:
             do.executemany(upsert, rows)
 
-    def clients(self) -> list[Member]:
+    def clients(self) -> list[FleetMember]:
         """Return everybody who ever joined, by name."""
         with self._lock:
             rows = self._connection.execute(
@@ -206,7 +206,7 @@ class Ledger:
                 " WHERE certificate.client = client.name), revoked_at, facts FROM client ORDER BY name"
             ).fetchall()
         return [
-            Member(name, joined, seen, until, revoked, json.loads(facts))
+            FleetMember(name, joined, seen, until, revoked, json.loads(facts))
             for name, joined, seen, until, revoked, facts in rows
         ]
 

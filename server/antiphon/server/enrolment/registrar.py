@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from antiphon.core.errors import AntiphonError
 from antiphon.core.identity import (
     UNREADABLE,
-    Caller,
     IdentityError,
     PublicKey,
+    Subject,
     caller_of,
     is_issued_by,
     key_hash,
@@ -127,13 +127,13 @@ class Registrar:
             coordinator_port=self._port,
         )
 
-    def _ours(self, certificate: x509.Certificate) -> tuple[Caller, PublicKey]:
+    def _ours(self, certificate: x509.Certificate) -> tuple[Subject, PublicKey]:
         try:
             caller, key = caller_of(certificate), certificate.public_key()
         except (IdentityError, *UNREADABLE):
             raise NotProven("the certificate names no client") from None
         signed = any(is_issued_by(certificate, root) for root in self.authority.roots)
-        if not signed or caller != Caller(self.authority.fleet, "client", caller.name):
+        if not signed or caller != Subject(self.authority.fleet, "client", caller.name):
             raise NotProven("the certificate is not of a client of this fleet")
         if not is_accepted(key):
             raise NotProven("the certificate's key is of another kind")

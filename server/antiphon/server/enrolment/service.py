@@ -44,7 +44,7 @@ _REFUSED: dict[type[AntiphonError], tuple[grpc.StatusCode, str]] = {
 
 log = structlog.get_logger()
 
-Context = grpc.aio.ServicerContext[Any, Any]
+CallContext = grpc.aio.ServicerContext[Any, Any]
 
 
 class EnrolmentService(enrolment_pb2_grpc.EnrolmentServicer):
@@ -55,7 +55,7 @@ class EnrolmentService(enrolment_pb2_grpc.EnrolmentServicer):
         self._registrar, self._limit = registrar, limit
 
     async def Enrol(
-        self, request: enrolment_pb2.EnrolRequest, context: Context
+        self, request: enrolment_pb2.EnrolRequest, context: CallContext
     ) -> enrolment_pb2.Certificate:
         """See enrolment.proto."""
         return await self._answered(
@@ -65,13 +65,13 @@ class EnrolmentService(enrolment_pb2_grpc.EnrolmentServicer):
         )
 
     async def Challenge(
-        self, request: enrolment_pb2.ChallengeRequest, context: Context
+        self, request: enrolment_pb2.ChallengeRequest, context: CallContext
     ) -> enrolment_pb2.ChallengeResponse:
         """See enrolment.proto."""
         return enrolment_pb2.ChallengeResponse(nonce=self._registrar.nonces.give())
 
     async def RenewExpired(
-        self, request: enrolment_pb2.RenewExpiredRequest, context: Context
+        self, request: enrolment_pb2.RenewExpiredRequest, context: CallContext
     ) -> enrolment_pb2.Certificate:
         """See enrolment.proto."""
         return await self._answered(
@@ -86,7 +86,7 @@ class EnrolmentService(enrolment_pb2_grpc.EnrolmentServicer):
         )
 
     async def _answered(
-        self, context: Context, done: str, work: Callable[[], enrolment_pb2.Certificate]
+        self, context: CallContext, done: str, work: Callable[[], enrolment_pb2.Certificate]
     ) -> enrolment_pb2.Certificate:
         peer = context.peer()
         wait_s = self._limit.wait_s(peer)
@@ -133,7 +133,7 @@ async def serve_enrolment(
         yield port
 
 
-async def _abort(context: Context, error: AntiphonError) -> NoReturn:
+async def _abort(context: CallContext, error: AntiphonError) -> NoReturn:
     code, words = _REFUSED[type(error)]
     await context.abort(code, words or str(error))
     raise AssertionError("abort has raised")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from antiphon.core.config import RunConfig
 from antiphon.core.peft_folder import AdapterShape, write_peft_folder
-from antiphon.core.space import Space
+from antiphon.core.space import SpaceShapes
 from antiphon.core.types import Params
 from antiphon.server.folding.model_card import model_card
 
@@ -14,7 +14,7 @@ from antiphon.server.folding.model_card import model_card
 def write_adapter(
     path: Path,
     config: RunConfig,
-    space: Space,
+    space: SpaceShapes,
     exported: tuple[Params, float],
     tokenizer: Path | None = None,
 ) -> None:

@@ -13,7 +13,7 @@ from antiphon.core.content import Content
 from antiphon.core.events import Event, RunRewound
 from antiphon.core.files import write_hashed
 from antiphon.core.run_folder import RunFolder
-from antiphon.core.space import Space
+from antiphon.core.space import SpaceShapes
 from antiphon.core.types import Package, State
 from antiphon.server.folding.adapter_folder import write_adapter
 from antiphon.server.folding.model_shelf import ModelShelf
@@ -25,7 +25,9 @@ from antiphon.strategies.methods.served import Served
 class GlobalModel:
     """One run's model. state: after the newest fold, or as a run was taken up."""
 
-    def __init__(self, config: RunConfig, folder: RunFolder, space: Space, method: Served) -> None:
+    def __init__(
+        self, config: RunConfig, folder: RunFolder, space: SpaceShapes, method: Served
+    ) -> None:
         """Begin before the first event; `take_up` follows the last one."""
         self._config, self._folder, self._space, self._method = config, folder, space, method
         self._states = StateFiles(folder, lambda: method.begin(space))

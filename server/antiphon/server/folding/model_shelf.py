@@ -9,7 +9,7 @@ from antiphon.core.config import RunConfig
 from antiphon.core.defaults import DENSE
 from antiphon.core.files import write_cache
 from antiphon.core.run_folder import RunFolder
-from antiphon.core.space import Space
+from antiphon.core.space import SpaceShapes
 from antiphon.core.types import CodecChoice, State
 from antiphon.core.wire import CodedModel, pack_model
 from antiphon.strategies.compression.downlink import code
@@ -19,7 +19,9 @@ from antiphon.strategies.methods.served import Served
 class ModelShelf:
     """Packed models by version (the round whose fold made it; 0: the untouched one) and rank."""
 
-    def __init__(self, folder: RunFolder, config: RunConfig, space: Space, method: Served) -> None:
+    def __init__(
+        self, folder: RunFolder, config: RunConfig, space: SpaceShapes, method: Served
+    ) -> None:
         """Begin with none."""
         self._folder, self._config, self._space, self._method = folder, config, space, method
         self._blobs: dict[tuple[int, int], Blob] = {}

@@ -12,7 +12,7 @@ from typing import Final
 from antiphon.core.config import RunConfig
 from antiphon.core.errors import AntiphonError
 from antiphon.core.peft_folder import module_of
-from antiphon.core.space import Shape, Space
+from antiphon.core.space import Shape, SpaceShapes
 from antiphon.strategies.aggregation.adapter import A_SUFFIX, B_SUFFIX
 from antiphon.strategies.methods.method import method_of
 
@@ -28,7 +28,7 @@ class ImpossibleSpace(AntiphonError):
     """No run of this config can train the space; the message is one short sentence."""
 
 
-def check_possible(space: Space, config: RunConfig) -> None:
+def check_possible(space: SpaceShapes, config: RunConfig) -> None:
     """Raise ImpossibleSpace for what a run of this config cannot train."""
     weights = method_of(config).space.trains_weights
     kind, other = ("weights", "factors") if weights else ("factors", "weights")

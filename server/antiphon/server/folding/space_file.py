@@ -13,18 +13,18 @@ from antiphon.core.errors import RunFolderError
 from antiphon.core.files import write_text
 from antiphon.core.json_text import json_text
 from antiphon.core.run_folder import read_bytes
-from antiphon.core.space import Shape, Space
+from antiphon.core.space import Shape, SpaceShapes
 from antiphon.server.folding.possible_space import ImpossibleSpace, check_possible
 
 _MOST_SAID = 200
 
 
-def write_space(file: Path, space: Space) -> None:
+def write_space(file: Path, space: SpaceShapes) -> None:
     """Write the space, whole or not at all."""
     write_text(file, json_text(asdict(space), indent=1) + "\n")
 
 
-def read_space(file: Path, config: RunConfig) -> Space:
+def read_space(file: Path, config: RunConfig) -> SpaceShapes:
     """Return the space in a file. Raises RunFolderError where it is damaged, or not one of this config."""
     try:
         space = _space(json.loads(read_bytes(file)))
@@ -43,12 +43,12 @@ def _unusable(file: Path, what: str) -> RunFolderError:
     )
 
 
-def _space(values: dict[str, Any]) -> Space:
+def _space(values: dict[str, Any]) -> SpaceShapes:
     shapes = {
         kind: {name: _shape(sides) for name, sides in values[kind].items()}
         for kind in ("factors", "weights")
     }
-    space = Space(**{**values, **shapes})
+    space = SpaceShapes(**{**values, **shapes})
     told = {"base_model": str, "model_parameters": int, "model_digest": str}
     for name, kind in told.items():
         if type(getattr(space, name)) is not kind:

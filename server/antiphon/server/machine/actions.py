@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from antiphon.core.events import TRAINING
+from antiphon.server.machine.run_state import RunState
 from antiphon.server.machine.verdict import Verdict
 
 
@@ -100,3 +101,6 @@ class Finish:
 
 
 Action = PlanRound | Assign | Reply | CancelAssignment | Fold | Combine | Conclude | Finish
+
+Step = tuple[RunState, tuple[Action, ...]]
+"""The state after an event, and what the engine must do about it."""

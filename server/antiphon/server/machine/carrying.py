@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from antiphon.core.events import TRAINING
-from antiphon.server.machine.actions import Action, CancelAssignment
+from antiphon.server.machine.actions import CancelAssignment, Step
 from antiphon.server.machine.run_state import RunState, Status, slots
 
 
@@ -23,9 +23,7 @@ def still_valid(
     )
 
 
-def call_off(
-    state: RunState, but: Iterable[str], why: str = ""
-) -> tuple[RunState, tuple[Action, ...]]:
+def call_off(state: RunState, but: Iterable[str], why: str = "") -> Step:
     """Carry these members over, and call off the others who are at work."""
     kept = {name: slots(state)[name] for name in but}
     others = sorted(slots(state).items() - kept.items(), key=lambda each: each[0])

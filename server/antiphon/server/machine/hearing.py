@@ -19,7 +19,7 @@ from antiphon.core.events import (
     UpdateRejected,
 )
 from antiphon.server.machine import measuring
-from antiphon.server.machine.actions import Action, Assign, Reply
+from antiphon.server.machine.actions import Assign, Reply, Step
 from antiphon.server.machine.bench import after_failure, is_benched
 from antiphon.server.machine.run_state import (
     MAY_DELIVER,
@@ -47,8 +47,6 @@ FromClients = (
     | Evaluated
 )
 """Events that a client can cause, or the operator about one: none raises, whatever it says and whenever."""
-
-Step = tuple[RunState, tuple[Action, ...]]
 
 
 def hear(state: RunState, event: FromClients) -> Step:

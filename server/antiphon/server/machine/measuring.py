@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from antiphon.core.events import MEASURING, Evaluated
-from antiphon.server.machine.actions import Action, Assign, CancelAssignment, Conclude, Reply
+from antiphon.server.machine.actions import Action, Assign, CancelAssignment, Conclude, Reply, Step
 from antiphon.server.machine.run_state import (
     RunState,
     Slot,
@@ -21,8 +21,6 @@ from antiphon.server.machine.run_state import (
     measuring_terms,
 )
 from antiphon.server.machine.terms import Terms
-
-Step = tuple[RunState, tuple[Action, ...]]
 
 
 def begin(state: RunState, now: float) -> Step:

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from antiphon.core.events import TRAINING
 from antiphon.server.machine import measuring
-from antiphon.server.machine.actions import Action, Combine, Conclude, Finish, Fold, PlanRound
+from antiphon.server.machine.actions import Action, Combine, Conclude, Finish, Fold, PlanRound, Step
 from antiphon.server.machine.bench import on_trial, pause_s
 from antiphon.server.machine.carrying import call_off, still_valid, why_called_off
-from antiphon.server.machine.hearing import Step, assign
+from antiphon.server.machine.hearing import assign
 from antiphon.server.machine.opening import next_exchange, opened
 from antiphon.server.machine.run_state import (
     ON_THE_WAY,

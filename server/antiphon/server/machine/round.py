@@ -79,9 +79,10 @@ from antiphon.core.events import (
 from antiphon.server.machine import measuring
 from antiphon.server.machine.actions import (
     Action,
+    Step,
 )
 from antiphon.server.machine.carrying import call_off, still_valid
-from antiphon.server.machine.hearing import Step, assign, hear
+from antiphon.server.machine.hearing import assign, hear
 from antiphon.server.machine.opening import (
     check_plan,
     collected,

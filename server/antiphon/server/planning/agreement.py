@@ -12,7 +12,7 @@ from typing import Final
 
 from antiphon.core.config import RunConfig
 from antiphon.core.errors import AntiphonError
-from antiphon.core.space import Shape, Space
+from antiphon.core.space import Shape, SpaceShapes
 from antiphon.server.folding.possible_space import ImpossibleSpace, check_possible
 from antiphon.v1 import coordinator_pb2 as pb
 
@@ -29,12 +29,12 @@ def check_examples(examples: int) -> None:
         raise Disagreement(f"{examples} training examples, expected at most {_MAX_EXAMPLES}")
 
 
-def reported_space(report: pb.SpaceReport, config: RunConfig) -> Space:
+def reported_space(report: pb.SpaceReport, config: RunConfig) -> SpaceShapes:
     """Return what a client says the run trains in its base model.
 
     Raises Disagreement for what no run of this config can train.
     """
-    space = Space(
+    space = SpaceShapes(
         _shapes(report.factors),
         _shapes(report.weights),
         config.model.model_name_or_path,
@@ -48,7 +48,7 @@ def reported_space(report: pb.SpaceReport, config: RunConfig) -> Space:
     return space
 
 
-def claim_of(space: Space) -> str:
+def claim_of(space: SpaceShapes) -> str:
     """Return a hash of all that a client says of its base model: equal for those who say the same."""
     told = [
         [sorted(space.factors.items()), sorted(space.weights.items())],
@@ -62,7 +62,7 @@ def votes_needed(clients: int) -> int:
     return clients // 2 + 1
 
 
-def check_same_space(ours: Space, theirs: Space) -> None:
+def check_same_space(ours: SpaceShapes, theirs: SpaceShapes) -> None:
     """Raise Disagreement where a client's base model has other shapes or weights than the run's."""
     if (ours.factors, ours.weights) != (theirs.factors, theirs.weights):
         mine, yours = {**ours.factors, **ours.weights}, {**theirs.factors, **theirs.weights}

@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 
 from antiphon.core.config import RunConfig
-from antiphon.core.space import Space
+from antiphon.core.space import SpaceShapes
 from antiphon.core.types import CodecChoice
 from antiphon.server.planning.members import member
 from antiphon.strategies.compression.codec import Codec
@@ -28,7 +28,7 @@ _TENSOR_BYTES = 128
 class _Bounds:
     """The bounds of one run; those of a codec are computed once."""
 
-    def __init__(self, config: RunConfig, space: Space) -> None:
+    def __init__(self, config: RunConfig, space: SpaceShapes) -> None:
         self._config, self._method = config, method_of(config)
         self._bits: dict[tuple[object, ...], float] = {}
         trained = self._method.space.numbers(space)
@@ -74,7 +74,7 @@ class _Bounds:
 
 
 def costs_of(
-    config: RunConfig, space: Space, number: int, clients: Sequence[str], *, simulated: bool
+    config: RunConfig, space: SpaceShapes, number: int, clients: Sequence[str], *, simulated: bool
 ) -> Costs:
     """Return the bounds of round `number`. clients: all that may be asked to measure the model after it.
 

@@ -15,7 +15,7 @@ from antiphon.core.errors import ConfigError
 from antiphon.core.events import BY_POLICY, MEASURING, TRAINING, RoundPlanned, RunStopped
 from antiphon.core.run_sections import AUTO, SeedsConfig
 from antiphon.core.section import Choice
-from antiphon.core.space import Space
+from antiphon.core.space import SpaceShapes
 from antiphon.core.types import Assignment, CodecChoice, Plain
 from antiphon.server.planning.costs import costs_of
 from antiphon.server.planning.due import measuring_of
@@ -26,10 +26,10 @@ from antiphon.strategies.policy.policy import Decision, Draft, Policy, Stop
 from antiphon.strategies.protection.protection import FEWEST
 from antiphon.strategies.scheduling.scheduler import Scheduler
 from antiphon.strategies.scheduling.telemetry import ClientTelemetry, Telemetry, used_values
-from antiphon.strategies.scheduling.work import Worker, balanced, equal
+from antiphon.strategies.scheduling.work import MemberWork, balanced, equal
 
 _NOTHING = Telemetry()
-_NO_SPACE = Space({}, {}, "", 0)
+_NO_SPACE = SpaceShapes({}, {}, "", 0)
 _BALANCED_USES = ("step_s", "uplink_bytes_per_s", "downlink_bytes_per_s")
 
 
@@ -40,7 +40,7 @@ def plan_round(
     learning_rate_scale: float,
     telemetry: Telemetry = _NOTHING,
     busy: Sequence[str] = (),
-    space: Space = _NO_SPACE,
+    space: SpaceShapes = _NO_SPACE,
     on_trial: Sequence[str] = (),
 ) -> RoundPlanned | RunStopped:
     """Return the plan of round `number`, or that the policy ends the run before it.
@@ -120,7 +120,7 @@ class _Cohort:
         clients: Sequence[str],
         busy: Sequence[str],
         telemetry: Telemetry,
-        space: Space,
+        space: SpaceShapes,
     ) -> None:
         self._config, self._number, self._telemetry = config, number, telemetry
         self._method = method_of(config)
@@ -199,7 +199,7 @@ class _Cohort:
         workers = [self._worker(client, codec, most) for client in cohort]
         return balanced(workers) if self._config.cohort.work == "balanced" else equal(workers)
 
-    def _worker(self, client: str, codec: CodecChoice | None, most: int) -> Worker:
+    def _worker(self, client: str, codec: CodecChoice | None, most: int) -> MemberWork:
         known = self._telemetry.of(client)
         steps = min(most, _role(self._config, self._method, known).trainer.steps)
         return self._costs.worker(known, codec, steps)

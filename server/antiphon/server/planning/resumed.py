@@ -8,7 +8,7 @@ from antiphon.core.config import RunConfig, config_hash
 from antiphon.core.errors import RunFolderError
 from antiphon.core.events import RunResumed, RunStarted
 from antiphon.core.run_folder import RunFolder
-from antiphon.core.space import Space
+from antiphon.core.space import SpaceShapes
 from antiphon.core.types import Plain
 from antiphon.server.machine.run_state import OPEN, RunState, measuring_terms
 from antiphon.server.machine.terms import read_terms
@@ -16,7 +16,7 @@ from antiphon.server.planning.agreement import claim_of
 from antiphon.server.planning.due import measuring_of
 
 
-def check_same_space(started: RunStarted, space: Space, folder: RunFolder) -> None:
+def check_same_space(started: RunStarted, space: SpaceShapes, folder: RunFolder) -> None:
     """Raise RunFolderError where a run is taken up with another space than it began with."""
     expected, got = started.space, claim_of(space)
     if expected not in ("", got):

@@ -17,11 +17,10 @@ from antiphon.core.refusals import said_of
 from antiphon.server.machine.actions import Action, CancelAssignment, Reply
 from antiphon.server.machine.lineage import Lineage
 from antiphon.server.machine.round import OBSERVATIONS, step
-from antiphon.server.machine.run_state import OPEN, RunState, Slot, slot_of, updated
-from antiphon.server.machine.run_state import Outcome as Ended
+from antiphon.server.machine.run_state import OPEN, Outcome, RunState, Slot, slot_of, updated
 from antiphon.server.machine.standing import Declines
 from antiphon.server.report.observed import Observed
-from antiphon.server.report.report_types import Outcome, Problem
+from antiphon.server.report.report_types import Problem, RoundOutcome
 
 _OVER = ("complete", "stopped")
 _NOT_COUNTED = ("late", "rejected", "unknown")
@@ -47,13 +46,13 @@ class RoundRecord:
         self.closed_at: float | None = None
         self.over_at: float | None = None
         self.seconds: float | None = None
-        self.ended: Ended | None = None
+        self.ended: Outcome | None = None
         self.late: list[str] = []
         self.fold: Mapping[str, float] = {}
         self.held_back: tuple[str, ...] = ()
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> RoundOutcome:
         """How the round has ended."""
         return "open" if self.ended is None else self.ended.ending
 

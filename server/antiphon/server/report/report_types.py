@@ -13,7 +13,7 @@ from typing import Literal, TypedDict
 from antiphon.core.types import Plain
 from antiphon.server.machine.run_state import Ending
 
-Outcome = Ending | Literal["open"]
+RoundOutcome = Ending | Literal["open"]
 """How a round ended, in the round machine's words; `open`: it has not ended."""
 
 
@@ -59,7 +59,7 @@ class RoundReport(TypedDict):
     """
 
     round: int
-    outcome: Outcome
+    outcome: RoundOutcome
     loss: float | None
     accuracy: float | None
     per_client: dict[str, Measurement]

@@ -46,7 +46,7 @@ from antiphon.server.machine.round import next_deadline
 from antiphon.server.machine.run_state import is_assigned, may_deliver, present
 from antiphon.server.planning.agreement import Disagreement
 from antiphon.simulation.driver import Driver
-from antiphon.simulation.flower.letters import Answer, Letter, Parcel, Post
+from antiphon.simulation.flower.letters import Letter, NodeReply, Parcel, Post
 from antiphon.simulation.flower.roster import Roster
 from antiphon.simulation.monitor import Monitor
 from antiphon.v1 import coordinator_pb2
@@ -56,7 +56,7 @@ _COME_BACK_S = 90.0  # for the clients of a run that is taken up again; Flower's
 _LONGEST_S = 7 * 86_400.0  # a letter's life where its round has no deadline
 _MAX_REASON = 500
 
-Refused = Callable[[int, str], None]
+OnRefused = Callable[[int, str], None]
 """Hears of a node that cannot take part, and why."""
 
 
@@ -80,7 +80,7 @@ class GridDriver(Driver):
         *,
         wait: Callable[[], None],
         monitor: Monitor,
-        on_refused: Refused,
+        on_refused: OnRefused,
         stopwatch: Callable[[], float] = time.perf_counter,
     ) -> None:
         """wait: lets a moment pass; stopwatch: real seconds, for the time by phase."""
@@ -137,7 +137,7 @@ class GridDriver(Driver):
                 self._errands.pop(client, None)
                 self._submit(ClientLeft(client, "its node is offline"))
 
-    def _joined(self, node: int, answer: Answer) -> None:
+    def _joined(self, node: int, answer: NodeReply) -> None:
         try:
             if isinstance(answer, str):
                 # A SuperLink may list a node a moment before it takes messages for it.
@@ -207,7 +207,7 @@ class GridDriver(Driver):
 
     # Training
 
-    def _trained(self, letter: Letter, answer: Answer) -> None:
+    def _trained(self, letter: Letter, answer: NodeReply) -> None:
         client, number = letter.client, letter.round
         self._training[letter.node] -= 1
         if not may_deliver(self._federation.machine, client, number):
@@ -276,7 +276,7 @@ class GridDriver(Driver):
                 self._errands[ask.client] = _Errand(ask.round, ask.deadline, False)
         self._submit(*at_work)
 
-    def _measured(self, letter: Letter, answer: Answer) -> None:
+    def _measured(self, letter: Letter, answer: NodeReply) -> None:
         client, number = letter.client, letter.round
         if not is_assigned(self._federation.machine, client, number, MEASURING):
             return

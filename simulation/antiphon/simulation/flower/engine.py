@@ -28,7 +28,7 @@ from flwr.simulation import run_simulation
 from antiphon.core.config import RunConfig, load
 from antiphon.core.errors import AntiphonError, UpdateError
 from antiphon.simulation.flower.grid_run import serve_on_grid
-from antiphon.simulation.flower.letters import Answer, Kind, Letter, Parcel
+from antiphon.simulation.flower.letters import Kind, Letter, NodeReply, Parcel
 from antiphon.simulation.place import Place, place_of
 
 _STYPE: Final = "antiphon/bytes"
@@ -81,7 +81,7 @@ class FlowerPost:
             else:
                 self._lost.append((letter, "Flower refused the message: its node has gone"))
 
-    def answers(self) -> Iterator[tuple[Letter, Answer]]:
+    def answers(self) -> Iterator[tuple[Letter, NodeReply]]:
         """Pull what has arrived."""
         ids = list(self._pending)
         for start in range(0, len(ids), _PULLED_AT_ONCE):
@@ -297,7 +297,7 @@ def _parcel(records: RecordDict) -> Parcel:
     return Parcel(message, bytes(array.data), client)
 
 
-def _answer(message: Message) -> Answer:
+def _answer(message: Message) -> NodeReply:
     if message.has_error():
         return _reason(message.error.reason or f"Flower's error {message.error.code}")
     try:

@@ -16,7 +16,7 @@ from antiphon.core.events import RoundPlanned
 from antiphon.core.home import fleet_folder, home_folder
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder
-from antiphon.core.space import Space
+from antiphon.core.space import SpaceShapes
 from antiphon.core.types import Plain
 from antiphon.server.folding.fold_secret import kept_secret
 from antiphon.server.folding.space_file import read_space
@@ -26,8 +26,8 @@ from antiphon.server.planning.candidates import Candidates
 from antiphon.server.planning.plans import clients_needed, refuse_exchanges
 from antiphon.server.run_begin import begin_run, new_folder, resumed_folder
 from antiphon.server.run_end import end_run
-from antiphon.simulation.flower.driver import GridDriver, Refused
-from antiphon.simulation.flower.letters import Answer, Letter, Parcel, Post
+from antiphon.simulation.flower.driver import GridDriver, OnRefused
+from antiphon.simulation.flower.letters import Letter, NodeReply, Parcel, Post
 from antiphon.simulation.flower.roster import MOST_ASKS, read_joining
 from antiphon.simulation.monitor import Monitor
 from antiphon.simulation.resumption import bytes_up
@@ -42,11 +42,11 @@ def run_over(
     config: RunConfig,
     folder: RunFolder,
     journal: Journal,
-    space: Space,
+    space: SpaceShapes,
     *,
     min_clients: int,
     monitor: Monitor,
-    on_refused: Refused,
+    on_refused: OnRefused,
     poll_s: float,
     facts: Mapping[str, Plain],
     from_round: int | None = None,
@@ -155,14 +155,14 @@ class _Greeted:
     def __init__(self, post: Post) -> None:
         self._post = post
         self._asked: set[int] = set()
-        self._early: list[tuple[Letter, Answer]] = []
+        self._early: list[tuple[Letter, NodeReply]] = []
         self._unheard: Counter[int] = Counter()
 
-    def space(self, config: RunConfig, wait: Callable[[], None]) -> Space:
+    def space(self, config: RunConfig, wait: Callable[[], None]) -> SpaceShapes:
         """Return what a majority of the nodes that the run waits for say that it trains."""
         # A node is asked once: its word holds for as long as it is online.
         candidates = Candidates(votes_needed(clients_needed(config)), lambda: 0.0)
-        spaces: dict[str, Space] = {}
+        spaces: dict[str, SpaceShapes] = {}
         while True:
             online = set(self._post.nodes())
             self._asked &= online
@@ -181,7 +181,7 @@ class _Greeted:
                 return spaces[agreed[0]]
             wait()
 
-    def _said(self, letter: Letter, answer: Answer, config: RunConfig) -> Space | None:
+    def _said(self, letter: Letter, answer: NodeReply, config: RunConfig) -> SpaceShapes | None:
         if isinstance(answer, str) and self._unheard[letter.node] < MOST_ASKS:
             # A SuperLink may list a node a moment before it takes messages for it.
             self._unheard[letter.node] += 1
@@ -202,13 +202,13 @@ class _Greeted:
         self._asked -= {each.node for each in again}
         self._post.send([each for each in letters if each not in again])
 
-    def answers(self) -> Iterator[tuple[Letter, Answer]]:
+    def answers(self) -> Iterator[tuple[Letter, NodeReply]]:
         early, self._early = self._early, []
         yield from early
         yield from self._post.answers()
 
 
-def _space(answer: Answer, config: RunConfig) -> Space:
+def _space(answer: NodeReply, config: RunConfig) -> SpaceShapes:
     if isinstance(answer, str):
         raise Disagreement(answer)
     said = read_joining(answer, config_hash(config))

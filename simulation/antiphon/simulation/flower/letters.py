@@ -43,7 +43,7 @@ class Letter:
     ttl_s: float = 3600.0
 
 
-Answer = Parcel | str
+NodeReply = Parcel | str
 """What came back, or one sentence on why nothing did."""
 
 
@@ -58,6 +58,6 @@ class Post(Protocol):
         """Send letters; one that cannot be sent is answered with the reason."""
         ...
 
-    def answers(self) -> Iterator[tuple[Letter, Answer]]:
+    def answers(self) -> Iterator[tuple[Letter, NodeReply]]:
         """Yield each answer that has arrived, once, with the letter that it answers."""
         ...

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from google.protobuf.message import DecodeError
 
 from antiphon.core.config import RunConfig, config_hash
-from antiphon.core.space import Space
+from antiphon.core.space import SpaceShapes
 from antiphon.core.types import Plain
 from antiphon.server.planning.agreement import (
     Disagreement,
@@ -27,7 +27,7 @@ MOST_ASKS = 3
 
 
 @dataclass(frozen=True)
-class Member:
+class JoinedNode:
     """A client whose node has joined. facts: what its machine says of itself."""
 
     client: str
@@ -38,7 +38,7 @@ class Member:
 class Roster:
     """The nodes of one run. online: those that the last look has found."""
 
-    def __init__(self, config: RunConfig, space: Space) -> None:
+    def __init__(self, config: RunConfig, space: SpaceShapes) -> None:
         """Know nobody yet."""
         self._config, self._config_hash, self._space = config, config_hash(config), space
         self._node_of: dict[str, int] = {}
@@ -65,13 +65,13 @@ class Roster:
         """Whether the client has joined since this server began."""
         return client in self._node_of
 
-    def admit(self, node: int, parcel: Parcel) -> Member:
+    def admit(self, node: int, parcel: Parcel) -> JoinedNode:
         """Take a node in by its answer. Raises Disagreement where it does not fit the run."""
         said = read_joining(parcel, self._config_hash)
         self._check_name(node, parcel.client)
         self._check_space(said)
         self._node_of[parcel.client] = node
-        return Member(parcel.client, said.examples, facts_of(said))
+        return JoinedNode(parcel.client, said.examples, facts_of(said))
 
     def _check_name(self, node: int, client: str) -> None:
         if not (0 < len(client) <= _MAX_NAME and client.isprintable()):

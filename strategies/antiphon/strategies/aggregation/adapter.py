@@ -13,9 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from antiphon.core.errors import UpdateError
-from antiphon.core.types import FloatArray, Params
-
-Matrix = npt.NDArray[np.float64]
+from antiphon.core.types import FloatArray, Matrix, Params
 
 A_SUFFIX = ".lora_A.weight"
 B_SUFFIX = ".lora_B.weight"

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from antiphon.core.types import Float64Array
 from antiphon.strategies.aggregation.contribution import (
     Aggregation,
     Contribution,
@@ -18,7 +19,7 @@ from antiphon.strategies.aggregation.contribution import (
     Tensors,
     shares,
 )
-from antiphon.strategies.aggregation.weighted_mean import Float64Array, weighted_mean
+from antiphon.strategies.aggregation.weighted_mean import weighted_mean
 
 
 def reduce_additive(

@@ -13,10 +13,9 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from antiphon.strategies.aggregation.adapter import Matrix
+from antiphon.core.types import Float64Array, Matrix
 from antiphon.strategies.aggregation.contribution import Aggregation
 from antiphon.strategies.aggregation.reweighting import distances_to, reweighting
-from antiphon.strategies.aggregation.weighted_mean import Float64Array
 
 
 def centered_clip(

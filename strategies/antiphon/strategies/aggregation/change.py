@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from antiphon.core.types import Params
-from antiphon.strategies.aggregation.adapter import Factors, Matrix, delta_of, factors_of
+from antiphon.core.types import Matrix, Params
+from antiphon.strategies.aggregation.adapter import Factors, delta_of, factors_of
 from antiphon.strategies.aggregation.contribution import Contribution
 from antiphon.strategies.aggregation.each_module import for_each_module
 

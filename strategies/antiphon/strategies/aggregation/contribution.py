@@ -10,8 +10,7 @@ from typing import Any
 import numpy.typing as npt
 
 from antiphon.core.errors import UpdateError
-from antiphon.core.types import FloatArray, Package, Params
-from antiphon.strategies.aggregation.weighted_mean import Float64Array
+from antiphon.core.types import Float64Array, FloatArray, Package, Params
 
 
 @dataclass(frozen=True)

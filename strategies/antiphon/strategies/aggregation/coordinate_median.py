@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from antiphon.core.types import Float64Array
 from antiphon.strategies.aggregation.contribution import Aggregation
 from antiphon.strategies.aggregation.coordinatewise import coordinatewise
-from antiphon.strategies.aggregation.weighted_mean import Float64Array
 
 
 def median() -> Aggregation:

@@ -14,10 +14,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from antiphon.strategies.aggregation.adapter import Matrix
+from antiphon.core.types import Float64Array, Matrix
 from antiphon.strategies.aggregation.contribution import Aggregation
 from antiphon.strategies.aggregation.reweighting import reweighting
-from antiphon.strategies.aggregation.weighted_mean import Float64Array
 
 
 def fltrust(*, trusted: str) -> Aggregation:

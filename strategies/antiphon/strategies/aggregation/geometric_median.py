@@ -8,10 +8,9 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from antiphon.strategies.aggregation.adapter import Matrix
+from antiphon.core.types import Float64Array, Matrix
 from antiphon.strategies.aggregation.contribution import Aggregation
 from antiphon.strategies.aggregation.reweighting import distances_to, reweighting
-from antiphon.strategies.aggregation.weighted_mean import Float64Array
 
 _SMOOTHING = 1e-6  # of the median length: where a client stands on the median itself
 

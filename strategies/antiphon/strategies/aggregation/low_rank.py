@@ -18,7 +18,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from antiphon.strategies.aggregation.adapter import Delta, Factors, Matrix
+from antiphon.core.types import Matrix
+from antiphon.strategies.aggregation.adapter import Delta, Factors
 
 # Components below float32's resolution of the largest are rounding noise of what was received.
 _NOISE = float(np.finfo(np.float32).eps)

@@ -9,10 +9,9 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from antiphon.strategies.aggregation.adapter import Matrix
+from antiphon.core.types import Float64Array, Matrix
 from antiphon.strategies.aggregation.contribution import Aggregation
 from antiphon.strategies.aggregation.reweighting import distances, reweighting
-from antiphon.strategies.aggregation.weighted_mean import Float64Array
 
 _NEIGHBOURS_AND_SELF = 2
 

@@ -14,8 +14,7 @@ from functools import partial
 
 import numpy as np
 
-from antiphon.core.types import Params
-from antiphon.strategies.aggregation.adapter import Matrix
+from antiphon.core.types import Float64Array, Matrix, Params
 from antiphon.strategies.aggregation.change import change_products
 from antiphon.strategies.aggregation.contribution import (
     Aggregated,
@@ -25,7 +24,6 @@ from antiphon.strategies.aggregation.contribution import (
     shares,
 )
 from antiphon.strategies.aggregation.product import product
-from antiphon.strategies.aggregation.weighted_mean import Float64Array
 
 
 def reweighting(rule: Weigh) -> Aggregation:

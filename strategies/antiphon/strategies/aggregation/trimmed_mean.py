@@ -7,9 +7,9 @@ from typing import Annotated
 
 from pydantic import Field
 
+from antiphon.core.types import Float64Array
 from antiphon.strategies.aggregation.contribution import Aggregation
 from antiphon.strategies.aggregation.coordinatewise import coordinatewise
-from antiphon.strategies.aggregation.weighted_mean import Float64Array
 
 
 def trimmed_mean(*, hostile: Annotated[float, Field(ge=0, lt=0.5)] = 0.2) -> Aggregation:

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-import numpy.typing as npt
 
 from antiphon.core.errors import UpdateError
-from antiphon.core.types import FloatArray
-
-Float64Array = npt.NDArray[np.float64]
+from antiphon.core.types import Float64Array, FloatArray
 
 
 def weighted_mean(terms: Iterable[tuple[float, Float64Array | FloatArray]]) -> Float64Array:

@@ -14,10 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from antiphon.core.types import FloatArray
+from antiphon.core.types import Float64Array, FloatArray
 from antiphon.strategies.compression import classes
-
-Floats = npt.NDArray[np.float64]
 
 _BINS = 0x7F80  # the upper halves of all finite magnitudes
 _SLICE = 1 << 18
@@ -31,10 +29,10 @@ OFFSETS = tuple(range(16, 129, 14))
 class Profile:
     """Cumulative over bins of |x|: count, Σ|x| and Σx² below each edge, all float64 (bins + 1,)."""
 
-    edges: Floats
-    count: Floats
-    first: Floats
-    second: Floats
+    edges: Float64Array
+    count: Float64Array
+    first: Float64Array
+    second: Float64Array
     largest: float
 
     @property
@@ -116,7 +114,7 @@ def _falls_to(rate: Callable[[float], float], target: float, low: float, high: f
     return high
 
 
-def _entropy_sum(counts: Floats) -> float:
+def _entropy_sum(counts: Float64Array) -> float:
     """Return Σ c·log2 c."""
     used = counts[counts > 0]
     return float(used @ np.log2(used))

@@ -15,14 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from antiphon.core.errors import UpdateError
-from antiphon.core.types import FloatArray
+from antiphon.core.types import Float64Array, FloatArray
 from antiphon.strategies.compression import chunk, classes, frequencies
 from antiphon.strategies.compression.bits import Integers
 from antiphon.strategies.compression.chunk import Nonzero
 from antiphon.strategies.compression.frequencies import Frequencies
 from antiphon.strategies.compression.pieces import in_threads
-
-Floats = npt.NDArray[np.float64]
 
 CENTROIDS = 7
 _LARGEST = float(np.finfo(np.float32).max)
@@ -55,7 +53,7 @@ class _Part:
 
     nonzero: Nonzero
     counts: Integers
-    sums: Floats
+    sums: Float64Array
 
 
 def quantise(parts: Sequence[FloatArray], step: float, offset: int) -> Quantised:
@@ -73,14 +71,14 @@ def quantise(parts: Sequence[FloatArray], step: float, offset: int) -> Quantised
     return Quantised(float(sent), offset, centroids, chunks, gap_model, magnitude_model, bits)
 
 
-def places(centroids: npt.NDArray[np.uint8], offset: int) -> Floats:
+def places(centroids: npt.NDArray[np.uint8], offset: int) -> Float64Array:
     """Return what is added to k, for k up to 8, to get |x̂| in steps; the last is for all beyond."""
     inside = np.concatenate([[0.5], (centroids + 0.5) / 256, [0.5]])
-    added: Floats = inside - offset / 256
+    added: Float64Array = inside - offset / 256
     return added
 
 
-def restore(flat: FloatArray, chunk: Nonzero, step: float, places: Floats) -> None:
+def restore(flat: FloatArray, chunk: Nonzero, step: float, places: Float64Array) -> None:
     """Write a chunk's parameters into zeros. Raises UpdateError where they do not fit in."""
     if chunk.gaps.max(initial=0) >= flat.size:
         raise UpdateError(f"a gap of {chunk.gaps.max()} in a chunk of {flat.size} parameters")
@@ -124,7 +122,7 @@ def _slice(part: FloatArray, begin: int, step: np.float32, offset: int) -> tuple
     return at + begin, _Part(Nonzero(at[:0], found, part.take(at) < 0), counts, sums)
 
 
-def _centroids(counts: Integers, sums: Floats) -> npt.NDArray[np.uint8]:
+def _centroids(counts: Integers, sums: Float64Array) -> npt.NDArray[np.uint8]:
     """Return the mean place in bins 1 to 7, in 1/256 of a step; the middle where there is none."""
     mean = sums / np.maximum(counts, 1) - np.arange(1, CENTROIDS + 1)
     inside = np.where(counts > 0, mean, 0.5)

@@ -21,7 +21,7 @@ from antiphon.strategies.compression.bits import Integers
 from antiphon.strategies.compression.classes import Classes
 from antiphon.strategies.compression.frequencies import TOTAL, TOTAL_BITS, Frequencies, slots
 
-Words = npt.NDArray[np.uint16]
+Words16 = npt.NDArray[np.uint16]
 
 LOWEST = 1 << 16
 _FULL = 32 - TOTAL_BITS
@@ -29,14 +29,14 @@ _FULL = 32 - TOTAL_BITS
 
 def encode(
     columns: Sequence[tuple[Classes, Frequencies]], states: Integers
-) -> tuple[Integers, Words]:
+) -> tuple[Integers, Words16]:
     """Code columns of (rows, lanes) symbols; return the final states and the words.
 
     states: where to begin, in [2¹⁶, 2¹⁷): the lower 16 bits come back from `decode`, so that they can
     carry 16 bits of anything. Every symbol must have a frequency.
     """
     x, quotient = states.copy(), np.empty_like(states)
-    emitted: list[Words] = []
+    emitted: list[Words16] = []
     tables = [(symbols, model.of, model.starts) for symbols, model in columns]
     for row in range(len(columns[0][0]) - 1, -1, -1):
         for symbols, frequency, start in reversed(tables):
@@ -55,7 +55,7 @@ def encode(
 
 
 def decode(
-    states: Integers, words: Words, models: Sequence[Frequencies], rows: int
+    states: Integers, words: Words16, models: Sequence[Frequencies], rows: int
 ) -> tuple[list[Classes], Integers]:
     """Return one (rows, lanes) column of symbols for each model, and the states that encoding began with.
 

@@ -13,10 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from antiphon.core.types import FloatArray
+from antiphon.core.types import Float64Array, FloatArray
 from antiphon.strategies.aggregation.contribution import Tensors
-
-Float64Array = npt.NDArray[np.float64]
 
 Walked = Callable[[Tensors, Float64Array, float, float], Tensors]
 """(start, gradients, learning_rate, rate_of_round) → the delta of −learning_rate · Σ_k gradients_k z_k.

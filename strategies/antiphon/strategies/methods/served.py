@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from antiphon.core.errors import UpdateError
-from antiphon.core.space import Space as Shapes
+from antiphon.core.space import SpaceShapes as Shapes
 from antiphon.core.types import Assignment, Package, State, Update
 from antiphon.strategies.aggregation.contribution import Contribution, Tensors
 from antiphon.strategies.fold import Chain, Context, Folded, in_order

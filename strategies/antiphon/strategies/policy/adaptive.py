@@ -37,7 +37,7 @@ from antiphon.core.errors import ConfigError
 from antiphon.core.types import CodecChoice, Plain
 from antiphon.strategies.policy.policy import Decision, Draft, Policy, Steps, Stop
 from antiphon.strategies.scheduling.telemetry import Telemetry
-from antiphon.strategies.scheduling.work import Worker
+from antiphon.strategies.scheduling.work import MemberWork
 
 _SCALE = (1.0, 1.25, 1.6, 2.0, 2.5, 3.2, 4.0, 5.0, 6.3, 8.0)  # ten preferred numbers per decade
 _SHRINK = 0.8
@@ -74,7 +74,7 @@ class _Round:
     size: int
     codec: CodecChoice | None
     steps: Steps
-    workers: tuple[Worker, ...]
+    workers: tuple[MemberWork, ...]
     bytes: int
     held: int
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from antiphon.core.types import CodecChoice
 from antiphon.strategies.scheduling.telemetry import ClientTelemetry
-from antiphon.strategies.scheduling.work import Worker
+from antiphon.strategies.scheduling.work import MemberWork
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,10 @@ class Costs:
         members = sum(self.member_bytes(client, codec, each) for client, each in steps.items())
         return members + self.evaluation
 
-    def worker(self, client: ClientTelemetry, codec: CodecChoice | None, max_steps: int) -> Worker:
+    def worker(
+        self, client: ClientTelemetry, codec: CodecChoice | None, max_steps: int
+    ) -> MemberWork:
         """Return a member with the time that its transfers and steps take, as far as measured."""
         up = self.up(client.client, codec, max_steps)
         transfer_s = client.transfer_s(self.down(client.client), up)
-        return Worker(client.client, max_steps, transfer_s, client.step_s)
+        return MemberWork(client.client, max_steps, transfer_s, client.step_s)

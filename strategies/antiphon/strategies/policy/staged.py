@@ -23,7 +23,7 @@ _OWN_KEYS = ("from_round", "below_loss", "codec", "steps", "size")
 
 
 @dataclass(frozen=True)
-class Stage:
+class PolicyStage:
     """One stage; None: not named."""
 
     from_round: int | None
@@ -63,10 +63,10 @@ def staged(*, stages: list[dict[str, Any]]) -> Policy:
     return Policy(decide, smallest=min(sizes, default=None))
 
 
-def _decide(stages: Sequence[Stage], telemetry: Telemetry, draft: Draft) -> Decision:
+def _decide(stages: Sequence[PolicyStage], telemetry: Telemetry, draft: Draft) -> Decision:
     lowest = min((loss for _, loss in telemetry.run.losses), default=float("inf"))
     begun = [at for at, each in enumerate(stages) if each.has_begun(draft.round, lowest)]
-    stage = stages[begun[-1]] if begun else Stage(None, None, None, None, None)
+    stage = stages[begun[-1]] if begun else PolicyStage(None, None, None, None, None)
     size = min(stage.size or draft.size, draft.size)
     codec = draft.codec and (stage.codec or draft.codec)
     steps = draft.work(draft.cohort(size), codec, stage.steps or draft.max_steps)
@@ -78,14 +78,14 @@ def _decide(stages: Sequence[Stage], telemetry: Telemetry, draft: Draft) -> Deci
     return Decision(size, steps, codec, draft.deadline_s, reason, _seen(stage, telemetry))
 
 
-def _seen(stage: Stage, telemetry: Telemetry) -> dict[str, dict[str, Any]]:
+def _seen(stage: PolicyStage, telemetry: Telemetry) -> dict[str, dict[str, Any]]:
     losses = telemetry.run.losses
     if stage.below_loss is None or not losses:
         return {}
     return {"run": {"lowest_loss": min(loss for _, loss in losses)}}
 
 
-def _told(stage: Stage, draft: Draft, size: int) -> str:
+def _told(stage: PolicyStage, draft: Draft, size: int) -> str:
     """Return what the stage changes, in words."""
     told = []
     if stage.codec and draft.codec:
@@ -111,7 +111,7 @@ def codec_words(codec: CodecChoice) -> str:
     return f"codec {codec.kind}" + (f" ({arguments})" if arguments else "")
 
 
-def _stage(at: int, raw: Mapping[str, Any]) -> Stage:
+def _stage(at: int, raw: Mapping[str, Any]) -> PolicyStage:
     where = f"policy staged: stage {at}"
     begins = [key for key in ("from_round", "below_loss") if raw.get(key) is not None]
     if len(begins) != 1:
@@ -119,7 +119,7 @@ def _stage(at: int, raw: Mapping[str, Any]) -> Stage:
     loss = raw.get("below_loss")
     if loss is not None and (isinstance(loss, bool) or not isinstance(loss, int | float)):
         raise ConfigError(f"{where}: below_loss should be a number (nats per token), got {loss!r}")
-    return Stage(
+    return PolicyStage(
         from_round=_count(where, raw, "from_round"),
         below_loss=None if loss is None else float(loss),
         codec=_codec(where, raw),

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Matrix = npt.NDArray[np.float64]
+from antiphon.core.types import Matrix
 
 _MOST_OF_A_PAIR = 2.0
 """Times the usual pair that one pair counts at most, so that two who agree on purpose gain little."""

@@ -43,10 +43,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from antiphon.core.run_sections import Fraction
 from antiphon.strategies.scheduling.scheduler import Scheduler
 from antiphon.strategies.scheduling.telemetry import ClientTelemetry, RunTelemetry
 
-Share = Annotated[float, Field(ge=0, le=1)]
 Percentile = Annotated[float, Field(gt=0, le=100)]
 Multiple = Annotated[float, Field(ge=1)]
 
@@ -76,10 +76,10 @@ class _Oort:
 
 def oort(
     *,
-    exploration: Share = 0.9,
-    exploration_decay: Share = 0.98,
-    min_exploration: Share = 0.2,
-    cut_off: Share = 0.95,
+    exploration: Fraction = 0.9,
+    exploration_decay: Fraction = 0.98,
+    min_exploration: Fraction = 0.2,
+    cut_off: Fraction = 0.95,
     clip: Percentile = 95.0,
     waiting: Annotated[float, Field(ge=0)] = 0.1,
     penalty: Annotated[float, Field(ge=0)] = 2.0,

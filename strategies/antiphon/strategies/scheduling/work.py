@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Worker:
+class MemberWork:
     """One member. max_steps: the most it may take; transfer_s: both ways; step_s none: not known."""
 
     client: str
@@ -39,12 +39,12 @@ class Worker:
         return math.floor(min(self.max_steps, fitting)) if fitting > 1 else 1
 
 
-def equal(cohort: Sequence[Worker]) -> dict[str, int]:
+def equal(cohort: Sequence[MemberWork]) -> dict[str, int]:
     """Everybody takes all the steps it may."""
     return {each.client: each.max_steps for each in cohort}
 
 
-def balanced(cohort: Sequence[Worker]) -> dict[str, int]:
+def balanced(cohort: Sequence[MemberWork]) -> dict[str, int]:
     """The cohort finishes together, as the fastest does with all its steps."""
     times = [time for each in cohort if (time := each.seconds(each.max_steps)) is not None]
     if not times:

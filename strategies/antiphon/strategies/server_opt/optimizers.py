@@ -13,7 +13,7 @@ from antiphon.core.errors import ConfigError
 from antiphon.core.types import State
 from antiphon.strategies.fold import Begun, Context, Moved, Stage, Turn, moved_to
 from antiphon.strategies.server_opt import transform
-from antiphon.strategies.server_opt.transform import Tensors, Transform
+from antiphon.strategies.server_opt.transform import Arrays, Transform
 from antiphon.strategies.state import under
 
 _NAME = "opt"
@@ -28,8 +28,8 @@ class ServerOptimizer:
     coefficients.
     """
 
-    init: Callable[[Tensors], State]
-    apply: Callable[[State, Tensors, Tensors], tuple[State, Tensors]]
+    init: Callable[[Arrays], State]
+    apply: Callable[[State, Arrays, Arrays], tuple[State, Arrays]]
     linear: bool
 
 
@@ -37,7 +37,7 @@ def compose(*transforms: Transform) -> ServerOptimizer:
     """Make an optimizer of transforms: params ← params + (what the chain makes of the delta)."""
     chain = transform.chain(*transforms)
 
-    def apply(state: State, params: Tensors, delta: Tensors) -> tuple[State, Tensors]:
+    def apply(state: State, params: Arrays, delta: Arrays) -> tuple[State, Arrays]:
         after, step = chain.update(state, delta)
         return after, {name: tensor + step[name] for name, tensor in params.items()}
 

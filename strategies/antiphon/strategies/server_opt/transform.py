@@ -18,12 +18,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from antiphon.core.types import State
+from antiphon.core.types import Float64Array, State
 from antiphon.strategies.state import prefixed, under
 
 Array = npt.NDArray[np.floating[Any]]
-Float64Array = npt.NDArray[np.float64]
-Tensors = Mapping[str, Array]
+Arrays = Mapping[str, Array]
 SecondMoment = Callable[[Float64Array, Float64Array], Float64Array]
 
 
@@ -31,19 +30,19 @@ SecondMoment = Callable[[Float64Array, Float64Array], Float64Array]
 class Transform:
     """A pair of pure functions on tensors by name; `linear`: deltas out are linear in deltas in."""
 
-    init: Callable[[Tensors], State]
-    update: Callable[[State, Tensors], tuple[State, Tensors]]
+    init: Callable[[Arrays], State]
+    update: Callable[[State, Arrays], tuple[State, Arrays]]
     linear: bool
 
 
 def chain(*transforms: Transform) -> Transform:
     """Apply transforms from left to right; the state of the i-th lies under `i/`."""
 
-    def init(params: Tensors) -> State:
+    def init(params: Arrays) -> State:
         parts = (prefixed(str(i), each.init(params)) for i, each in enumerate(transforms))
         return {name: value for part in parts for name, value in part.items()}
 
-    def update(state: State, delta: Tensors) -> tuple[State, Tensors]:
+    def update(state: State, delta: Arrays) -> tuple[State, Arrays]:
         after: dict[str, Any] = {}
         for i, each in enumerate(transforms):
             part, delta = each.update(under(str(i), state), delta)
@@ -56,7 +55,7 @@ def chain(*transforms: Transform) -> Transform:
 def scale(factor: float) -> Transform:
     """Multiply the delta by `factor`, the server's learning rate."""
 
-    def update(state: State, delta: Tensors) -> tuple[State, Tensors]:
+    def update(state: State, delta: Arrays) -> tuple[State, Arrays]:
         if factor == 1.0:
             return state, delta
         return state, {name: _rounded(factor * _wide(d), d) for name, d in delta.items()}
@@ -67,12 +66,12 @@ def scale(factor: float) -> Transform:
 def trace(momentum: float, nesterov: bool) -> Transform:
     """Momentum: m ← βm + δ, giving m, or δ + βm in Nesterov's form (Sutskever et al. 2013)."""
 
-    def update(state: State, delta: Tensors) -> tuple[State, Tensors]:
+    def update(state: State, delta: Arrays) -> tuple[State, Arrays]:
         after = {
             name: _rounded(momentum * _wide(state[f"momentum/{name}"]) + _wide(d), d)
             for name, d in delta.items()
         }
-        step: Tensors = after
+        step: Arrays = after
         if nesterov:
             step = {n: _rounded(_wide(d) + momentum * _wide(after[n]), d) for n, d in delta.items()}
         return prefixed("momentum", after), step
@@ -91,10 +90,10 @@ def scale_by_yogi(b1: float, b2: float, eps: float) -> Transform:
 
 
 def _adaptive(b1: float, eps: float, second_moment: SecondMoment) -> Transform:
-    def init(params: Tensors) -> State:
+    def init(params: Arrays) -> State:
         return prefixed("first", _filled(params, 0.0)) | prefixed("second", _filled(params, eps**2))
 
-    def update(state: State, delta: Tensors) -> tuple[State, Tensors]:
+    def update(state: State, delta: Arrays) -> tuple[State, Arrays]:
         after: dict[str, Array] = {}
         step: dict[str, Array] = {}
         for name, d in delta.items():
@@ -110,7 +109,7 @@ def _adaptive(b1: float, eps: float, second_moment: SecondMoment) -> Transform:
     return Transform(init, update, linear=False)
 
 
-def _filled(params: Tensors, value: float) -> dict[str, Array]:
+def _filled(params: Arrays, value: float) -> dict[str, Array]:
     return {name: np.full_like(tensor, value) for name, tensor in params.items()}
 
 

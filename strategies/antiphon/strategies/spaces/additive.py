@@ -10,7 +10,7 @@ import numpy as np
 from antiphon.core import registry
 from antiphon.core.config import RunConfig
 from antiphon.core.space import Shape
-from antiphon.core.space import Space as Shapes
+from antiphon.core.space import SpaceShapes as Shapes
 from antiphon.core.tensors import check_against
 from antiphon.core.types import FloatArray, Package, Params, State
 from antiphon.strategies.aggregation.additive import delta_norms, delta_products, reduce_additive

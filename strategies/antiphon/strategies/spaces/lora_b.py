@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from antiphon.core.config import RunConfig
 from antiphon.core.space import Shape
-from antiphon.core.space import Space as Shapes
+from antiphon.core.space import SpaceShapes as Shapes
 from antiphon.core.types import Params
 from antiphon.strategies.aggregation.adapter import A_SUFFIX, B_SUFFIX
 from antiphon.strategies.spaces.additive import additive

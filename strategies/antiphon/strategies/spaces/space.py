@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from antiphon.core import registry
 from antiphon.core.config import RunConfig
 from antiphon.core.space import Shape
-from antiphon.core.space import Space as Shapes
+from antiphon.core.space import SpaceShapes as Shapes
 from antiphon.core.types import Package, Params, State
 from antiphon.strategies.aggregation.contribution import Tensors
 from antiphon.strategies.bases.base import Need

@@ -14,14 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from antiphon.core import registry
 from antiphon.core.coefficients import SeedCoefficients, as_package, coefficients_of
 from antiphon.core.config import RunConfig
 from antiphon.core.space import Shape
-from antiphon.core.space import Space as Shapes
-from antiphon.core.types import Package, Params, State
+from antiphon.core.space import SpaceShapes as Shapes
+from antiphon.core.types import Float64Array, Package, Params, State
 from antiphon.strategies.aggregation.additive import delta_norms, reduce_additive
 from antiphon.strategies.aggregation.contribution import (
     Aggregation,
@@ -40,8 +39,6 @@ from antiphon.strategies.protection.protection import Geometry
 from antiphon.strategies.seed_history import history, probabilities
 from antiphon.strategies.seed_space import as_lora, directions_of, moved
 from antiphon.strategies.spaces.space import Space, Started
-
-Float64Array = npt.NDArray[np.float64]
 
 _KIND, _NAME = "span", "coefficients"
 _COEFFICIENT_BYTES = 5  # a gap of one and a float32: a set with longer gaps has fewer of them
