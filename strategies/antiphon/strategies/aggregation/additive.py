@@ -1,7 +1,7 @@
 """Folding where a sum of deltas is a delta: coefficients of seeds, a factor whose partner stands still.
 
-The mean of such deltas is exact, and so is every rule that is one. One tensor of all clients is in memory
-at a time.
+The mean of such deltas is exact, and so is every rule that is one; a plain mean has the same bits in
+whatever parts and order it is taken. One tensor of all clients is in memory at a time.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from antiphon.strategies.aggregation.contribution import (
     Tensors,
     shares,
 )
+from antiphon.strategies.aggregation.partial_mean import PartialMean, partial_mean
 from antiphon.strategies.aggregation.weighted_mean import weighted_mean
 
 
@@ -37,6 +38,13 @@ def reduce_additive(
         name: _combined(rule, name, ordered).astype(start[name].dtype, copy=False) for name in start
     }
     return Reduced(delta, 0.0 if rule.weigh is None and rule.middle is None else math.nan)
+
+
+def partial_sum(name: str, contributions: Sequence[Contribution]) -> PartialMean:
+    """Return what contributions give to the plain mean of one tensor; such parts add up."""
+    return partial_mean(
+        (each.weight, each.factor * _wide(each.delta[name])) for each in contributions
+    )
 
 
 def delta_norms(start: Tensors, contributions: Sequence[Contribution]) -> list[float]:
@@ -64,7 +72,11 @@ def _combined(
         stacked = _stacked(name, [each for _, each in ordered])
         whole = np.shape(ordered[0][1].delta[name])
         return rule.middle(np.sort(stacked, axis=0)).reshape(whole)
-    return weighted_mean((part, each.factor * _wide(each.delta[name])) for part, each in ordered)
+    if rule.weigh is not None:
+        return weighted_mean(
+            (part, each.factor * _wide(each.delta[name])) for part, each in ordered
+        )
+    return partial_sum(name, [each for _, each in ordered]).value()
 
 
 def _stacked(name: str, contributions: Sequence[Contribution]) -> Float64Array:
