@@ -40,6 +40,7 @@ from antiphon.strategies.aggregation.product import product
 from antiphon.strategies.fold import Context, Folded
 from antiphon.strategies.forms.delta import delta
 from antiphon.strategies.methods.method import chain
+from antiphon.strategies.methods.ranks import Ranks
 from antiphon.strategies.methods.served import Served
 from antiphon.strategies.seed_space import Directions, walked_tensors
 from antiphon.strategies.server_opt.optimizers import sgd
@@ -158,7 +159,7 @@ def updates(folder: Path, clients: int, *, reopened: bool = False) -> list[Updat
 def served(aggregation: Aggregation, count: int) -> tuple[Served, State]:
     walked = walked_tensors(Directions("lowrank", 1, 0), 1)
     space = adapters(aggregation, alpha=2 * R, r=R, walked=walked)
-    method = Served(space, {"lora": delta()}, chain(space, (), sgd()))
+    method = Served(space, {"lora": delta()}, chain(space, (), sgd()), Ranks(R))
     return method, method.init(tensors(0, count, 0.02))
 
 

@@ -16,6 +16,7 @@ from antiphon.strategies.forms.delta import delta
 from antiphon.strategies.forms.form import Form
 from antiphon.strategies.forms.scalars import walks
 from antiphon.strategies.methods.method import chain
+from antiphon.strategies.methods.ranks import Ranks
 from antiphon.strategies.methods.served import Served
 from antiphon.strategies.seed_space import Directions, walked_tensors
 from antiphon.strategies.server_opt.optimizers import ServerOptimizer
@@ -89,12 +90,11 @@ def lora(
         alpha=lora_alpha,
         r=r,
         walked=walked_tensors(along, num_seeds),
-        ranks=client_ranks,
         max_norm=max_norm,
     )
     forms = {"lora": delta()} | ({"seeds": walking} if walking else {})
     chained = chain(space, protections, optimizer, last, between)
-    return Method(Served(space, forms, chained))
+    return Method(Served(space, forms, chained, Ranks(r, client_ranks or {})))
 
 
 def seeds(
@@ -113,4 +113,4 @@ def seeds(
     rule = aggregation or product()
     space = coefficients(rule, num_seeds, over=NOWHERE, drawn=drawn, guard_factor=guard)
     forms = {"seeds": walks(num_seeds, key=key, max_scalar=max_scalar, drawn=drawn)}
-    return Method(Served(space, forms, chain(space, protections, optimizer)), num_seeds)
+    return Method(Served(space, forms, chain(space, protections, optimizer), Ranks(1)), num_seeds)

@@ -9,6 +9,7 @@ from tests.strategies.served import sent as sent_delta
 
 from antiphon.core.coefficients import SeedCoefficients
 from antiphon.core.errors import UpdateError
+from antiphon.core.seed_choice import given
 from antiphon.core.types import Assignment, Update
 from antiphon.strategies.aggregation.product import product
 from antiphon.strategies.forms.scalars import walks
@@ -75,3 +76,24 @@ def test_what_was_not_asked_for_is_refused(payload, method, reason):
 
     with pytest.raises(UpdateError, match=reason):
         MIXED.check(state, Update("north", 1, 10, 3, payload), assigned(method))
+
+
+def test_a_smaller_rank_is_of_deltas_alone():
+    """A client of smaller rank that is given scalars, by its device say, walks in the whole adapter."""
+    ranked = lora(
+        aggregation=product(),
+        optimizer=sgd(),
+        client_ranks={"south": 2},
+        max_norm=1e3,
+        walking=WALKS,
+    )
+    state = ranked.init(tensors(0))
+    asked = replace(assigned("seeds"), client="south")
+    scalars = Update("south", 1, 10, 3, steps(index=given(asked, ALONG.key, 32)[:3]))
+
+    ranked.check(state, scalars, asked)
+    got = ranked.fold(state, [scalars], RATE).state
+
+    expected = MIXED.fold(MIXED.init(tensors(0)), [scalars], RATE).state
+    for name in got:
+        np.testing.assert_array_equal(got[name], expected[name])

@@ -8,6 +8,7 @@ from antiphon.core import registry
 from antiphon.core.space import SpaceShapes
 from antiphon.core.wire import pack_model
 from antiphon.strategies.methods.method import chain
+from antiphon.strategies.methods.ranks import Ranks
 from antiphon.strategies.methods.served import Served
 
 R = CONFIG.lora.r
@@ -35,7 +36,7 @@ def begun(space):
     """Return what a client receives before the first round."""
     shapes = SHAPES[space.trains_weights]
     chained = chain(space, (), registry.build("server_opt", "sgd", {}))
-    return Served(space, {}, chained).download(chained.init(space.initial(shapes)), R)
+    return Served(space, {}, chained, Ranks(R)).download(chained.init(space.initial(shapes)), R)
 
 
 def test_a_space_has_a_half_at_the_client(space):

@@ -18,6 +18,7 @@ from antiphon.server.planning.members import member
 from antiphon.strategies.compression.codec import Codec
 from antiphon.strategies.forms.form import Form
 from antiphon.strategies.methods.method import method_of
+from antiphon.strategies.methods.ranks import ranks_of
 from antiphon.strategies.policy.costs import Costs
 
 _SLACK = 1.02
@@ -30,6 +31,7 @@ class _Bounds:
 
     def __init__(self, config: RunConfig, space: SpaceShapes) -> None:
         self._config, self._method = config, method_of(config)
+        self._ranks = ranks_of(config.lora)
         self._bits: dict[tuple[object, ...], float] = {}
         trained = self._method.space.numbers(space)
         self._names = sum(len(name.encode()) + _TENSOR_BYTES for name in trained)
@@ -37,7 +39,8 @@ class _Bounds:
 
     def down(self, client: str) -> int:
         """Return the bound of one client's assignment and model."""
-        return _MESSAGE_BYTES + self.model(self._rank(client))
+        ranks = (self._ranks.of(client, each.form) for each in self._method.roles)
+        return _MESSAGE_BYTES + self.model(max(ranks))
 
     def model(self, rank: int) -> int:
         """Return the bound of the global model as a client of this rank receives it."""
@@ -55,11 +58,8 @@ class _Bounds:
 
     def _update(self, form: Form, client: str, codec: CodecChoice | None, steps: int) -> int:
         if form.packs:
-            return self._tensors(codec, self._rank(client)) if codec else 0
+            return self._tensors(codec, self._ranks.of(client, form)) if codec else 0
         return math.ceil(form.size(self._parameters, None, steps))
-
-    def _rank(self, client: str) -> int:
-        return self._config.lora.client_ranks.get(client, self._config.lora.r)
 
     def _tensors(self, choice: CodecChoice, rank: int) -> int:
         parameters = self._parameters * rank // self._config.lora.r

@@ -21,6 +21,7 @@ from antiphon.server.planning.costs import costs_of
 from antiphon.server.planning.due import measuring_of
 from antiphon.server.planning.members import member
 from antiphon.strategies.methods.method import Method, method_of
+from antiphon.strategies.methods.ranks import ranks_of
 from antiphon.strategies.methods.role import Role
 from antiphon.strategies.policy.policy import Decision, Draft, Policy, Stop
 from antiphon.strategies.protection.protection import FEWEST
@@ -339,10 +340,7 @@ def _task(
         "method": role.name,
         "steps": decision.steps[client.client],
         "learning_rate": scale * role.trainer.learning_rate(number),
-        # Scalars are of the whole adapter.
-        "r": config.lora.client_ranks.get(client.client, config.lora.r)
-        if role.form.packs
-        else config.lora.r,
+        "r": ranks_of(config.lora).of(client.client, role.form),
         "max_tokens": config.cohort.max_tokens,
         **(codec_row(codec) if role.form.packs and codec else {}),
     }

@@ -19,6 +19,7 @@ from antiphon.strategies.compression.downlink import packed_downlink
 from antiphon.strategies.exchanges.exchange import Exchange, check_list, training
 from antiphon.strategies.fold import Chain, Stage
 from antiphon.strategies.methods.legal import check_legal
+from antiphon.strategies.methods.ranks import ranks_of
 from antiphon.strategies.methods.role import Role
 from antiphon.strategies.methods.served import Served
 from antiphon.strategies.protection.protection import Protection, protecting
@@ -96,7 +97,9 @@ class Method:
     def serve(self) -> Served:
         """Return the server's half: pure functions on the state of the model."""
         forms = {each.name: each.form for each in self.roles}
-        return Served(self.space, forms, _chain(self.space, self.config))
+        return Served(
+            self.space, forms, _chain(self.space, self.config), ranks_of(self.config.lora)
+        )
 
     def role(self, name: str) -> Role:
         """Return the role that an assignment names. Raises KeyError for another run's."""

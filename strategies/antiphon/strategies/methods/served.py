@@ -11,18 +11,20 @@ from antiphon.core.types import Assignment, Package, State, Update
 from antiphon.strategies.aggregation.contribution import Contribution, Tensors
 from antiphon.strategies.fold import Chain, Context, Folded, in_order
 from antiphon.strategies.forms.form import Arrived, Form
-from antiphon.strategies.spaces.space import Space
+from antiphon.strategies.methods.ranks import Ranks
+from antiphon.strategies.spaces.space import Space, Started
 
 
 @dataclass(frozen=True)
 class Served:
     """What a coordinator computes. space: of the run; forms: of what its clients send, by role; chain: the
-    fold.
+    fold; ranks: of the clients.
     """
 
     space: Space
     forms: Mapping[str, Form]
     chain: Chain
+    ranks: Ranks
     _kinds: Mapping[str, Form] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -53,9 +55,9 @@ class Served:
                 f"{form.kind}"
             )
         form.check(update, assignment)
-        start, _ = self.space.started(state)(update.client)
+        start, _ = self.space.started(state)(assignment.r)
         arrived = self._arrived(update, start, assignment.learning_rate)
-        self.space.check(state, form.delta(arrived), assignment.r)
+        self.space.check(start, form.delta(arrived))
 
     def fold(self, state: State, updates: Iterable[Update], context: Context) -> Folded:
         """Return the state after a round; the order of the updates changes no bit.
@@ -63,20 +65,18 @@ class Served:
         Their packages name the forms that they were checked as.
         """
         started = self.space.started(state)
-        contributions = [
-            self._contribution(each, *started(each.client), context) for each in in_order(updates)
-        ]
+        contributions = [self._contribution(each, started, context) for each in in_order(updates)]
         return self.chain.fold(state, contributions, context)
 
-    def _contribution(
-        self, update: Update, start: Tensors, scale: float, context: Context
-    ) -> Contribution:
+    def _contribution(self, update: Update, started: Started, context: Context) -> Contribution:
+        form = self._kinds[update.payload.form]
+        start, scale = started(self.ranks.of(update.client, form))
         arrived = self._arrived(update, start, context.learning_rate)
         return Contribution(
             client=update.client,
             weight=update.examples,
             start=start,
-            delta=self._kinds[update.payload.form].delta(arrived),
+            delta=form.delta(arrived),
             scale=scale,
             staleness=update.staleness,
             loss=update.metrics.get("loss"),

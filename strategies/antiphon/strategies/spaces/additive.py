@@ -48,7 +48,7 @@ def additive(
 
     def started(state: State) -> Started:
         start = _point(state)
-        return lambda client: (start, 1.0)
+        return lambda rank: (start, 1.0)
 
     def reduce(
         start: Tensors, contributions: Sequence[Contribution], context: Context, carried: Carried
@@ -65,7 +65,7 @@ def additive(
         size=lambda count, codec: codec.bits(count) * count / 8,
         download=lambda state, r: Package(kind, _point(state)),
         started=started,
-        check=lambda state, delta, r: check_against(_point(state), delta, max_norm=max_norm),
+        check=lambda start, delta: check_against(start, delta, max_norm=max_norm),
         walked=walked_tensors(directions_of(config), config.seeds.num_seeds),
         export=lambda shapes, point: (
             factors(shapes, cast(Params, point.arrays)),

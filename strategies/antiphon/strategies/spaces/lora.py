@@ -7,7 +7,7 @@ times.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -42,7 +42,6 @@ def lora(*, config: RunConfig) -> Space:
         registry.build("aggregation", chosen.kind, chosen.arguments),
         alpha=config.lora.lora_alpha,
         r=config.lora.r,
-        ranks=config.lora.client_ranks,
         max_norm=config.training.max_update_norm,
         walked=walked_tensors(directions_of(config), config.seeds.num_seeds),
         seed=config.seed,
@@ -55,14 +54,12 @@ def factors(
     alpha: float,
     r: int,
     walked: Walked,
-    ranks: Mapping[str, int] | None = None,
     max_norm: float | None = None,
     seed: int = 0,
 ) -> Space:
-    """Return the space. r: rank of the global adapter; ranks: of clients whose rank is smaller; max_norm:
-    bound of an update's L2 norm; none: no bound; seed: of the factors before the first round.
+    """Return the space. r: rank of the global adapter; max_norm: bound of an update's L2 norm; none: no
+    bound; seed: of the factors before the first round.
     """
-    smaller = ranks or {}
 
     def received(state: State, rank: int) -> dict[str, FloatArray]:
         return restrict(_factors(state), rank, scale=alpha / r, scale_at_r=alpha / rank)
@@ -71,8 +68,7 @@ def factors(
         # Whoever has the global rank starts from the very same object: an aggregation reads it once.
         starts: dict[int, Params] = {r: _factors(state)}
 
-        def of(client: str) -> tuple[Tensors, float]:
-            rank = smaller.get(client, r)
+        def of(rank: int) -> tuple[Tensors, float]:
             if rank not in starts:
                 starts[rank] = received(state, rank)
             return starts[rank], alpha / rank
@@ -97,9 +93,7 @@ def factors(
         size=lambda numbers, codec: codec.bits(numbers) * numbers / 8,
         download=lambda state, rank: Package(_KIND, received(state, rank)),
         started=started,
-        check=lambda state, delta, rank: check_against(
-            received(state, rank), delta, max_norm=max_norm
-        ),
+        check=lambda start, delta: check_against(start, delta, max_norm=max_norm),
         walked=walked,
         export=lambda shapes, point: (_float32(point.arrays), alpha / r),
         geometry=Geometry(rule.reach or change_norms, _agreement),

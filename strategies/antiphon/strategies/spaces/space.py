@@ -17,8 +17,8 @@ from antiphon.strategies.fold import Reduce, Stage
 from antiphon.strategies.forms.walk import Walked
 from antiphon.strategies.protection.protection import Geometry
 
-Started = Callable[[str], tuple[Tensors, float]]
-"""client → what it started from, and how many times its product counts (1 where there is none)."""
+Started = Callable[[int], tuple[Tensors, float]]
+"""rank → what clients of it started from, and how many times a product counts (1 where there is none)."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Space:
     numbers(shapes) → shapes of what is trained, by name, of a model's shapes; initial(shapes) → the point
     before the first round; size(numbers, codec) → bytes at most of a point of so many numbers, as clients
     receive it; download(state, r) → what a client of rank r receives; started(state) → Started;
-    check(state, delta, r) raises UpdateError for a delta that is none of this space; walked: see
+    check(start, delta) raises UpdateError for a delta that is none of this space; walked: see
     forms/walk.py; export(shapes, point) → factors by PEFT's names and how many times their products count,
     of a point as a client receives it.
 
@@ -50,7 +50,7 @@ class Space:
     size: Callable[[int, Codec], float]
     download: Callable[[State, int], Package]
     started: Callable[[State], Started]
-    check: Callable[[State, Tensors, int], None]
+    check: Callable[[Tensors, Tensors], None]
     walked: Walked
     export: Callable[[Shapes, Package], tuple[Params, float]]
     geometry: Geometry

@@ -123,7 +123,7 @@ def coefficients(
         size=size,
         download=download,
         started=_started,
-        check=lambda state, delta, r: None,
+        check=lambda start, delta: None,
         walked=_walked,
         export=lambda shapes, point: over.export(shapes, coefficients_of(point, num_seeds)),
         geometry=Geometry(delta_norms, _agreement),
@@ -137,7 +137,7 @@ def coefficients(
 
 def _started(state: State) -> Started:
     start = {_NAME: _coefficients(state)}
-    return lambda client: (start, 1.0)
+    return lambda rank: (start, 1.0)
 
 
 def _walked(
