@@ -56,7 +56,7 @@ def kinds(folder: RunFolder) -> list[str]:
 
 
 def stopped(config: RunConfig, after: int) -> bool:
-    """Run it until the journal has been written to so often, as Ctrl-C ends it; False: it was over before."""
+    """Run it until so many entries are written, then end it as Ctrl-C does; False: it was over before."""
     append, written = Journal.append_many, []
 
     def append_and_stop(self: Journal, events: Iterable[Event], at_s: float) -> int:
