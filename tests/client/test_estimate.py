@@ -31,3 +31,12 @@ def test_of_mixed_clients_the_larger_update_counts(tiny_config):
 def test_all_mixed_clients_receive_the_adapter(tiny_config):
     """Those that send scalars start from the same packed factors as the others."""
     assert estimate(tiny_config(*MIXED)).bytes_down == estimate(tiny_config()).bytes_down
+
+
+def test_the_numbers_are_those_of_the_space(tiny_config):
+    """Where r x r numbers of each module move, no others are counted, in memory and in bytes."""
+    core = estimate(tiny_config("method=fedsb", "lora.r=4"))
+
+    modules = core.trained_parameters // 16
+    assert core.trained_parameters == 16 * modules > 0
+    assert core.bytes_up == core.bytes_down <= 4 * core.trained_parameters + 1024

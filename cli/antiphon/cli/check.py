@@ -97,7 +97,7 @@ def _read(config: RunConfig) -> _Rows:
 def _said(costs: Estimate) -> str:
     return (
         f"[bold]valid.[/] The model has {costs.model_parameters / 1e6:.1f} M parameters, the run trains "
-        f"{costs.trained_parameters / 1e6:.2f} M.\nPer client and round: about "
+        f"{costs.trained_parameters:,} numbers.\nPer client and round: about "
         f"{costs.bytes_up / 1e3:.1f} kB up, at most {costs.bytes_down / 1e3:.1f} kB down. Memory of a "
         f"client: {costs.memory_bytes / 1e6:.0f} MB and its activations."
     )

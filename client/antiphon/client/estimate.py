@@ -40,8 +40,8 @@ def estimate(config: RunConfig) -> Estimate:
     Raises ModelError where the model or its target modules do not exist.
     """
     shapes = space_of(config)
-    total, trained = shapes.model_parameters, shapes.parameters
     method = method_of(config)
+    total, trained = shapes.model_parameters, method.space.trained(shapes)
     roles, down = method.roles, _codec(config.compression.downlink)
     up = max(_bytes_up(config, role, trained) for role in roles)
     memory = max(_memory_bytes(config, role, total, trained) for role in roles)

@@ -83,10 +83,11 @@ class TrainingSession:
         said = request.data.get("eval_examples") is not None
         local = load_local(request.client, config.data, config.seed, held_out_said=said)
         shapes, method = space_of(config), method_of(config)
+        numbers = method.space.trained(shapes)
         with _memory_errors():
             worker = Worker(config)
             data = encode_client(worker.model.tokenizer, local.examples, config.model.max_length)
-            self._loaded = _Loaded(request.client, config, data, worker, shapes.parameters)
+            self._loaded = _Loaded(request.client, config, data, worker, numbers)
             capabilities = describe(worker, config, shapes, data, self._now)
         space = space_report(shapes, model_digest(config.model.model_name_or_path))
         return Prepared(
@@ -95,7 +96,7 @@ class TrainingSession:
             capabilities=capabilities.SerializeToString(deterministic=True),
             space=space.SerializeToString(deterministic=True),
             work=method.work,
-            download_bytes=_most_bytes(method, shapes.parameters),
+            download_bytes=_most_bytes(method, numbers),
         )
 
     def train(self, request: Train, on_step: Callable[[Stepped], None]) -> Trained:

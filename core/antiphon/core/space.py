@@ -23,10 +23,3 @@ class SpaceShapes:
     base_model: str
     model_parameters: int
     model_digest: str = ""
-
-    @property
-    def parameters(self) -> int:
-        """How many numbers the run trains."""
-        return sum(
-            rows * columns for rows, columns in (*self.factors.values(), *self.weights.values())
-        )

@@ -37,7 +37,7 @@ def test_a_round_that_is_planned_at_this_moment_bounds_as_the_largest_task(new_f
 
         most = most_upload_bytes(federation, "north", 1)
 
-    assert most >= 4 * federation.space.parameters
+    assert most >= 4 * sum(rows * columns for rows, columns in federation.space.factors.values())
 
 
 def test_an_upload_larger_than_its_task_is_refused(serve):
