@@ -19,13 +19,14 @@ from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from pydantic_core import from_json
+
 from antiphon.core.errors import RunFolderError
 from antiphon.core.events import Event
 
 _WAY_OUT = "restore the journal from a copy, or start the run anew"
 _NON_FINITE = ("nan", "inf", "-inf")
 _MARK = "$float"
-_JSON = json.JSONDecoder()
 
 Reader = Callable[[Any], Any]
 """Gives a value of JSON as its field has it. Raises TypeError for a value of another type."""
@@ -101,8 +102,12 @@ def _parsed(body: str) -> Any:
     # A hook is called for each object, and almost no event holds a number that is not finite.
     if _MARK in body:
         return json.loads(body, object_hook=_from_json)
-    values, end = _JSON.raw_decode(body)
-    return values if end == len(body) else json.loads(body)
+    try:
+        return from_json(
+            body
+        )  # twice as fast as json, and as exact; json has the words for what is wrong
+    except ValueError:
+        return json.loads(body)
 
 
 def _checked_names(kind: str, body: str) -> dict[str, Any]:

@@ -17,7 +17,15 @@ from antiphon.core.refusals import said_of
 from antiphon.server.machine.actions import Action, CancelAssignment, Reply
 from antiphon.server.machine.lineage import Lineage
 from antiphon.server.machine.round import OBSERVATIONS, step
-from antiphon.server.machine.run_state import OPEN, Outcome, RunState, Slot, slot_of, updated
+from antiphon.server.machine.run_state import (
+    OPEN,
+    Outcome,
+    RunState,
+    Slot,
+    having,
+    slot_of,
+    updated,
+)
 from antiphon.server.machine.standing import Declines
 from antiphon.server.report.observed import Observed
 from antiphon.server.report.report_types import Problem, RoundOutcome
@@ -29,8 +37,7 @@ _NOT_COUNTED = ("late", "rejected", "unknown")
 class RoundRecord:
     """One round while its events are read.
 
-    members: its cohort when it was planned; cohort: as it stands now, or stood when the round was over;
-    updates: whose have been accepted;
+    members: its cohort when it was planned; state: the run's, as long as the round is open;
     first_seq: its plan's entry in the journal; planned_at, closed_at, over_at: absolute seconds (None: not
     yet); began, seconds: seconds of the run before the round, and of the round itself; late:
     clients, in order of arrival; fold: what the fold measured; held_back: whose updates counted less.
@@ -40,7 +47,7 @@ class RoundRecord:
         """Open the round; opened: the state after its plan."""
         self.planned, self.began = planned, began
         self.members: Mapping[str, Slot] = opened.cohort
-        self.cohort, self.updates = opened.cohort, updated(opened)
+        self.state = opened
         self.first_seq = entry.seq
         self.planned_at = entry.at_s
         self.closed_at: float | None = None
@@ -59,15 +66,12 @@ class RoundRecord:
     @property
     def accepted(self) -> tuple[str, ...]:
         """The members whose update has been accepted, sorted."""
-        return self.updates if self.ended is None else self.ended.accepted
+        return updated(self.state) if self.ended is None else self.ended.accepted
 
     @property
     def rejected(self) -> tuple[str, ...]:
         """The members whose update was refused, sorted."""
-        if self.ended is not None:
-            return self.ended.rejected
-        cohort = self.cohort.items()
-        return tuple(sorted(name for name, slot in cohort if slot.status == "rejected"))
+        return having(self.state, "rejected") if self.ended is None else self.ended.rejected
 
 
 class Chronicle:
@@ -160,7 +164,7 @@ class Chronicle:
         if last is None:
             return
         if after.phase in OPEN and after.round == self.newest:
-            last.cohort, last.updates = after.cohort, updated(after)
+            last.state = after
         if last.closed_at is None and after.phase not in ("collecting", "combining"):
             # A deadline is heard of with the next event, however late that is.
             deadline = before.deadline if before.phase == "collecting" else entry.at_s
