@@ -49,9 +49,11 @@ def check_scores_agree(folder, report, example, *overrides):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("method", "accuracy"), [("lora", 0.9), ("seeds", 0.75)])
+@pytest.mark.parametrize(
+    ("method", "accuracy"), [("lora", 0.9), ("seeds", 0.75), ("ffa", 0.9), ("fedsb", 0.75)]
+)
 def test_tiny_learns(tmp_path, method, accuracy):
-    """Both methods learn the made-up language, and the adapter scores the same outside our code."""
+    """Each space learns the made-up language, and its adapter scores the same outside our code."""
     report = simulate(tmp_path, "tiny.yaml", f"method={method}")
 
     assert report["initial"]["accuracy"] < 0.65
