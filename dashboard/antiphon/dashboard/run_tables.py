@@ -27,7 +27,7 @@ ROUND_COLUMNS = {
         format="%.1f ×", help="Training in dense float32 would have moved so many times the bytes"
     ),
     "seconds": st.column_config.NumberColumn(format="%.1f"),
-    "aggregation error": st.column_config.NumberColumn(format="scientific"),
+    "aggregation error": st.column_config.NumberColumn(format="%.2g"),
 }
 PROBLEM_COLUMNS = {
     "round": st.column_config.NumberColumn(width="small"),

@@ -6,14 +6,25 @@ are added up by SQLite.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from antiphon.core.errors import RunFolderError
+from antiphon.core.event_json import kind_of
+from antiphon.core.events import (
+    Event,
+    RoundEvaluated,
+    RoundFolded,
+    RoundUndone,
+    RunEnded,
+    RunResumed,
+    RunRewound,
+    RunStarted,
+    RunStopped,
+)
+from antiphon.core.journal import entry_of
 from antiphon.core.run_folder import RunFolder
 from antiphon.dashboard.reading import (
     BEGINNING,
@@ -30,16 +41,17 @@ from antiphon.server.machine.lineage import Lineage
 MOST_RUNS = 200
 """Runs that are listed: those in which something happened last."""
 
-_KINDS = (
-    "run_started",
-    "round_folded",
-    "round_undone",
-    "run_rewound",
-    "round_evaluated",
-    "run_resumed",
-    "run_stopped",
-    "run_ended",
+_TELLING = (
+    RunStarted,
+    RoundFolded,
+    RoundUndone,
+    RunRewound,
+    RoundEvaluated,
+    RunResumed,
+    RunStopped,
+    RunEnded,
 )
+_KINDS = tuple(kind_of(each) for each in _TELLING)
 _FEW = f"""SELECT seq, at_s, kind, body FROM event WHERE seq > ? AND seq <= ?
  AND kind IN ({", ".join("?" * len(_KINDS))}) ORDER BY seq"""
 _SUMS = """SELECT max(CASE WHEN kind = 'round_planned' THEN json_extract(body, '$.round') END),
@@ -133,8 +145,8 @@ def summarise(journal: Path, before: Summary) -> Summary:
         _refuse_damage(journal, connection.execute(_NO_JSON, (start.seq, end.seq)).fetchone()[0])
         few = connection.execute(_FEW, (start.seq, end.seq, *_KINDS)).fetchall()
         newest, size = connection.execute(_SUMS, (start.seq, end.seq)).fetchone()
-    for _, _, kind, body in few:
-        before = _after(before, kind, _values(journal, body))
+    for row in few:
+        before = _after(before, entry_of(journal, row).event)
     moved = before.bytes if size is None else size + (before.bytes or 0)
     return replace(before, place=end, round=max(before.round, newest or 0), bytes=moved)
 
@@ -148,48 +160,26 @@ def _refuse_damage(journal: Path, entry: int | None) -> None:
         )
 
 
-def _after(before: Summary, kind: str, values: Mapping[str, Any]) -> Summary:
-    scores = before.scores or {}
-    match kind:
-        case "run_started":
-            return replace(before, rounds=values.get("rounds"))
-        case "round_folded":
-            return replace(before, lineage=before.lineage.folded(_round(values)))
-        case "round_undone":
-            return replace(before, lineage=before.lineage.undid(_round(values)))
-        case "run_rewound":
-            lineage = before.lineage.went_back(_round(values))
-            return replace(before, lineage=lineage, end=None)
-        case "round_evaluated" if isinstance(metrics := values.get("metrics"), dict) and metrics:
-            measured = {name: _finite(each) for name, each in metrics.items()}
-            return replace(before, scores={**scores, _round(values): measured})
-        case "run_resumed":
-            return replace(before, end=None, rounds=values.get("rounds") or before.rounds)
-        case "run_stopped":
-            done = values.get("by_policy") is True and before.lineage.now.model > 0
-            return replace(before, end=(done, str(values.get("reason", ""))))
-        case "run_ended":
-            return replace(before, end=(values.get("complete") is True, str(values.get("reason"))))
+def _after(before: Summary, event: Event) -> Summary:
+    match event:
+        case RunStarted():
+            return replace(before, rounds=event.rounds)
+        case RoundFolded():
+            return replace(before, lineage=before.lineage.folded(event.round))
+        case RoundUndone():
+            return replace(before, lineage=before.lineage.undid(event.round))
+        case RunRewound():
+            return replace(before, lineage=before.lineage.went_back(event.round), end=None)
+        case RoundEvaluated() if event.metrics:
+            return replace(before, scores={**(before.scores or {}), event.round: event.metrics})
+        case RunResumed():
+            return replace(before, end=None, rounds=event.rounds or before.rounds)
+        case RunStopped():
+            done = event.by_policy and before.lineage.now.model > 0
+            return replace(before, end=(done, event.reason))
+        case RunEnded():
+            return replace(before, end=(event.complete, event.reason))
     return before
-
-
-def _values(journal: Path, body: str) -> dict[str, Any]:
-    try:
-        values = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise RunFolderError(
-            f"{journal} is damaged ({error}): restore it from a copy, or choose another run"
-        ) from None
-    return values if isinstance(values, dict) else {}
-
-
-def _round(values: Mapping[str, Any]) -> int:
-    number = values.get("round")
-    return number if isinstance(number, int) else 0
-
-
-def _finite(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def _folders(runs: Path) -> set[Path]:
