@@ -29,7 +29,10 @@ _REPLAY = """
 import sys, time
 from pathlib import Path
 from antiphon.core.journal import Journal
-from antiphon.server.machine import round
+try:
+    from antiphon.server.machine import round
+except ImportError:  # version 0.3
+    from antiphon.server import round
 start = time.perf_counter()
 with Journal.reading(Path(sys.argv[1])) as journal:
     round.replay((entry.event, entry.at_s) for entry in journal.read())
