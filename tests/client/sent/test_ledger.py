@@ -148,10 +148,10 @@ def test_a_full_disk_lets_nothing_leave(tmp_path: Path) -> None:
     """A line that cannot be written whole is taken back, and said; later ones go on."""
     code = (
         "import resource, signal, sys; from pathlib import Path;"
-        "from antiphon.client.sent.ledger import Ledger, LedgerError;"
+        "from antiphon.client.sent.ledger import SentLedger, LedgerError;"
         "from antiphon.client.sent.entries import Sending;"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
-        "ledger = Ledger(Path(sys.argv[1]), lambda: 1e9);"
+        "ledger = SentLedger(Path(sys.argv[1]), lambda: 1e9);"
         "what = Sending('hub:1', 'update', 'SubmitUpdate', 'run', 1, 3, 'ab' * 32);"
         "ledger.add(what);"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (400, resource.RLIM_INFINITY));"
@@ -225,9 +225,9 @@ def test_the_log_is_a_witness(folder: Path) -> None:
 def test_a_kill_at_any_moment_leaves_it_whole(tmp_path: Path) -> None:
     """What was written before a kill is there, and the next process goes on with the chain."""
     code = (
-        "import sys; from pathlib import Path; from antiphon.client.sent.ledger import Ledger;"
+        "import sys; from pathlib import Path; from antiphon.client.sent.ledger import SentLedger;"
         "from antiphon.client.sent.entries import Sending;"
-        "ledger = Ledger(Path(sys.argv[1]), lambda: 1e9, file_bytes=2000);"
+        "ledger = SentLedger(Path(sys.argv[1]), lambda: 1e9, file_bytes=2000);"
         "what = Sending('hub:1', 'update', 'SubmitUpdate', 'run', 1, 3, 'ab' * 32)"
         "\nwhile True: print(ledger.add(what), flush=True)"
     )
