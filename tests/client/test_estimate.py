@@ -1,6 +1,13 @@
 """What `antiphon check` says that a run will cost."""
 
+import numpy as np
+import pytest
+
 from antiphon.client.estimate import estimate
+from antiphon.client.shapes import space_of
+from antiphon.core.types import Package
+from antiphon.core.wire import pack_model
+from antiphon.strategies.methods.method import method_of
 
 MIXED = ("method=mixed", "seeds.space=adapter", "mixed.seeds=[meadow]")
 
@@ -39,4 +46,16 @@ def test_the_numbers_are_those_of_the_space(tiny_config):
 
     modules = core.trained_parameters // 16
     assert core.trained_parameters == 16 * modules > 0
-    assert core.bytes_up == core.bytes_down <= 4 * core.trained_parameters + 1024
+    assert core.bytes_up == core.bytes_down <= 4 * core.trained_parameters + 1024 + 128 * modules
+
+
+@pytest.mark.parametrize("method", ["lora", "ffa", "fedsb"])
+def test_a_model_is_no_larger_than_was_said(tiny_config, method):
+    """With the names of its tensors, which outweigh small ones, and at least half of what was said."""
+    config = tiny_config(f"method={method}", "lora.r=4")
+    shapes = method_of(config).space.numbers(space_of(config))
+    zeros = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+
+    content, _ = pack_model(Package("", zeros))
+
+    assert estimate(config).bytes_down / 2 < len(content.joined()) <= estimate(config).bytes_down

@@ -10,12 +10,14 @@ from antiphon.client.language_model import pick_device
 from antiphon.client.shapes import space_of
 from antiphon.core import registry
 from antiphon.core.config import RunConfig
+from antiphon.core.defaults import DENSE
 from antiphon.core.section import Choice
 from antiphon.strategies.compression.codec import Codec
 from antiphon.strategies.methods.method import method_of
 from antiphon.strategies.methods.role import Role
 
 _FLOAT = 4
+_PLACE_BYTES = 64  # of a tensor's type, shape and place, beside its name
 _ADAM_COPIES = 4  # the factor, its gradient and two moments, all float32
 
 
@@ -43,13 +45,20 @@ def estimate(config: RunConfig) -> Estimate:
     method = method_of(config)
     total, trained = shapes.model_parameters, method.space.trained(shapes)
     roles, down = method.roles, _codec(config.compression.downlink)
-    up = max(_bytes_up(config, role, trained) for role in roles)
+    names = sum(len(name.encode()) + _PLACE_BYTES for name in method.space.numbers(shapes))
+    up = max(_bytes_up(config, role, trained, names) for role in roles)
+    received = math.ceil(method.space.size(trained, down))
+    if method.space.as_tensors:
+        received += names
     memory = max(_memory_bytes(config, role, total, trained) for role in roles)
-    return Estimate(total, trained, up, math.ceil(method.space.size(trained, down)), memory)
+    return Estimate(total, trained, up, received, memory)
 
 
-def _bytes_up(config: RunConfig, role: Role, trained: int) -> int:
-    return math.ceil(role.form.size(trained, _codec(config.compression.uplink), role.trainer.steps))
+def _bytes_up(config: RunConfig, role: Role, trained: int, names: int) -> int:
+    uplink = config.compression.uplink
+    size = math.ceil(role.form.size(trained, _codec(uplink), role.trainer.steps))
+    # Codecs leave names out: both sides know them.
+    return size + names if role.form.packs and uplink.kind == DENSE else size
 
 
 def _codec(choice: Choice) -> Codec:
