@@ -17,7 +17,6 @@ from antiphon.strategies.methods.method import method_of
 from antiphon.strategies.methods.role import Role
 
 _FLOAT = 4
-_PLACE_BYTES = 64  # of a tensor's type, shape and place, beside its name
 _ADAM_COPIES = 4  # the factor, its gradient and two moments, all float32
 
 
@@ -45,7 +44,7 @@ def estimate(config: RunConfig) -> Estimate:
     method = method_of(config)
     total, trained = shapes.model_parameters, method.space.trained(shapes)
     roles, down = method.roles, _codec(config.compression.downlink)
-    names = sum(len(name.encode()) + _PLACE_BYTES for name in method.space.numbers(shapes))
+    names = method.space.places(shapes)
     up = max(_bytes_up(config, role, trained, names) for role in roles)
     received = math.ceil(method.space.size(trained, down))
     if method.space.as_tensors:

@@ -102,12 +102,10 @@ def _parsed(body: str) -> Any:
     # A hook is called for each object, and almost no event holds a number that is not finite.
     if _MARK in body:
         return json.loads(body, object_hook=_from_json)
-    try:  # twice as fast as json, and as exact
+    # Twice as fast as json, and as exact; json has the words for what is wrong, and reads a lone surrogate.
+    try:
         return from_json(body)
-    except (
-        ValueError,
-        TypeError,
-    ):  # json has the words for what is wrong, and reads a lone surrogate
+    except (ValueError, TypeError):
         return json.loads(body)
 
 

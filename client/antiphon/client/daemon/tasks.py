@@ -366,12 +366,8 @@ def _entry(task: ClientTask, trained: Trained, tell: Tell) -> tuple[Queued, Path
         content = Path(trained.blob) if trained.blob is not None else None
         blob = named_blob(update.tensors) if update.HasField("tensors") else None
         size = content.stat().st_size if content is not None else None
-    except (
-        OSError,
-        ValueError,
-        DecodeError,
-        CallRefused,
-    ) as error:  # ValueError: a path that is none
+    except (OSError, ValueError, DecodeError, CallRefused) as error:
+        # ValueError: a path that is none
         raise TaskFailed(f"the trainer's result cannot be read: {error}") from None
     if (update.run_id, update.round) != (task.run.run_id, task.round):
         raise TaskFailed(f"the trainer's result is of round {update.round}, not {task.round}")

@@ -1,7 +1,7 @@
 """Upper bounds of what a round moves, from the config and the shapes of what it trains.
 
 A codec's own estimate is taken 2 % higher, for those whose rate varies. A tensor's name, shape and
-place cost its name and 128 bytes, a message 1 KiB: three times what ours have, since an update may
+place cost what the space says, a message 1 KiB: three times what ours have, since an update may
 carry metrics of its own. Retransmissions after a broken connection are not foreseen; they count once
 they have been moved.
 """
@@ -23,7 +23,6 @@ from antiphon.strategies.policy.costs import Costs
 
 _SLACK = 1.02
 _MESSAGE_BYTES = 1024
-_TENSOR_BYTES = 128
 
 
 class _Bounds:
@@ -33,8 +32,7 @@ class _Bounds:
         self._config, self._method = config, method_of(config)
         self._ranks = ranks_of(config.lora)
         self._bits: dict[tuple[object, ...], float] = {}
-        trained = self._method.space.numbers(space)
-        self._names = sum(len(name.encode()) + _TENSOR_BYTES for name in trained)
+        self._names = self._method.space.places(space)
         self._parameters = self._method.space.trained(space)
 
     def down(self, client: str) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from antiphon.core.errors import UpdateError
-from antiphon.core.space import SpaceShapes as Shapes
+from antiphon.core.space import SpaceShapes
 from antiphon.core.types import Assignment, Package, State, Update
 from antiphon.strategies.aggregation.contribution import Contribution, Tensors
 from antiphon.strategies.fold import Chain, Context, Folded, in_order
@@ -31,7 +31,7 @@ class Served:
         """Know the forms by their kinds too."""
         object.__setattr__(self, "_kinds", {each.kind: each for each in self.forms.values()})
 
-    def begin(self, shapes: Shapes) -> State:
+    def begin(self, shapes: SpaceShapes) -> State:
         """Return the state before the first round, of a model with these shapes."""
         return self.init(self.space.initial(shapes))
 

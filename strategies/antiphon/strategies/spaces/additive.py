@@ -9,8 +9,7 @@ import numpy as np
 
 from antiphon.core import registry
 from antiphon.core.config import RunConfig
-from antiphon.core.space import Shape
-from antiphon.core.space import SpaceShapes as Shapes
+from antiphon.core.space import Shape, SpaceShapes
 from antiphon.core.tensors import check_against
 from antiphon.core.types import FloatArray, Package, Params, State
 from antiphon.strategies.aggregation.additive import delta_norms, delta_products, reduce_additive
@@ -32,8 +31,8 @@ def additive(
     kind: str,
     config: RunConfig,
     *,
-    numbers: Callable[[Shapes], Mapping[str, Shape]],
-    factors: Callable[[Shapes, Params], Params],
+    numbers: Callable[[SpaceShapes], Mapping[str, Shape]],
+    factors: Callable[[SpaceShapes, Params], Params],
 ) -> Space:
     """Return a space that begins at zero.
 
@@ -43,7 +42,7 @@ def additive(
     rule: Aggregation = registry.build("aggregation", chosen.kind, chosen.arguments)
     max_norm = config.training.max_update_norm
 
-    def initial(shapes: Shapes) -> Params:
+    def initial(shapes: SpaceShapes) -> Params:
         return {name: np.zeros(shape, np.float32) for name, shape in numbers(shapes).items()}
 
     def started(state: State) -> Started:

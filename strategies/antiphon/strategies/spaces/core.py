@@ -7,8 +7,7 @@ travels: r² numbers for each module, whatever its size, and their mean is exact
 from __future__ import annotations
 
 from antiphon.core.config import RunConfig
-from antiphon.core.space import Shape
-from antiphon.core.space import SpaceShapes as Shapes
+from antiphon.core.space import Shape, SpaceShapes
 from antiphon.core.types import FloatArray, Params
 from antiphon.strategies.aggregation.adapter import A_SUFFIX, B_SUFFIX, modules
 from antiphon.strategies.spaces.additive import additive
@@ -22,10 +21,10 @@ def core(*, config: RunConfig) -> Space:
     """R of B·R·A moves: r × r numbers a module, exact means. Its keys are those of `lora`."""
     r = config.lora.r
 
-    def numbers(shapes: Shapes) -> dict[str, Shape]:
+    def numbers(shapes: SpaceShapes) -> dict[str, Shape]:
         return {module + SUFFIX: (r, r) for module in modules(shapes.factors)}
 
-    def factors(shapes: Shapes, point: Params) -> Params:
+    def factors(shapes: SpaceShapes, point: Params) -> Params:
         still = frames(shapes.factors, config.seed)
         made: dict[str, FloatArray] = {}
         for module in modules(shapes.factors):

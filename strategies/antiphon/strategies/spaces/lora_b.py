@@ -7,8 +7,7 @@ and the mean of the clients' products is the product of their mean, exactly (arX
 from __future__ import annotations
 
 from antiphon.core.config import RunConfig
-from antiphon.core.space import Shape
-from antiphon.core.space import SpaceShapes as Shapes
+from antiphon.core.space import Shape, SpaceShapes
 from antiphon.core.types import Params
 from antiphon.strategies.aggregation.adapter import A_SUFFIX, B_SUFFIX
 from antiphon.strategies.spaces.additive import additive
@@ -19,10 +18,10 @@ from antiphon.strategies.spaces.space import Space
 def lora_b(*, config: RunConfig) -> Space:
     """B moves, A stands still: means are exact. Its keys are those of `lora`."""
 
-    def numbers(shapes: Shapes) -> dict[str, Shape]:
+    def numbers(shapes: SpaceShapes) -> dict[str, Shape]:
         return {n: shape for n, shape in shapes.factors.items() if n.endswith(B_SUFFIX)}
 
-    def factors(shapes: Shapes, point: Params) -> Params:
+    def factors(shapes: SpaceShapes, point: Params) -> Params:
         still = {n: shape for n, shape in shapes.factors.items() if n.endswith(A_SUFFIX)}
         return {**frames(still, config.seed), **point}
 

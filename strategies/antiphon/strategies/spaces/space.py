@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from antiphon.core import registry
 from antiphon.core.config import RunConfig
-from antiphon.core.space import Shape
-from antiphon.core.space import SpaceShapes as Shapes
+from antiphon.core.space import Shape, SpaceShapes
 from antiphon.core.types import Package, Params, State
 from antiphon.strategies.aggregation.contribution import Tensors
 from antiphon.strategies.bases.base import Need
@@ -16,6 +15,8 @@ from antiphon.strategies.compression.codec import Codec
 from antiphon.strategies.fold import Reduce, Stage
 from antiphon.strategies.forms.walk import Walked
 from antiphon.strategies.protection.protection import Geometry
+
+_PLACE_BYTES = 128  # beside a tensor's name: nearly twice what ours have
 
 Started = Callable[[int], tuple[Tensors, float]]
 """rank → what clients of it started from, and how many times a product counts (1 where there is none)."""
@@ -45,14 +46,14 @@ class Space:
     trains_weights: bool
     num_seeds: int | None
     guarded: bool
-    numbers: Callable[[Shapes], Mapping[str, Shape]]
-    initial: Callable[[Shapes], Tensors]
+    numbers: Callable[[SpaceShapes], Mapping[str, Shape]]
+    initial: Callable[[SpaceShapes], Tensors]
     size: Callable[[int, Codec], float]
     download: Callable[[State, int], Package]
     started: Callable[[State], Started]
     check: Callable[[Tensors, Tensors], None]
     walked: Walked
-    export: Callable[[Shapes, Package], tuple[Params, float]]
+    export: Callable[[SpaceShapes, Package], tuple[Params, float]]
     geometry: Geometry
     reduce: Reduce
     first: tuple[Stage, ...] = ()
@@ -62,9 +63,13 @@ class Space:
     needs: frozenset[Need] = frozenset()
     sections: tuple[str, ...] = ()
 
-    def trained(self, shapes: Shapes) -> int:
+    def trained(self, shapes: SpaceShapes) -> int:
         """Return how many numbers a run trains in a model with these shapes."""
         return sum(rows * columns for rows, columns in self.numbers(shapes).values())
+
+    def places(self, shapes: SpaceShapes) -> int:
+        """Return the bytes at most that the names, shapes and places of its tensors take beside them."""
+        return sum(len(name.encode()) + _PLACE_BYTES for name in self.numbers(shapes))
 
     @property
     def as_tensors(self) -> bool:

@@ -18,8 +18,7 @@ import numpy as np
 from antiphon.core import registry
 from antiphon.core.coefficients import SeedCoefficients, as_package, coefficients_of
 from antiphon.core.config import RunConfig
-from antiphon.core.space import Shape
-from antiphon.core.space import SpaceShapes as Shapes
+from antiphon.core.space import Shape, SpaceShapes
 from antiphon.core.types import Float64Array, Package, Params, State
 from antiphon.strategies.aggregation.additive import delta_norms, reduce_additive
 from antiphon.strategies.aggregation.contribution import (
@@ -64,12 +63,12 @@ class Over:
     """
 
     weights: bool
-    numbers: Callable[[Shapes], Mapping[str, Shape]]
-    export: Callable[[Shapes, SeedCoefficients], tuple[Params, float]]
+    numbers: Callable[[SpaceShapes], Mapping[str, Shape]]
+    export: Callable[[SpaceShapes, SeedCoefficients], tuple[Params, float]]
 
 
 def _weights(config: RunConfig) -> Over:
-    def export(shapes: Shapes, sent: SeedCoefficients) -> tuple[Params, float]:
+    def export(shapes: SpaceShapes, sent: SeedCoefficients) -> tuple[Params, float]:
         # The exact factors of a sum of directions count once: PEFT's alpha is their rank.
         return as_lora(shapes.weights, sent, directions_of(config)), 1.0
 
@@ -77,7 +76,7 @@ def _weights(config: RunConfig) -> Over:
 
 
 def _factors(config: RunConfig) -> Over:
-    def export(shapes: Shapes, sent: SeedCoefficients) -> tuple[Params, float]:
+    def export(shapes: SpaceShapes, sent: SeedCoefficients) -> tuple[Params, float]:
         start = initial_factors(shapes.factors, config.seed)
         scale = config.lora.lora_alpha / config.lora.r
         return moved(start, sent, directions_of(config)), scale
