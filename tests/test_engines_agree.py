@@ -96,6 +96,19 @@ def test_a_client_of_each_method_agrees(tiny_values: dict[str, Any], tmp_path: P
     check_agreement(tmp_path / "fleet", values)
 
 
+@pytest.mark.slow
+@pytest.mark.network
+def test_frames_that_clients_have_found_agree(tiny_values: dict[str, Any], tmp_path: Path) -> None:
+    """Over mutual TLS, two clients sketch their gradients, receive the frames, and train between them."""
+    values = tiny_values | {"engine": {"threads": 1}, "cohort": {"min_clients": 2}, "rounds": 2}
+    values |= {"method": "fedsb", "frames": "gradient"}
+    values["data"] = values["data"] | {"partition": "iid", "clients": 2}
+    values["training"] = values["training"] | {"max_steps": 2}
+    values["compression"] = {"uplink": "ecdq", "downlink": {"kind": "ecdq", "bits": 4}}
+
+    check_agreement(tmp_path / "fleet", values)
+
+
 @pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.network

@@ -50,15 +50,23 @@ def check_scores_agree(folder, report, example, *overrides):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("method", "accuracy"), [("lora", 0.9), ("seeds", 0.75), ("ffa", 0.9), ("fedsb", 0.75)]
+    ("run", "accuracy"),
+    [
+        ("method=lora", 0.9),
+        ("method=seeds", 0.75),
+        ("method=ffa", 0.9),
+        ("method=ffa frames=gradient", 0.9),
+        ("method=fedsb", 0.75),
+        ("method=fedsb frames=gradient", 0.9),
+    ],
 )
-def test_tiny_learns(tmp_path, method, accuracy):
+def test_tiny_learns(tmp_path, run, accuracy):
     """Each space learns the made-up language, and its adapter scores the same outside our code."""
-    report = simulate(tmp_path, "tiny.yaml", f"method={method}")
+    report = simulate(tmp_path, "tiny.yaml", *run.split())
 
     assert report["initial"]["accuracy"] < 0.65
     assert report["final"]["accuracy"] > accuracy
-    check_scores_agree(tmp_path, report, "tiny.yaml", f"method={method}")
+    check_scores_agree(tmp_path, report, "tiny.yaml", *run.split())
 
 
 SHORT = [

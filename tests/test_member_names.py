@@ -20,6 +20,7 @@ KINDS = (
     "trainer",
     "form",
     "base",
+    "frames",
     "aggregation",
     "protection",
     "stage",

@@ -156,7 +156,8 @@ def _assignment_seeds() -> list[bytes]:
 
 
 def _model(encoding: str, content: bytes) -> object:
-    return unpack_model(written(f"model.{encoding}", content), encoding)
+    shapes = {name: value.shape for name, value in FACTORS.items()}
+    return unpack_model(written(f"model.{encoding}", content), encoding, shapes)
 
 
 def _coefficients(content: bytes) -> object:
@@ -171,9 +172,8 @@ def _model_seeds(*models: Package | CodedModel) -> list[bytes]:
 
 def _coded_model(kind: str) -> CodedModel:
     codec: Codec = registry.build("codec", kind, {})
-    shapes = {name: value.shape for name, value in FACTORS.items()}
     content = codec.encode(FACTORS, np.random.default_rng(1))
-    return CodedModel(CodecChoice(kind), shapes, content)
+    return CodedModel(CodecChoice(kind), content)
 
 
 def _code(kind: str, content: bytes) -> None:

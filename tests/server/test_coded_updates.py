@@ -69,7 +69,9 @@ def test_the_model_travels_packed(federation):
     """What a client unpacks is the server's adapter, bit for bit, in a third of the bytes."""
     blob = federation.model()
 
-    received = unpack_model(federation.folder.model_blob(blob.sha256), blob.encoding).arrays
+    received = unpack_model(
+        federation.folder.model_blob(blob.sha256), blob.encoding, federation.space.factors
+    ).arrays
 
     assert blob.bytes < 4 * 800 / 2
     assert all(np.array_equal(received[k], federation.download().arrays[k]) for k in FACTORS)

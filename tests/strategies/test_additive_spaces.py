@@ -11,8 +11,8 @@ from antiphon.core.method_choice import MethodChoice
 from antiphon.core.space import SpaceShapes
 from antiphon.core.types import Package, Update
 from antiphon.strategies.fold import Context
+from antiphon.strategies.frames.orthonormal import frame
 from antiphon.strategies.methods.method import method_of
-from antiphon.strategies.spaces.frames import frame
 
 R = CONFIG.lora.r
 FACTORS = {"m.lora_A.weight": (R, 40), "m.lora_B.weight": (24, R)}

@@ -65,3 +65,14 @@ def test_an_unknown_client_gains_little_by_claiming():
     drawn = [oort().choose([liar, *usual], 1, RunTelemetry(), rng) for _ in range(1000)]
 
     assert drawn.count(("c0",)) / 1000 < 4.5 / 13
+
+
+@pytest.mark.parametrize("said", [1.3e308, 5e-324])
+def test_a_time_that_no_step_takes_is_no_number_to_reckon_with(said):
+    """Two clients whose median would be infinite, or whose speed would be."""
+    claims = [ClientTelemetry(f"c{i}", examples=1000, step_s=said) for i in range(2)]
+    rng = np.random.Generator(np.random.Philox(7))
+
+    drawn = oort().choose(claims, 1, RunTelemetry(round=1, rounds=ROUNDS), rng)
+
+    assert len(drawn) == 1

@@ -88,6 +88,7 @@ def explained(
             rows.get("train"),
             rows.get("evaluation"),
             costs.get("bytes_up"),
+            dry["before"],
         ),
         "declines": [{"code": each.code, "reason": each.text} for each in reasons],
     }
@@ -110,14 +111,15 @@ def against(
 
 def dry_run(request: Prepare) -> dict[str, Any]:
     """Return what the rows and the model say: `rows` and `costs`, each none where it failed, with why;
-    `work`, of a round by role; `sends`, what updates are; `sections`, of the config that the method reads.
+    `work`, of a round by role; `sends`, what updates are; `before`, what is sent before
+    the first training; `sections`, of the config that the method reads.
     """
     from antiphon.client.dry_run import look_at_costs, look_at_rows
     from antiphon.client.site_config import site_config
     from antiphon.strategies.methods.method import method_of
 
     told: dict[str, Any] = {"rows": None, "costs": None, "problems": []}
-    told |= {"work": {}, "sends": (), "sections": ()}
+    told |= {"work": {}, "sends": (), "sections": (), "before": ""}
     try:
         config = site_config(request)
     except UserError as error:
@@ -125,6 +127,7 @@ def dry_run(request: Prepare) -> dict[str, Any]:
     method = method_of(config)
     sends = tuple(dict.fromkeys(each.form.says for each in method.roles))
     told |= {"work": method.work, "sends": sends, "sections": method.sections}
+    told["before"] = method.space.frames.says
     held_out_said = request.data.get("eval_examples") is not None
     looks: dict[str, Callable[[], Any]] = {
         "rows": lambda: look_at_rows(config, request.client, held_out_said=held_out_said),

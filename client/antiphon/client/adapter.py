@@ -6,7 +6,7 @@ Names are PEFT's own ("base_model.model.<module>.lora_A.weight", (r, d_in)), so 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,9 @@ from torch import nn
 from antiphon.client.language_model import LanguageModel
 from antiphon.core.config import RunConfig
 from antiphon.core.errors import ModelError
+from antiphon.core.space import Shape
 from antiphon.core.types import FloatArray, Params
-from antiphon.strategies.aggregation.adapter import B_SUFFIX
+from antiphon.strategies.aggregation.adapter import A_SUFFIX, B_SUFFIX
 
 _ADAPTER = "default"
 _PEFT_PREFIX = "base_model.model."
@@ -37,7 +38,6 @@ class Adapter:
     ) -> None:
         """Inject the factors. Raises ModelError where no module of the model matches."""
         from peft import LoraConfig, inject_adapter_in_model
-        from peft.tuners.lora import LoraLayer
 
         targets = list(target_linears(model, target_modules))
         config = LoraConfig(
@@ -49,11 +49,7 @@ class Adapter:
         )
         inject_adapter_in_model(config, model.network, adapter_name=_ADAPTER)
         self.linears = _factor_modules(model.network)
-        self._layers = {
-            name: each
-            for name, each in model.network.named_modules()
-            if isinstance(each, LoraLayer)
-        }
+        self._layers = adapted(model)
         for linear in self.linears.values():
             linear.weight.data = linear.weight.data.float()
             linear.weight.requires_grad_(False)
@@ -65,20 +61,19 @@ class Adapter:
             name: (linear.out_features, linear.in_features) for name, linear in self.linears.items()
         }
 
-    def with_cores(self, r: int) -> dict[str, nn.Linear]:
-        """Put an r × r module between the factors of each adapted module; return them, all zero.
-
-        Their names are those of the factors without the ending.
+    def with_cores(self, rows: int) -> dict[str, nn.Linear]:
+        """Put an r × rows module between the factors of each adapted module, and widen its A to so many
+        rows;
+        return them, all zero. Their names are those of the factors without the ending.
         """
         cores: dict[str, nn.Linear] = {}
-        for name, factor in self.linears.items():
-            if name.endswith(B_SUFFIX):
-                core = nn.Linear(r, r, bias=False, device=factor.weight.device)
-                core.weight.requires_grad_(False).zero_()
-                cores[name.removesuffix(B_SUFFIX)] = core
-        for path, layer in self._layers.items():
-            factors, module = layer.lora_B, cores[f"{_PEFT_PREFIX}{path}"]
-            factors[_ADAPTER] = nn.Sequential(module, factors[_ADAPTER])
+        for name, layer in self._layers.items():
+            b = layer.lora_B[_ADAPTER]
+            cores[name] = core = _still(rows, b.in_features, b.weight.device)
+            layer.lora_B[_ADAPTER] = nn.Sequential(core, b)
+            if rows != b.in_features:
+                a = _still(layer.lora_A[_ADAPTER].in_features, rows, b.weight.device)
+                layer.lora_A[_ADAPTER] = self.linears[name + A_SUFFIX] = a
         return cores
 
     def read(self) -> dict[str, FloatArray]:
@@ -104,6 +99,33 @@ class Adapter:
             weight[: values.shape[0], : values.shape[1]].copy_(values)
         for layer in self._layers.values():
             layer.scaling[_ADAPTER] = scale
+
+
+def adapted(model: LanguageModel) -> dict[str, Any]:
+    """Return the layers of PEFT's that stand around the adapted modules, by the names of their factors."""
+    from peft.tuners.lora import LoraLayer
+
+    return {
+        f"{_PEFT_PREFIX}{path}": each
+        for path, each in model.network.named_modules()
+        if isinstance(each, LoraLayer)
+    }
+
+
+def factor_shapes(layers: Mapping[str, Any], r: int) -> dict[str, Shape]:
+    """Return the shapes of an adapter's factors around these layers. r: its rank."""
+    shapes: dict[str, Shape] = {}
+    for name, layer in layers.items():
+        shapes[name + A_SUFFIX] = (r, layer.in_features)
+        shapes[name + B_SUFFIX] = (layer.out_features, r)
+    return shapes
+
+
+def _still(inputs: int, outputs: int, device: torch.device) -> nn.Linear:
+    """Return a module of zeros that asks for no gradient."""
+    linear = nn.Linear(inputs, outputs, bias=False, device=device)
+    linear.weight.requires_grad_(False).zero_()
+    return linear
 
 
 def adapter_in(model: LanguageModel, config: RunConfig) -> Adapter:

@@ -9,18 +9,20 @@ Any program that keeps to this page can train, in any language.
         eval_examples (null: a fifth of the rows, 1 to 100); `device`, `threads`
         and `base` (an object with its `kind` and arguments) replace the config's where they are not null.
         -> {"done": "prepare", "examples", "evaluation_examples", "capabilities", "space", "work",
-            "download_bytes"}
+            "download_bytes", "exchanges"}
            capabilities, space: serialised antiphon.v1.Capabilities and SpaceReport, in base64; work: by
-           the name that assignments give it, {"steps", "batch", "accumulation"} of a round: the
-           owner's limits are held against it; download_bytes: what a global model can have at most (may be
-           left out: the run's numbers in float32)
-    {"do": "train", "assignment", "model", "out", "keep", "seconds"}
-        files of a serialised Assignment and of its model's blob, the folder to write to, a folder that
-        lasts as long as the run (for what error feedback keeps), and the time that it may take (null: no
-        limit). At least one step is taken. The tensors are packed by the assignment's codec.
-        -> {"step", "of", "loss"} after each step, then {"done": "train", "update", "blob", "steps"}
+           the name that assignments give it, {"steps", "batch", "accumulation"} of a round: the owner's
+           limits are held against it; download_bytes: what a global model can have at most (may be left
+           out: the run's numbers in float32); exchanges: what other exchanges draw of the rows, by their
+           names, like work
+    {"do": "train", "assignment", "model", "out", "keep", "seconds", "frames"}
+        files of a serialised Assignment and of its model's blob (frames: of what stands still beside it,
+        null: nothing), the folder to write to, a folder that lasts as long as the run (for what error
+        feedback keeps), and the time that it may take (null: no limit). At least one step is taken. The
+        tensors are packed by the assignment's codec. -> {"step", "of", "loss"} after each step, then
+        {"done": "train", "update", "blob", "steps"}
            files of a serialised Update and of the blob that it names (null: it names none)
-    {"do": "evaluate", "model", "encoding"}
+    {"do": "evaluate", "model", "encoding", "frames"}
         -> {"done": "evaluate", "examples", "metrics"}
     {"do": "respond", "round", "exchange", "question", "out", "keep"}
         an exchange of a round that is neither training nor measuring: the file of its question, a folder to
@@ -73,7 +75,8 @@ class Train:
     """Carry out an assignment.
 
     assignment, model: files; out: a folder for what is sent; keep: a folder that lasts as long as the
-    run, for what is not; seconds: the time it may take.
+    run, for what is not; seconds: the time it may take; frames: a file of what stands still beside the
+    model.
     """
 
     assignment: str
@@ -81,14 +84,18 @@ class Train:
     out: str
     keep: str
     seconds: float | None = None
+    frames: str | None = None
 
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Measure a model on the client's held-out examples. model: a file; encoding: of its blob."""
+    """Measure a model on the client's held-out examples. model: a file; encoding: of its blob; frames: see
+    Train.
+    """
 
     model: str
     encoding: str
+    frames: str | None = None
 
 
 @dataclass(frozen=True)
@@ -111,7 +118,7 @@ class Cancel:
 class Prepared:
     """The run is loaded. capabilities, space: serialised antiphon.v1 messages; work: what a round asks of a
     client, by the name of each of its roles: `steps`, `batch` and `accumulation`; download_bytes: of a
-    global model at most, none: as many as its tensors have.
+    global model at most, none: as many as its tensors have; exchanges: the work of those beside training.
     """
 
     examples: int
@@ -120,6 +127,7 @@ class Prepared:
     space: bytes
     work: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     download_bytes: int | None = None
+    exchanges: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

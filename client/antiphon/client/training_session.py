@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -41,6 +41,7 @@ from antiphon.core.config import RunConfig
 from antiphon.core.defaults import DENSE
 from antiphon.core.errors import ProtocolError, UpdateError
 from antiphon.core.files import write_bytes
+from antiphon.core.space import Shape, SpaceShapes
 from antiphon.core.types import Assignment
 from antiphon.core.wire import unpack_assignment, unpack_model
 from antiphon.strategies.compression.codec import Codec
@@ -54,7 +55,7 @@ class _Loaded:
     config: RunConfig
     data: ClientData
     worker: Worker
-    parameters: int
+    numbers: Mapping[str, Shape]
 
 
 class TrainingSession:
@@ -83,7 +84,7 @@ class TrainingSession:
         said = request.data.get("eval_examples") is not None
         local = load_local(request.client, config.data, config.seed, held_out_said=said)
         shapes, method = space_of(config), method_of(config)
-        numbers = method.space.trained(shapes)
+        numbers = method.space.numbers(shapes)
         with _memory_errors():
             worker = Worker(config)
             data = encode_client(worker.model.tokenizer, local.examples, config.model.max_length)
@@ -96,14 +97,17 @@ class TrainingSession:
             capabilities=capabilities.SerializeToString(deterministic=True),
             space=space.SerializeToString(deterministic=True),
             work=method.work,
-            download_bytes=_most_bytes(method, numbers),
+            exchanges=method.exchange_work,
+            download_bytes=_most_bytes(method, shapes),
         )
 
     def train(self, request: Train, on_step: Callable[[Stepped], None]) -> Trained:
         """Carry out an assignment; the files appear whole. Raises UpdateError where it does not fit."""
         loaded = self._ready("train")
         run_id, assignment, model = _read_assignment(Path(request.assignment), loaded)
-        download = unpack_model(Path(request.model), model.encoding, loaded.parameters)
+        download = unpack_model(
+            Path(request.model), model.encoding, loaded.numbers, frames=_file(request.frames)
+        )
         with _memory_errors():
             update = loaded.worker.train(
                 assignment,
@@ -127,7 +131,12 @@ class TrainingSession:
         """Measure a model on the held-out examples. Raises UpdateError where it does not fit."""
         loaded = self._ready("evaluate")
         with _memory_errors():
-            model = unpack_model(Path(request.model), request.encoding, loaded.parameters)
+            model = unpack_model(
+                Path(request.model),
+                request.encoding,
+                loaded.numbers,
+                frames=_file(request.frames),
+            )
             loaded.worker.load(model)
             measured: dict[str, Any] = asdict(loaded.worker.evaluate(loaded.data, on_batch))
         examples = measured.pop("examples")
@@ -158,10 +167,15 @@ class TrainingSession:
             _give_memory_back()
 
 
-def _most_bytes(method: Method, numbers: int) -> int:
-    """Return the bytes of a global model of so many numbers at most, where no codec packs it."""
+def _file(name: str | None) -> Path | None:
+    return None if name is None else Path(name)
+
+
+def _most_bytes(method: Method, shapes: SpaceShapes) -> int:
+    """Return the bytes of a global model at most, where no codec packs it; of what stands still, too."""
     codec: Codec = registry.build("codec", DENSE, {})
-    return math.ceil(method.space.size(numbers, codec))
+    space = method.space
+    return max(math.ceil(space.size(space.trained(shapes), codec)), space.frames.most(shapes))
 
 
 def _read_assignment(file: Path, loaded: _Loaded) -> tuple[str, Assignment, Blob]:

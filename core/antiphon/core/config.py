@@ -57,6 +57,10 @@ class RunConfig(Section):
         description="What clients do and send: a preset, or a space, a trainer and a form (or roles).",
     )
     lora: LoraConfig = Field(default_factory=LoraConfig, description="Shape of the adapter.")
+    frames: Choice = Field(
+        Choice(kind=defaults.FRAMES),
+        description="Where the factors come from that stand still (spaces core and lora_b).",
+    )
     training: TrainingConfig = Field(
         default_factory=TrainingConfig, description="First-order local training."
     )

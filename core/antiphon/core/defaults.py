@@ -12,6 +12,7 @@ SCHEDULER: Final = "all"
 POLICY: Final = "fixed"
 AGGREGATION: Final = "product"
 PROTECTION: Final = ("clip", "cap")
+FRAMES: Final = "seeded"
 SERVER_OPT: Final = "sgd"
 
 DENSE: Final = "float32"

@@ -24,6 +24,7 @@ KINDS = (
     "trainer",
     "form",
     "base",
+    "frames",
     "aggregation",
     "protection",
     "stage",

@@ -112,6 +112,10 @@ class RunFolder:
         """Return the file of what the answers to an exchange have come to."""
         return self.answers(number) / f"{exchange}.safetensors"
 
+    def lasting_file(self, exchange: str) -> Path:
+        """Return the file of what an exchange has come to for the rest of the run."""
+        return self.path / "exchanges" / f"{exchange}.safetensors"
+
     @property
     def space_file(self) -> Path:
         """What the run trains, as shapes."""

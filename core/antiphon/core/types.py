@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from antiphon.core.blob import Blob
 from antiphon.core.defaults import DENSE
 
 FloatArray = npt.NDArray[np.float32]
@@ -29,11 +30,13 @@ State = Mapping[str, AnyArray]
 @dataclass(frozen=True, eq=False)
 class Package:
     """What travels in a round, either way. form: the installed form that made it, empty: nobody said;
-    arrays: by name, of any dtype. They may be lazy: a mapping over a file that reads one at a time.
+    arrays: by name, of any dtype. They may be lazy: a mapping over a file that reads one at a time; frames:
+    of a model, what stands still beside them for many rounds, as it travels (see strategies/frames).
     """
 
     form: str
     arrays: Mapping[str, AnyArray]
+    frames: State = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,8 @@ class Assignment:
     the client stops after the step in which it has seen as many (0: no limit); codec: of the tensors
     that it sends; folded_round: the last round whose fold has an update of this client in it (0: none),
     up to which its error feedback is settled; upload_bytes: about how many the update will have; told: what
-    the round's earlier exchanges have come to for this client, arrays by name.
+    the round's earlier exchanges have come to for this client, arrays by name; frames: see Package, as a
+    blob (none: nothing stands still, or it follows from the seed).
     """
 
     round: int
@@ -98,3 +102,4 @@ class Assignment:
     upload_bytes: int = 0
     pool: int = 0
     told: State = field(default_factory=dict, compare=False)
+    frames: Blob | None = None

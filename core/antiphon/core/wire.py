@@ -28,6 +28,7 @@ from antiphon.core.inline_arrays import pack_arrays, unpack_arrays
 from antiphon.core.json_text import json_text
 from antiphon.core.tensors import LazyTensors, from_bytes, to_content
 from antiphon.core.types import (
+    AnyArray,
     Assignment,
     CodecChoice,
     Package,
@@ -41,7 +42,6 @@ MAX_METRICS = 64
 MAX_METRIC_NAME = 64
 MAX_INLINE_NUMBERS = MAX_MESSAGE_BYTES
 MAX_FORM_NAME = 64
-MAX_PACKED_PARAMETERS = 1 << 31
 _SHA256_BYTES = 32
 
 Proto = TypeVar("Proto", bound=Message)
@@ -49,10 +49,9 @@ Proto = TypeVar("Proto", bound=Message)
 
 @dataclass(frozen=True)
 class CodedModel:
-    """An adapter that a codec has packed. content: the codec's bytes; shapes: of its tensors."""
+    """A model that a codec has packed. content: the codec's bytes; both sides know the shapes."""
 
     codec: CodecChoice
-    shapes: Mapping[str, tuple[int, ...]]
     content: bytes
 
 
@@ -160,6 +159,7 @@ def pack_assignment(assignment: Assignment, model: Blob, run_id: str) -> bytes:
         upload_bytes=assignment.upload_bytes,
         pool=assignment.pool,
         told=to_content(assignment.told).joined() if assignment.told else b"",
+        frames=pack_blob(assignment.frames) if assignment.frames else None,
     )
     return message.SerializeToString(deterministic=True)
 
@@ -187,6 +187,7 @@ def unpack_assignment(message: bytes, client: str, run_id: str) -> tuple[Assignm
         upload_bytes=parsed.upload_bytes,
         pool=parsed.pool,
         told=from_bytes(parsed.told) if parsed.told else {},
+        frames=unpack_blob(parsed.frames) if parsed.HasField("frames") else None,
     )
     return assignment, unpack_blob(parsed.model)
 
@@ -216,13 +217,7 @@ def pack_model(download: Package | CodedModel) -> tuple[Content, str]:
     arrays.
     """
     if isinstance(download, CodedModel):
-        shapes = [
-            update_pb2.TensorShape(name=name, side=shape)
-            for name, shape in sorted(download.shapes.items())
-        ]
-        packed = update_pb2.PackedModel(
-            codec=_pack_codec(download.codec), shapes=shapes, content=download.content
-        )
+        packed = update_pb2.PackedModel(codec=_pack_codec(download.codec), content=download.content)
         return Content((packed.SerializeToString(deterministic=True),)), "packed"
     if all(array.ndim == 1 for array in download.arrays.values()):
         message = pack_arrays(download.arrays)
@@ -230,31 +225,44 @@ def pack_model(download: Package | CodedModel) -> tuple[Content, str]:
     return to_content(download.arrays), "safetensors"
 
 
-def unpack_model(file: Path, encoding: str, most: int = MAX_PACKED_PARAMETERS) -> Package:
+def unpack_model(
+    file: Path,
+    encoding: str,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    *,
+    frames: Path | None = None,
+) -> Package:
     """Unpack the model that a task named. Raises UpdateError.
 
-    most: numbers that a packed one may have; zeros take no bytes, so its size does not bound them.
+    shapes: of what the run trains, which a packed model does not say, and no model has more numbers;
+    none: not known, and a packed one cannot be read. frames: the file of what stands still beside it; see
+    Package.
     """
+    arrays = _model_arrays(file, encoding, shapes)
+    return Package("", arrays, from_bytes(frames.read_bytes()) if frames else {})
+
+
+def _model_arrays(
+    file: Path, encoding: str, shapes: Mapping[str, tuple[int, ...]] | None
+) -> Mapping[str, AnyArray]:
     if encoding == "safetensors":
         lazy = LazyTensors(file)
-        return Package("", {name: lazy[name] for name in lazy})
+        return {name: lazy[name] for name in lazy}
     content = file.read_bytes()
-    if encoding == "packed":
-        coded = _unpack_coded(_parsed(update_pb2.PackedModel, content, len(content)), most)
-        return Package("", coded)
+    if encoding == "packed" and shapes is not None:
+        return _unpack_coded(_parsed(update_pb2.PackedModel, content, len(content)), shapes)
     if encoding == "arrays":
-        return Package("", unpack_arrays(_parsed(update_pb2.Arrays, content, len(content)), most))
+        sizes = [math.prod(shape) for shape in (shapes or {}).values()]
+        most = sum(sizes) if shapes is not None else MAX_INLINE_NUMBERS
+        return unpack_arrays(_parsed(update_pb2.Arrays, content, len(content)), most)
     raise UpdateError(
         f"a model encoded as {encoding[:64]!r}, expected safetensors, packed or arrays: the coordinator is "
         "of another version than this client; upgrade Antiphon on the older side"
     )
 
 
-def _unpack_coded(message: update_pb2.PackedModel, most: int) -> Params:
+def _unpack_coded(message: update_pb2.PackedModel, shapes: Mapping[str, tuple[int, ...]]) -> Params:
     choice = _unpack_codec(message.codec)
-    shapes = {each.name: tuple(each.side) for each in message.shapes}
-    if (size := sum(math.prod(shape) for shape in shapes.values())) > most:
-        raise UpdateError(f"a packed model of {size} numbers, expected {most} at most")
     try:
         codec = registry.build("codec", choice.kind, choice.arguments)
     except ConfigError as error:

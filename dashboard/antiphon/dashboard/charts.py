@@ -46,6 +46,8 @@ _WAYS = {"down": "to the clients", "up": "to the coordinator"}
 _PURPOSES = {
     ("model", "down"): BLUE,
     ("update", "up"): ORANGE,
+    ("frames", "down"): "#9ecae1",
+    ("exchange", "up"): "#fdae6b",
     ("control", "down"): GREEN,
     ("control", "up"): PURPLE,
 }

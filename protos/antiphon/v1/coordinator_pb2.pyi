@@ -151,14 +151,16 @@ class TrainTask(_message.Message):
     def __init__(self, assignment: _Optional[bytes] = ..., deadline_ms: _Optional[int] = ...) -> None: ...
 
 class EvaluateTask(_message.Message):
-    __slots__ = ("round", "model", "deadline_ms")
+    __slots__ = ("round", "model", "deadline_ms", "frames")
     ROUND_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     DEADLINE_MS_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_FIELD_NUMBER: _ClassVar[int]
     round: int
     model: _update_pb2.Blob
     deadline_ms: int
-    def __init__(self, round: _Optional[int] = ..., model: _Optional[_Union[_update_pb2.Blob, _Mapping]] = ..., deadline_ms: _Optional[int] = ...) -> None: ...
+    frames: _update_pb2.Blob
+    def __init__(self, round: _Optional[int] = ..., model: _Optional[_Union[_update_pb2.Blob, _Mapping]] = ..., deadline_ms: _Optional[int] = ..., frames: _Optional[_Union[_update_pb2.Blob, _Mapping]] = ...) -> None: ...
 
 class ExchangeTask(_message.Message):
     __slots__ = ("round", "exchange", "question", "deadline_ms")

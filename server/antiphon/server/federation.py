@@ -106,11 +106,11 @@ class Federation:
         self._roles = method_of(config)
         self._method = self._roles.serve()
         check_exchanges(config)
-        self.exchanges = Exchanges(folder, self._roles.exchanges, sync=journal.sync)
+        self.exchanges = Exchanges(folder, self._roles.every_exchange, space, sync=journal.sync)
         self.machine = RunState()
         self._plans: dict[int, RoundPlanned] = {}
         self._measured = Measured()
-        self._model = GlobalModel(config, folder, space, self._method)
+        self._model = GlobalModel(config, folder, space, self._method, self.exchanges)
         self._telemetry = Accumulator()
         for entry in journal.read():
             self.machine, _ = step(self.machine, entry.event, entry.at_s)
@@ -221,8 +221,9 @@ class Federation:
         """Decide one round, or that the run ends before it; the event goes to `submit`."""
         telemetry = self._telemetry.telemetry(number, self._clock.now())
         scale = learning_rate_scale(self.state)
+        settled = self.exchanges.settled
         return plan_round(
-            self.config, number, clients, scale, telemetry, busy, self.space, on_trial
+            self.config, number, clients, scale, telemetry, busy, self.space, on_trial, settled
         )
 
     def assignment(self, client: str) -> Assignment:
@@ -257,7 +258,7 @@ class Federation:
 
     def packed_assignment(self, client: str) -> tuple[bytes, Blob]:
         """Return the message that goes to a client, and the model that it names."""
-        assignment = self.assignment(client)
+        assignment = replace(self.assignment(client), frames=self.frames())
         model = self._model.blob_before(assignment.round, assignment.r)
         return pack_assignment(assignment, model, self.run_id), model
 
@@ -273,6 +274,10 @@ class Federation:
     def model(self, r: int | None = None) -> Blob:
         """Return the global model as a blob, whose file is `folder.model_blob`; r as in `download`."""
         return self._model.blob(r)
+
+    def frames(self) -> Blob | None:
+        """Return what stands still beside the model, as a blob of the same folder; none: nothing."""
+        return self._model.frames()
 
     def was_accepted(self, client: str, message: bytes) -> bool:
         """Whether this very update is the last one that was accepted from the client."""

@@ -33,7 +33,8 @@ class Given:
     """An assignment that a client has.
 
     number: its round; at: virtual seconds when it was given; bytes_down: of its message and its model;
-    exchange: of the round; message: of an exchange other than training, what is asked.
+    frames_down: of what stands still beside it, which goes to each client once; exchange: of the round;
+    message: of an exchange other than training, what is asked.
     """
 
     client: str
@@ -42,6 +43,7 @@ class Given:
     bytes_down: int
     exchange: str = TRAINING
     message: bytes = b""
+    frames_down: int = 0
 
 
 @dataclass(frozen=True, order=True)

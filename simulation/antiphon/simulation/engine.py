@@ -81,7 +81,8 @@ class Simulation(Driver):
         )
         self._agenda = Agenda()
         self._answers: dict[str, bytes] = {}
-        self._newest: tuple[str, Package] | None = None
+        self._numbers = method_of(config).space.numbers(federation.space)
+        self._newest: tuple[tuple[Blob, Blob | None], Package] | None = None
 
     def run(self) -> Finish:
         """Run to the end. An interruption leaves a journal from which the run can go on."""
@@ -115,7 +116,7 @@ class Simulation(Driver):
     def _happen(self, due: Due) -> None:
         match due.stage, due.given:
             case Moment.DOWNLOADED, Given() as given:
-                self._submit(_down(given))
+                self._submit(*_down(given))
             case Moment.TRAINED, Given() as given:
                 self._train(given, due.when)
             case Moment.PACKED, Given() as given if due.packing is not None:
@@ -177,9 +178,12 @@ class Simulation(Driver):
             self._agenda.add(Due(here, client, Moment.ASKED, given))
             return
         message, model = self._federation.packed_assignment(client)
-        given = Given(client, number, before.at, len(message) + model.bytes)
+        frames = self._federation.frames()
+        new = frames is not None and not self._federation.exchanges.has_frames(client)
+        beside = frames.bytes if frames and new else 0
+        given = Given(client, number, before.at, len(message) + model.bytes, frames_down=beside)
         self._agenda.give(given)
-        here = given.at + self._fleet.download_s(client, given.bytes_down)
+        here = given.at + self._fleet.download_s(client, given.bytes_down + beside)
         if self._fleet.described and not before.downloaded:
             self._agenda.add(Due(here, client, Moment.DOWNLOADED, given))
         training_s = self._training_s(self._federation.assignment(client))
@@ -200,7 +204,7 @@ class Simulation(Driver):
         federation, client = self._federation, given.client
         message, _ = federation.packed_assignment(client)
         assignment, named = unpack_assignment(message, client, federation.run_id)
-        download = self._unpacked(named)
+        download = self._unpacked(named, assignment.frames)
 
         def on_step(done: int, loss: float) -> None:
             self._monitor.client_stepped(client, done, assignment.steps, loss)
@@ -223,11 +227,14 @@ class Simulation(Driver):
         arrives = when + self._fleet.upload_s(client, letter.bytes)
         self._agenda.add(Due(arrives, client, Moment.DELIVERED, given, packing))
 
-    def _unpacked(self, model: Blob) -> Package:
+    def _unpacked(self, model: Blob, frames: Blob | None) -> Package:
         """Return a model as a client unpacks it; most clients of a round start from the same one."""
-        if self._newest is None or self._newest[0] != model.sha256:
-            file = self._federation.folder.model_blob(model.sha256)
-            self._newest = (model.sha256, unpack_model(file, model.encoding))
+        if self._newest is None or self._newest[0] != (model, frames):
+            file = self._federation.folder.model_blob
+            still = file(frames.sha256) if frames else None
+            shapes = self._numbers
+            unpacked = unpack_model(file(model.sha256), model.encoding, shapes, frames=still)
+            self._newest = ((model, frames), unpacked)
         return self._newest[1]
 
     def _answer(self, given: Given, when: float) -> None:
@@ -268,7 +275,7 @@ class Simulation(Driver):
         with self._timed(number, "checks"):
             received = federation.receive(client, letter.message)
         moved = BytesMoved(number, client, "up", "update", letter.bytes)
-        before = () if self._fleet.described else (_down(given),)
+        before = () if self._fleet.described else _down(given)
         for action in self._submit(*before, moved, received):
             if isinstance(action, Reply):
                 self._monitor.replied(action, letter.bytes)
@@ -286,8 +293,13 @@ class Simulation(Driver):
         self._submit(*found)
 
 
-def _down(given: Given) -> BytesMoved:
-    return BytesMoved(given.number, given.client, "down", "model", given.bytes_down)
+def _down(given: Given) -> tuple[BytesMoved, ...]:
+    moved = (("model", given.bytes_down), ("frames", given.frames_down))
+    return tuple(
+        BytesMoved(given.number, given.client, "down", purpose, size)
+        for purpose, size in moved
+        if size
+    )
 
 
 def _evaluated(number: int, client: str, measured: HeldOutScores) -> Evaluated:

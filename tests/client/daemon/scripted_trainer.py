@@ -1,8 +1,8 @@
 """A program that keeps to the trainer protocol and trains nothing: what a config's `test` says.
 
-Keys of `test`: blob_bytes (0: scalars), examples, steps, step_s, fail ("prepare", "prepare!" (fatal),
-"train", "evaluate", "respond"). Every request is written to the file $SCRIPTED_TRAINER_LOG, one JSON
-line each.
+Keys of `test`: blob_bytes (0: scalars), examples, steps, step_s, exchanges, fail ("prepare", "prepare!"
+(fatal), "train", "evaluate", "respond"). Every request is written to the file $SCRIPTED_TRAINER_LOG, one
+JSON line each.
 """
 
 from __future__ import annotations
@@ -66,6 +66,7 @@ def prepared(config: Mapping[str, Any], test: dict[str, Any]) -> Response:
         capabilities.SerializeToString(),
         space.SerializeToString(),
         test.get("work", work_asked(config)),
+        exchanges=test.get("exchanges", {}),
     )
 
 

@@ -117,3 +117,14 @@ def test_the_ledger_tells_of_answers(stage: Stage) -> None:
     assert noted.what.purpose == "answer"
     assert (noted.what.round, noted.bytes, noted.verdict) == (1, 6, "accepted")
     assert noted.what.sha256 == hashlib.sha256(b"what 1").hexdigest()
+
+
+def test_rows_that_an_owner_keeps_are_drawn_for_no_exchange(stage: Stage) -> None:
+    """Too few examples together, of which one would have too large a share: the trainer is not asked."""
+    stage.test(exchanges={"keys": {"steps": 1, "batch": 4, "accumulation": 1}})
+
+    play(stage, exchange_task())
+
+    (report,) = stage.script.seen("ReportFailure")
+    assert report.code == "policy.batch"
+    assert not stage.requests("respond")

@@ -16,9 +16,11 @@ def learned(
     train: int | None,
     evaluation: int | None,
     bytes_up: int | None,
+    before: str = "",
 ) -> tuple[Learned, ...]:
     """Return what is told. sends: what updates are, in words, one for each role; train,
-    evaluation: how many examples there are, none: not known; bytes_up: of an update, none: not known.
+    evaluation: how many examples there are, none: not known; bytes_up: of an update, none: not known;
+    before: what is sent once before the first training, in words, empty: nothing.
     """
     update = " or ".join(sends) or "what the run's method sends, as its documentation says"
     size = "" if bytes_up is None else f", about {bytes_up} bytes"
@@ -37,6 +39,7 @@ def learned(
             f"{hardware}shapes and digest of the base model, a check of its random numbers",
         ),
         ("every few seconds", "that it is there, and how many steps it has done"),
+        *((("once, before its first training", before),) if before else ()),
         (
             "in each round it is chosen for",
             f"an update: {update}{size}{metrics}, the steps taken",

@@ -33,8 +33,9 @@ class Declined(AntiphonError):
 @dataclass(frozen=True)
 class OpenRun:
     """A run and its terms. config: its plain values; model: of its base; works: what it asks of a client
-    and round, for each of its roles: the coordinator's word until the trainer has given its own; examples:
-    that this site trains on; most_download: bytes that a model of the run can have; none: not known yet.
+    and round, for each of its roles: the coordinator's word until the trainer has given its own;
+    examples: that this site trains on; exchanges: what others than training draw of its rows;
+    most_download: bytes that a model of the run can have; none: not known yet.
 
     digest: hex SHA-256 of the config as it arrived, and of min_cohort: what an owner approves; settled: of
     what may not change under one name.
@@ -51,6 +52,7 @@ class OpenRun:
     works: tuple[Work, ...]
     settled: str
     examples: int | None = None
+    exchanges: tuple[Work, ...] = ()
     most_download: int | None = None
 
     @property

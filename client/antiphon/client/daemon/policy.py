@@ -7,7 +7,7 @@ in; none is begun outside them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from fnmatch import fnmatchcase
@@ -170,6 +170,14 @@ def _amount_refused(policy: SitePolicy, terms: TaskTerms) -> Iterator[Reason]:
     refused = [tuple(_limits(policy, work, terms.examples)) for work in allowed or terms.works]
     if refused and all(refused):
         yield from {each.code: each for found in refused for each in found}.values()
+
+
+def rows_refused(
+    policy: SitePolicy, works: Iterable[Work], examples: int | None
+) -> Iterator[Reason]:
+    """Yield what the owner has against work on the site's rows, whatever comes of it. examples: here."""
+    for each in works:
+        yield from _limits(policy, each, examples)
 
 
 def _limits(policy: SitePolicy, work: Work, examples: int | None) -> Iterator[Reason]:

@@ -339,7 +339,7 @@ def _as_prepared(run: OpenRun, prepared: Prepared) -> OpenRun:
     """Return a run with what the trainer knows of it. Raises Declined for a report that cannot be read."""
     try:
         space = pb.SpaceReport.FromString(prepared.space)
-        works = told_works(prepared.work)
+        works, exchanges = told_works(prepared.work), told_works(prepared.exchanges)
     except (DecodeError, KeyError, TypeError, ValueError) as error:
         why = f"the trainer's report cannot be read: {error}"
         raise Declined(Reason(Refusal.TRAINER_FAILED, why)) from None
@@ -347,4 +347,10 @@ def _as_prepared(run: OpenRun, prepared: Prepared) -> OpenRun:
         why = f"the trainer does not say how much work method {run.method} is"
         raise Declined(Reason(Refusal.CONFIG_UNKNOWN, why))
     most = most_download_bytes(space, prepared.download_bytes)
-    return replace(run, examples=prepared.examples, most_download=most, works=works)
+    return replace(
+        run,
+        examples=prepared.examples,
+        most_download=most,
+        works=works,
+        exchanges=exchanges,
+    )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -20,7 +20,13 @@ from antiphon.client.daemon.link import Link
 from antiphon.client.daemon.metrics import Metrics
 from antiphon.client.daemon.open_run import OpenRun
 from antiphon.client.daemon.outbox import Outbox, Queued
-from antiphon.client.daemon.policy import SitePolicy, TaskTerms, permits, upload_refused
+from antiphon.client.daemon.policy import (
+    SitePolicy,
+    TaskTerms,
+    permits,
+    rows_refused,
+    upload_refused,
+)
 from antiphon.client.daemon.room import DownloadTooLarge, FreeBytes, check_room, free_bytes
 from antiphon.client.daemon.settings import ClientSettings
 from antiphon.client.daemon.tell import NOT_TOLD, Tell, told_examples, told_update
@@ -55,7 +61,7 @@ class TaskFailed(AntiphonError):
 @dataclass
 class ClientTask:
     """A task of a run. until: loop time at which its round closes, none: never; exchange, question: of a
-    task that is neither to train nor to measure.
+    task that is neither to train nor to measure; named: the model that is to be measured, see `_named`.
     """
 
     run: OpenRun
@@ -63,7 +69,7 @@ class ClientTask:
     evaluating: bool
     until: float | None
     message: bytes = b""
-    model: update_pb2.Blob = field(default_factory=update_pb2.Blob)
+    named: tuple[update_pb2.Blob, ...] = ()
     steps_done: int = 0
     exchange: str = ""
     question: bytes = b""
@@ -90,7 +96,9 @@ def in_hand(run: OpenRun, response: pb.NextTaskResponse, arrived: float) -> Clie
     task = response.evaluate if evaluating else response.train
     until = arrived + task.deadline_ms / 1000 if task.deadline_ms else None
     if evaluating:
-        return ClientTask(run, response.evaluate.round, True, until, model=response.evaluate.model)
+        return ClientTask(
+            run, response.evaluate.round, True, until, named=_named(response.evaluate)
+        )
     message = response.train.assignment
     try:
         number = update_pb2.Assignment.FromString(message).round
@@ -133,11 +141,11 @@ class Workbench:
         """
         policy = settings.policy
         assignment = update_pb2.Assignment.FromString(task.message)
-        blob = _checked(assignment, task.run)
+        blobs = _checked(assignment, task.run)
         work = replace(task.run.work_of(assignment.method), steps=assignment.steps)
         self._permitted(task.run, policy, work, _expected_bytes(assignment))
-        model = await self._model(task.run, blob, settings.free_disk_floor_mb)
-        trained = await self._trained(task, model, _expected_bytes(assignment))
+        files = await self._model(task.run, blobs, settings.free_disk_floor_mb)
+        trained = await self._trained(task, files, _expected_bytes(assignment))
         entry, content = _entry(task, trained, settings.tell)
         size = entry.blob.bytes if entry.blob else len(entry.message)
         # Fewer steps than asked for, where the time was short, make each example count for more.
@@ -167,10 +175,12 @@ class Workbench:
         if not tell.scores:
             await self._link.submit_evaluation(task.run.run_id, task.round, NOT_TOLD, {})
             return
-        blob = named_blob(task.model)
-        model = await self._model(task.run, blob, settings.free_disk_floor_mb)
+        blobs = [named_blob(each) for each in task.named]
+        model, *frames = await self._model(task.run, blobs, settings.free_disk_floor_mb)
         try:
-            done = await self._trainer.evaluate(Evaluate(str(model), blob.encoding))
+            done = await self._trainer.evaluate(
+                Evaluate(str(model), blobs[0].encoding, *map(str, frames))
+            )
             await self._link.submit_evaluation(
                 task.run.run_id, task.round, told_examples(tell, done.examples), done.metrics
             )
@@ -185,7 +195,11 @@ class Workbench:
 
         Raises TaskFailed, StartOver, NotAllowed.
         """
-        run_id, question = task.run.run_id, self._fresh_out() / "question"
+        run_id = task.run.run_id
+        drawn = [each for each in task.run.exchanges if each.method == task.exchange]
+        for reason in rows_refused(settings.policy, drawn, task.run.examples):
+            raise TaskFailed(reason.text, reason.code)
+        question = self._fresh_out() / "question"
         question.write_bytes(task.question)
         request = Respond(
             task.round, task.exchange, str(question), str(self._out), str(self._keep(run_id))
@@ -221,8 +235,8 @@ class Workbench:
         self._out.mkdir(parents=True)
         return self._out
 
-    async def _trained(self, task: ClientTask, model: Path, upload_bytes: int) -> Trained:
-        run_id = task.run.run_id
+    async def _trained(self, task: ClientTask, files: Sequence[Path], upload_bytes: int) -> Trained:
+        run_id, (model, *frames) = task.run.run_id, files
         assignment = self._fresh_out() / "assignment"
         assignment.write_bytes(task.message)
         seconds = self._seconds(task, upload_bytes)
@@ -235,7 +249,12 @@ class Workbench:
         try:
             trained = await self._trainer.train(
                 Train(
-                    str(assignment), str(model), str(self._out), str(self._keep(run_id)), seconds
+                    str(assignment),
+                    str(model),
+                    str(self._out),
+                    str(self._keep(run_id)),
+                    seconds,
+                    *map(str, frames),
                 ),
                 stepped,
             )
@@ -255,11 +274,19 @@ class Workbench:
                 shutil.rmtree(other, ignore_errors=True)
         return folder
 
-    async def _model(self, run: OpenRun, blob: Blob, floor_mb: float) -> Path:
-        """Return the file of a model, fetched unless it is the one of the last task.
+    async def _model(self, run: OpenRun, blobs: Sequence[Blob], floor_mb: float) -> list[Path]:
+        """Return the files of a model and of what stands still beside it, fetched unless the last task had
+        them.
 
         floor_mb: what must be left of the disk. Raises TaskFailed before a byte of one that is too large.
         """
+        names = {each.sha256 for each in blobs}
+        for other in self._models.glob("*"):
+            if other.name.removesuffix(".part") not in names:
+                other.unlink()
+        return [await self._fetched(run, each, floor_mb) for each in blobs]
+
+    async def _fetched(self, run: OpenRun, blob: Blob, floor_mb: float) -> Path:
         if run.most_download is not None and blob.bytes > run.most_download:
             raise TaskFailed(
                 f"a model of {blob.bytes} bytes, expected {run.most_download} at most: that is what the "
@@ -267,9 +294,6 @@ class Workbench:
                 Refusal.MODEL_DOWNLOAD,
             )
         path = self._models / blob.sha256
-        for other in self._models.glob("*"):
-            if other.name not in (path.name, f"{path.name}.part"):
-                other.unlink()
         if not path.exists():
             try:
                 check_room(path, blob.bytes, floor_mb, self._free)
@@ -328,7 +352,14 @@ class Workbench:
             raise TaskFailed("; ".join(each.text for each in reasons), reasons[0].code)
 
 
-def _checked(assignment: update_pb2.Assignment, run: OpenRun) -> Blob:
+def _named(
+    message: update_pb2.Assignment | pb.EvaluateTask,
+) -> tuple[update_pb2.Blob, ...]:
+    """Return the model that a message names and, behind it, what stands still beside it, if anything."""
+    return (message.model, *((message.frames,) if message.HasField("frames") else ()))
+
+
+def _checked(assignment: update_pb2.Assignment, run: OpenRun) -> list[Blob]:
     if assignment.run_id != run.run_id:
         raise TaskFailed(
             f"an assignment of the run {assignment.run_id[:64]!r}, not {run.run_id!r}",
@@ -341,7 +372,7 @@ def _checked(assignment: update_pb2.Assignment, run: OpenRun) -> Blob:
             Refusal.TASK_UNEXPECTED,
         )
     try:
-        return named_blob(assignment.model)
+        return [named_blob(each) for each in _named(assignment)]
     except CallRefused as error:
         raise TaskFailed(str(error), Refusal.TASK_UNREADABLE) from None
 

@@ -26,12 +26,13 @@ class Training:
 
 @dataclass(frozen=True)
 class Measuring:
-    """The model after a round is to be measured."""
+    """The model after a round is to be measured. frames: see Assignment."""
 
     exchange: ClassVar[str] = MEASURING
     round: int
     model: Blob
     deadline: float
+    frames: Blob | None = None
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ connection is hung up on.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from antiphon.core.channel import CHUNK_BYTES
-from antiphon.core.errors import AntiphonError
+from antiphon.core.errors import AntiphonError, UpdateError
+from antiphon.core.run_folder import RunFolder
 
 EACH = 2
 """Downloads at once of one client; ours have one, and that of a line that has just gone."""
@@ -27,6 +29,10 @@ PATIENCE_S = 10.0
 
 _LARGEST, _SMALLEST = 4 * CHUNK_BYTES, CHUNK_BYTES // 4
 _COPIES = 4  # of a piece: read, being read, on its way to gRPC, and there
+
+
+class NoSuchModel(AntiphonError):
+    """The model is not there to be read, or not any more."""
 
 
 class TooManyDownloads(AntiphonError):
@@ -96,6 +102,22 @@ class Downloads:
         stalled = min(self._places, key=lambda each: each.moved)
         if stalled.ended is None and self._now() - stalled.moved >= PATIENCE_S:
             stalled.ended = asyncio.ensure_future(self.give_up(stalled.peer))
+
+
+def opened_model(folder: RunFolder, sha256: bytes, offset: int) -> BinaryIO:
+    """Return what clients download, from an offset on. Raises NoSuchModel, or UpdateError for another
+    offset."""
+    file = folder.model_blob(sha256.hex()[:64])
+    try:
+        stream = file.open("rb", buffering=0)
+    except OSError:
+        raise NoSuchModel("no such model now: ask for a new task") from None
+    size = os.fstat(stream.fileno()).st_size
+    if len(sha256) != 32 or offset > size:
+        stream.close()
+        raise UpdateError(f"offset {offset} of a model of {size} bytes")
+    stream.seek(offset)
+    return stream
 
 
 async def read_ahead(

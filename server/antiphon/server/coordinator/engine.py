@@ -395,7 +395,8 @@ class Engine:
         if not is_assigned(self.federation.machine, client, number, action.exchange):
             return None
         if action.exchange == MEASURING:
-            return Measuring(number, self.federation.model(), action.deadline)
+            model, frames = self.federation.model(), self.federation.frames()
+            return Measuring(number, model, action.deadline, frames)
         if action.exchange != TRAINING:
             question = self.federation.exchanges.ask(self.federation.machine, client)
             return Answering(number, action.exchange, question, action.deadline)

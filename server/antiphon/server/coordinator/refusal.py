@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import grpc
 
 from antiphon.core.channel import RETRY_AFTER
-from antiphon.core.errors import AntiphonError, RunFolderError, UpdateError
-from antiphon.server.coordinator.downloads import TooManyDownloads
+from antiphon.core.errors import RunFolderError, UpdateError
+from antiphon.server.coordinator.downloads import NoSuchModel, TooManyDownloads
 from antiphon.server.coordinator.spool import NoRoom, NotAnnounced, Superseded
 from antiphon.server.coordinator.submissions import Ended
 
@@ -18,10 +18,6 @@ _BUSY_RETRY_MS = 5_000
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
-
-
-class NoSuchModel(AntiphonError):
-    """The model is not there to be read, or not any more."""
 
 
 _CODES: Mapping[type[Exception], grpc.StatusCode] = {

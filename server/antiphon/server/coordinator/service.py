@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import grpc
 
@@ -29,9 +28,9 @@ from antiphon.server.coordinator.admission import Admission, Held, Refused
 from antiphon.server.coordinator.allowance import A_MINUTE, Allowance
 from antiphon.server.coordinator.chatter import Chatter
 from antiphon.server.coordinator.desk import Answering, InHand, Measuring, Training, Withdrawn
-from antiphon.server.coordinator.downloads import Downloads, read_ahead
+from antiphon.server.coordinator.downloads import Downloads, opened_model, read_ahead
 from antiphon.server.coordinator.engine import Engine, PollAnswer
-from antiphon.server.coordinator.refusal import NoSuchModel, abort, busy, told
+from antiphon.server.coordinator.refusal import abort, busy, told
 from antiphon.server.coordinator.spool import Spool
 from antiphon.server.coordinator.submissions import Ended
 from antiphon.server.folding.held_out import read_measurement
@@ -149,6 +148,8 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServicer):
                 task = pb.EvaluateTask(
                     round=answer.round, model=pack_blob(answer.model), deadline_ms=_ms(left)
                 )
+                if answer.frames:
+                    task.frames.CopyFrom(pack_blob(answer.frames))
                 return pb.NextTaskResponse(evaluate=task)
             case Answering():
                 asked = pb.ExchangeTask(
@@ -177,7 +178,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServicer):
             async with told(context):
                 with (
                     self._downloads.place(client, context.peer()) as moved,
-                    _opened_model(engine, request.sha256, request.offset) as file,
+                    opened_model(engine.folder, request.sha256, request.offset) as file,
                     suppress(grpc.aio.InternalError),  # the client has hung up: no defect of ours
                 ):
                     async for chunk in read_ahead(file, self._downloads.piece_bytes):
@@ -407,20 +408,6 @@ class _Arrived:
                     while left > 0:
                         left -= len((await anext(rest)).content)
             raise
-
-
-def _opened_model(engine: Engine, sha256: bytes, offset: int) -> BinaryIO:
-    file = engine.folder.model_blob(sha256.hex()[:64])
-    try:
-        stream = file.open("rb", buffering=0)
-    except OSError:
-        raise NoSuchModel("no such model now: ask for a new task") from None
-    size = os.fstat(stream.fileno()).st_size
-    if len(sha256) != 32 or offset > size:
-        stream.close()
-        raise UpdateError(f"offset {offset} of a model of {size} bytes")
-    stream.seek(offset)
-    return stream
 
 
 async def _blob(message: update_pb2.Blob, context: Context) -> Blob:

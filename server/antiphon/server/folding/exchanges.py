@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from antiphon.core.errors import RunFolderError, UpdateError
 from antiphon.core.events import (
     TRAINING,
     AnswerReceived,
+    BytesMoved,
     Event,
     ExchangeCombined,
     RoundPlanned,
@@ -21,6 +23,7 @@ from antiphon.core.events import (
 )
 from antiphon.core.files import write_bytes
 from antiphon.core.run_folder import RunFolder, read_bytes
+from antiphon.core.space import SpaceShapes
 from antiphon.core.tensors import from_bytes, to_bytes
 from antiphon.core.types import State
 from antiphon.server.machine.actions import Combine
@@ -31,21 +34,47 @@ from antiphon.strategies.exchanges.exchange import Exchange, SoFar
 class Exchanges:
     """A run's exchanges but measuring, on the server's side."""
 
-    def __init__(self, folder: RunFolder, listed: Sequence[Exchange], *, sync: bool) -> None:
-        """listed: as the method names them; sync: what is kept outlives a power cut."""
-        self._folder, self._sync = folder, sync
+    def __init__(
+        self, folder: RunFolder, listed: Sequence[Exchange], shapes: SpaceShapes, *, sync: bool
+    ) -> None:
+        """listed: as the method names them; shapes: see SoFar; sync: what is kept outlives a power cut."""
+        self._folder, self._shapes, self._sync = folder, shapes, sync
         self._by_name = {each.name: each for each in listed}
         self._cohorts: dict[int, tuple[str, ...]] = {}
         self._digests: dict[tuple[int, str], str] = {}
         self._known: dict[tuple[int, str], State] = {}
+        self._settled: dict[str, int] = {}
+        self._told: set[str] = set()
 
     def hear(self, event: Event) -> None:
         """Take one event of the journal in."""
         match event:
             case RoundPlanned():
                 self._cohorts[event.round] = tuple(sorted(event.cohort))
+            case BytesMoved(purpose="frames"):
+                self._told.add(event.client)
             case ExchangeCombined():
                 self._digests[event.round, event.exchange] = event.digest
+                if self._by_name[event.exchange].lasting:
+                    self._settled[event.exchange] = event.round
+
+    @property
+    def settled(self) -> tuple[str, ...]:
+        """The exchanges that need not be asked any more: what they have come to holds."""
+        return tuple(self._settled)
+
+    @property
+    def lasting(self) -> State:
+        """What they have come to, all together. Raises RunFolderError where a file is not what it was."""
+        return {
+            name: array
+            for exchange, number in self._settled.items()
+            for name, array in self._come_to(number, exchange).items()
+        }
+
+    def has_frames(self, client: str) -> bool:
+        """Whether a client has received `lasting`."""
+        return client in self._told
 
     def told(self, number: int, client: str) -> State:
         """Return what goes to a client beside its assignment of round `number`."""
@@ -85,24 +114,33 @@ class Exchanges:
         combine = self._by_name[exchange].combine
         known = combine(self._so_far(number, exchange), answers)
         content = to_bytes(known)
-        write_bytes(self._folder.known_file(number, exchange), content, sync=self._sync)
+        write_bytes(self._file(number, exchange), content, sync=self._sync)
         self._known[number, exchange] = known
         return ExchangeCombined(number, exchange, hashlib.sha256(content).hexdigest())
 
     def discard(self, number: int) -> None:
         """Forget a round that is over: what clients answered is theirs."""
         shutil.rmtree(self._folder.answers(number), ignore_errors=True)
-        self._known = {key: each for key, each in self._known.items() if key[0] != number}
+        self._known = {
+            key: each
+            for key, each in self._known.items()
+            if key[0] != number or self._by_name[key[1]].lasting
+        }
 
     def _so_far(self, number: int, exchange: str) -> SoFar:
         names = list(self._by_name)
         before = [each for each in names[: names.index(exchange)] if each != TRAINING]
-        known = {each: self._come_to(number, each) for each in before}
-        return SoFar(number, self._cohorts[number], known)
+        known = {each: self._come_to(self._settled.get(each, number), each) for each in before}
+        return SoFar(number, self._cohorts[number], known, self._shapes)
+
+    def _file(self, number: int, exchange: str) -> Path:
+        lasting = self._by_name[exchange].lasting
+        folder = self._folder
+        return folder.lasting_file(exchange) if lasting else folder.known_file(number, exchange)
 
     def _come_to(self, number: int, exchange: str) -> State:
         if (number, exchange) not in self._known:
-            content = read_bytes(self._folder.known_file(number, exchange))
+            content = read_bytes(self._file(number, exchange))
             if hashlib.sha256(content).hexdigest() != self._digests[number, exchange]:
                 raise _changed(f"what the exchange {exchange} of round {number} has come to")
             self._known[number, exchange] = from_bytes(content)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from antiphon.core import fault_points
@@ -16,6 +17,7 @@ from antiphon.core.run_folder import RunFolder
 from antiphon.core.space import SpaceShapes
 from antiphon.core.types import Package, State
 from antiphon.server.folding.adapter_folder import write_adapter
+from antiphon.server.folding.exchanges import Exchanges
 from antiphon.server.folding.model_shelf import ModelShelf
 from antiphon.server.folding.state_files import StateFiles
 from antiphon.server.machine.run_state import Outcome
@@ -26,9 +28,17 @@ class GlobalModel:
     """One run's model. state: after the newest fold, or as a run was taken up."""
 
     def __init__(
-        self, config: RunConfig, folder: RunFolder, space: SpaceShapes, method: Served
+        self,
+        config: RunConfig,
+        folder: RunFolder,
+        space: SpaceShapes,
+        method: Served,
+        exchanges: Exchanges,
     ) -> None:
-        """Begin before the first event; `take_up` follows the last one."""
+        """Begin before the first event; `take_up` follows the last one. exchanges: what they have come to
+        for good stands still beside the model.
+        """
+        self._exchanges = exchanges
         self._config, self._folder, self._space, self._method = config, folder, space, method
         self._states = StateFiles(folder, lambda: method.begin(space))
         self._blobs = ModelShelf(folder, config, space, method)
@@ -54,12 +64,16 @@ class GlobalModel:
         rank = self._config.lora.r if r is None else r
         if rank not in self._downloads:
             self._downloads[rank] = self._method.download(self.state, rank)
-        return self._downloads[rank]
+        return replace(self._downloads[rank], frames=self._exchanges.lasting)
 
     def blob(self, r: int | None = None) -> Blob:
         """Return the model as a blob, whose file is `folder.model_blob`; r as in `download`."""
         rank = self._config.lora.r if r is None else r
         return self._blobs.get(self._version, rank, lambda: self.state)
+
+    def frames(self) -> Blob | None:
+        """Return what stands still beside every model, as `blob` does; none: nothing."""
+        return self._blobs.frames(self._exchanges.lasting)
 
     def blob_before(self, base: int, r: int) -> Blob:
         """Return the model from which the assignments of round `base` start."""

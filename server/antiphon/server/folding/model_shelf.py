@@ -10,6 +10,7 @@ from antiphon.core.defaults import DENSE
 from antiphon.core.files import write_cache
 from antiphon.core.run_folder import RunFolder
 from antiphon.core.space import SpaceShapes
+from antiphon.core.tensors import to_content
 from antiphon.core.types import CodecChoice, State
 from antiphon.core.wire import CodedModel, pack_model
 from antiphon.strategies.compression.downlink import code
@@ -25,6 +26,7 @@ class ModelShelf:
         """Begin with none."""
         self._folder, self._config, self._space, self._method = folder, config, space, method
         self._blobs: dict[tuple[int, int], Blob] = {}
+        self._frames: Blob | None = None
 
     def get(self, version: int, r: int, state: Callable[[], State]) -> Blob:
         """Return a model, whose file is `folder.model_blob`. state: gives the state of that version."""
@@ -40,10 +42,19 @@ class ModelShelf:
             self._blobs[version, r] = blob
         return self._blobs[version, r]
 
+    def frames(self, coded: State) -> Blob | None:
+        """Return what stands still beside every model, as a blob with a file of its own; none: nothing."""
+        if coded and self._frames is None:
+            content = to_content(coded)
+            self._frames = blob_of(content, "safetensors")
+            write_cache(self._folder.model_blob(self._frames.sha256), content)
+        return self._frames
+
     def keep(self, versions: Collection[int]) -> None:
         """Remove all models but those of these versions."""
         self._blobs = {key: blob for key, blob in self._blobs.items() if key[0] in versions}
-        kept = {blob.sha256 for blob in self._blobs.values()}
+        frames = () if self._frames is None else (self._frames,)
+        kept = {blob.sha256 for blob in (*self._blobs.values(), *frames)}
         for file in self._folder.models.glob("*"):
             if file.name not in kept:
                 file.unlink(missing_ok=True)
@@ -53,6 +64,4 @@ class ModelShelf:
         choice = self._config.compression.downlink
         if choice.kind == DENSE or r != self._config.lora.r:
             return None
-        trained = self._method.space.numbers(self._space)
-        shapes = {name: tuple(shape) for name, shape in trained.items()}
-        return CodedModel(CodecChoice(choice.kind, choice.arguments), shapes, code(state))
+        return CodedModel(CodecChoice(choice.kind, choice.arguments), code(state))

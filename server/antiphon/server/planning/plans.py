@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -43,12 +43,14 @@ def plan_round(
     busy: Sequence[str] = (),
     space: SpaceShapes = _NO_SPACE,
     on_trial: Sequence[str] = (),
+    settled: Collection[str] = (),
 ) -> RoundPlanned | RunStopped:
     """Return the plan of round `number`, or that the policy ends the run before it.
 
     clients: who is here and idle; busy: who has a part of the round already, of an earlier assignment;
     learning_rate_scale: what the stability guard leaves of the configured rate, in (0, 1]; on_trial: who
-    has failed since its last accepted update, so that no quorum which the config leaves out counts on it.
+    has failed since its last accepted update, so that no quorum which the config leaves out counts on it;
+    settled: exchanges that need not be asked any more.
     """
     cohort = _Cohort(config, number, clients, busy, telemetry, space)
     policy: Policy = member("policy", config.policy.kind, config.policy.arguments)
@@ -72,13 +74,15 @@ def plan_round(
         enough=enough,
         max_staleness=None if asynchronous is None else asynchronous.max_staleness,
         telemetry=_telemetry(telemetry, members, uses, decision.seen),
-        exchanges=_exchanges(config, number, quorum, decision.deadline_s, telemetry.run.simulated),
+        exchanges=_exchanges(
+            config, number, quorum, decision.deadline_s, settled, telemetry.run.simulated
+        ),
     )
 
 
 def check_exchanges(config: RunConfig) -> None:
     """Raise ConfigError for an asynchronous run whose method has several exchanges."""
-    names = [each.name for each in method_of(config).exchanges]
+    names = [each.name for each in method_of(config).every_exchange]
     if config.cohort.asynchronous and len(names) > 1:
         raise ConfigError(
             f"method {config.method} has several exchanges in a round ({', '.join(names)}), which all of a "
@@ -88,7 +92,7 @@ def check_exchanges(config: RunConfig) -> None:
 
 def refuse_exchanges(config: RunConfig, engine: str) -> None:
     """Raise ConfigError where a method has several exchanges and an engine can deliver training alone."""
-    names = [each.name for each in method_of(config).exchanges]
+    names = [each.name for each in method_of(config).every_exchange]
     if len(names) > 1:
         raise ConfigError(
             f"method {config.method} has several exchanges in a round ({', '.join(names)}), and {engine} "
@@ -97,7 +101,12 @@ def refuse_exchanges(config: RunConfig, engine: str) -> None:
 
 
 def _exchanges(
-    config: RunConfig, number: int, quorum: int, deadline_s: float, everyone: bool
+    config: RunConfig,
+    number: int,
+    quorum: int,
+    deadline_s: float,
+    settled: Collection[str],
+    everyone: bool,
 ) -> dict[str, dict[str, Plain]]:
     check_exchanges(config)
     rows: dict[str, dict[str, Plain]] = {
@@ -105,7 +114,8 @@ def _exchanges(
             "fewest": each.fewest or quorum,
             "deadline_s": each.deadline_s or deadline_s,
         }
-        for each in method_of(config).exchanges
+        for each in method_of(config).every_exchange
+        if each.name not in settled
     }
     measuring = measuring_of(config, number, everyone=everyone)
     return rows | {TRAINING: {}} | ({MEASURING: measuring} if measuring else {})

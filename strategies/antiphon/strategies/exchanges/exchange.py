@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 from antiphon.core.errors import ConfigError
 from antiphon.core.events import MEASURING, TRAINING
 from antiphon.core.limits import MOST_ANSWER_BYTES
+from antiphon.core.space import SpaceShapes
 from antiphon.core.types import State
 
+_NO_SHAPES = SpaceShapes({}, {}, "", 0)
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 
@@ -24,12 +26,13 @@ class SoFar:
     """What a round knows when one of its exchanges is asked, checked or combined.
 
     cohort: sorted, whoever the round was planned with; known: by exchange, what the answers to the earlier
-    ones of the round have come to.
+    ones of the round have come to, and lasting ones of earlier rounds; shapes: of what the run trains.
     """
 
     round: int
     cohort: tuple[str, ...]
     known: Mapping[str, State] = field(default_factory=dict)
+    shapes: SpaceShapes = _NO_SHAPES
 
 
 def nothing(so_far: SoFar, client: str) -> State:
@@ -50,13 +53,13 @@ def _of_the_fold(so_far: SoFar, answers: Mapping[str, State]) -> State:
 class Exchange:
     """One exchange. Its client's half is the member of kind `client_exchange` of the same name.
 
-    name: letters, digits and `_`, in the journal, on the wire and on the disk.
-    ask(so far, client) → arrays that go to this client; of training, beside its assignment.
-    check(so far, client, answer): raises UpdateError where an answer is not what was asked for.
-    combine(so far, answers by client) → what the round knows from then on; the same answers must always
-    give the same arrays.
-    fewest: answers that are needed (none: as many as updates); deadline_s: seconds (none: the round's);
-    most_bytes: of an answer on the wire.
+    name: letters, digits and `_`, in the journal, on the wire and on the disk. ask(so far, client) →
+    arrays that go to this client; of training, beside its assignment. check(so far, client, answer):
+    raises UpdateError where an answer is not what was asked for. combine(so far, answers by client) →
+    what the round knows from then on; the same answers must always give the same arrays. fewest: answers
+    that are needed (none: as many as updates); deadline_s: seconds (none: the round's); most_bytes: of an
+    answer on the wire; lasting: what it comes to holds for the rest of the run, so that it is not asked
+    again, and goes to each client once, beside the model: see Frames.
     """
 
     name: str
@@ -66,6 +69,7 @@ class Exchange:
     fewest: int | None = None
     deadline_s: float | None = None
     most_bytes: int = 1 << 20
+    lasting: bool = False
 
 
 def training(ask: Callable[[SoFar, str], State] = nothing) -> Exchange:

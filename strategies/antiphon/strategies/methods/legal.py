@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from antiphon.core import registry
 from antiphon.core.config import RunConfig
-from antiphon.core.defaults import DENSE
+from antiphon.core.defaults import DENSE, FRAMES
 from antiphon.core.errors import ConfigError
 from antiphon.strategies.aggregation.contribution import Aggregation
 from antiphon.strategies.fold import Stage
@@ -24,6 +24,7 @@ def check_legal(space: Space, roles: Sequence[Role], config: RunConfig) -> None:
     _check_ranks(space, roles, config)
     _check_comparison(roles, config)
     _check_stages(space, config)
+    _check_frames(space, config)
     if not any(each.form.packs for each in roles) and _is_packed(config):
         raise ConfigError(
             f"compression packs tensors, but method {config.method.label} sends a few scalars: leave it out"
@@ -41,6 +42,15 @@ def _check_role(space: Space, role: Role) -> None:
         raise ConfigError(
             f"form {form.kind} says how tensors have changed, but in space {space.kind} only a walk "
             "along its seeds is known: choose a form that says one, or another space"
+        )
+
+
+def _check_frames(space: Space, config: RunConfig) -> None:
+    kind = config.frames.kind
+    if not space.frames.kind and kind != FRAMES:
+        raise ConfigError(
+            f"frames: {kind}, but in space {space.kind} no factor stands still: leave frames out, or use a "
+            "space with factors that do"
         )
 
 

@@ -31,7 +31,7 @@ from antiphon.strategies.staleness import staleness
 @dataclass(frozen=True)
 class Method:
     """A space, and the roles of a run in it, in the order in which clients are looked at; the last is for
-    all others. config: of the run; exchanges: of each round, in their order; measuring comes after them;
+    all others. config: of the run; exchanges: its own of each round, in their order;
     usual_protection: what a run has after the usual protections where its config names none.
     """
 
@@ -44,9 +44,17 @@ class Method:
 
     def __post_init__(self) -> None:
         """Raise ConfigError where the parts do not fit together, or for impossible exchanges."""
-        check_list(self.exchanges)
+        check_list(self.every_exchange)
         object.__setattr__(self, "_by_name", {each.name: each for each in self.roles})
         check_legal(self.space, self.roles, self.config)
+
+    @property
+    def every_exchange(self) -> tuple[Exchange, ...]:
+        """The exchanges of a round, in their order: those of the space's frames come before its own, and
+        measuring comes after them.
+        """
+        found = self.space.frames.exchange
+        return self.exchanges if found is None else (found, *self.exchanges)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -77,6 +85,12 @@ class Method:
             name: {"steps": each.steps, "batch": each.batch, "accumulation": each.accumulation}
             for name, each in trainers.items()
         }
+
+    @property
+    def exchange_work(self) -> dict[str, Mapping[str, int]]:
+        """What its other exchanges draw of a client's rows, as `work` says it of training."""
+        frames = self.space.frames
+        return {frames.exchange.name: frames.work} if frames.exchange and frames.work else {}
 
     @property
     def wants(self) -> frozenset[Need]:

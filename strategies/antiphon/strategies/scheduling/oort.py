@@ -51,6 +51,7 @@ Percentile = Annotated[float, Field(gt=0, le=100)]
 Multiple = Annotated[float, Field(ge=1)]
 
 _STEADY, _LEAP = 0.1, 5.0
+_SHORTEST_STEP_S, _LONGEST_STEP_S = 1e-9, 1e9  # what is said beyond them is no time of a step
 _MOST_CHANCE = 4.0  # of an unknown client, beside the median one
 _SMALLEST_SCORE = (
     1e-12  # that a draw in proportion to scores can reach everybody, and its inverse the sum
@@ -218,9 +219,13 @@ def _explored(
     unknown: Sequence[ClientTelemetry], count: int, rng: np.random.Generator
 ) -> list[ClientTelemetry]:
     """Draw among clients that were never asked: by examples, and by speed where they have told it."""
-    told = [each.step_s for each in unknown if each.step_s]
+    took = [min(max(each.step_s or 0.0, 0.0), _LONGEST_STEP_S) for each in unknown]
+    told = [each for each in took if each >= _SHORTEST_STEP_S]
     usual = float(np.median(told)) if told else 1.0
-    weight = [max(1, each.examples) * usual / (each.step_s or usual) for each in unknown]
+    weight = [
+        max(1, each.examples) * usual / (max(step_s, _SHORTEST_STEP_S) if step_s else usual)
+        for each, step_s in zip(unknown, took, strict=True)
+    ]
     # Nobody has seen what these claim: it pays a few times a usual one's chance, and no more.
     most = _MOST_CHANCE * float(np.median(weight)) if weight else 0.0
     return _drawn(unknown, np.minimum(weight, most), count, rng)

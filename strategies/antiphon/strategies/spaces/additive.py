@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import cast
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from antiphon.strategies.aggregation.contribution import (
     Tensors,
 )
 from antiphon.strategies.fold import Context, params_of
+from antiphon.strategies.frames.frames import Frames
 from antiphon.strategies.protection.agreement import Agreement, agreements_of_products
 from antiphon.strategies.protection.protection import Geometry
 from antiphon.strategies.seed_space import directions_of, walked_tensors
@@ -32,11 +32,13 @@ def additive(
     config: RunConfig,
     *,
     numbers: Callable[[SpaceShapes], Mapping[str, Shape]],
-    factors: Callable[[SpaceShapes, Params], Params],
+    factors: Callable[[SpaceShapes, Package], Params],
+    frames: Frames,
 ) -> Space:
     """Return a space that begins at zero.
 
-    numbers: see Space; factors(shapes, point) → PEFT's factors, whose products count alpha / r times.
+    numbers, frames: see Space; factors(shapes, point) → PEFT's factors, whose products count alpha / r
+    times.
     """
     chosen = config.aggregation
     rule: Aggregation = registry.build("aggregation", chosen.kind, chosen.arguments)
@@ -67,12 +69,13 @@ def additive(
         check=lambda start, delta: check_against(start, delta, max_norm=max_norm),
         walked=walked_tensors(directions_of(config), config.seeds.num_seeds),
         export=lambda shapes, point: (
-            factors(shapes, cast(Params, point.arrays)),
+            factors(shapes, point),
             config.lora.lora_alpha / config.lora.r,
         ),
         geometry=Geometry(delta_norms, _agreement),
         reduce=reduce,
-        sections=("lora",),
+        sections=("lora", "frames"),
+        frames=frames,
     )
 
 

@@ -14,6 +14,7 @@ from antiphon.strategies.bases.base import Need
 from antiphon.strategies.compression.codec import Codec
 from antiphon.strategies.fold import Reduce, Stage
 from antiphon.strategies.forms.walk import Walked
+from antiphon.strategies.frames.frames import NO_FRAMES, Frames
 from antiphon.strategies.protection.protection import Geometry
 
 _PLACE_BYTES = 128  # beside a tensor's name: nearly twice what ours have
@@ -28,9 +29,9 @@ class Space:
 
     kind: its name; trains_weights: the linear weights themselves move, else something of an adapter;
     num_seeds: K, where the numbers are coefficients of seeds, and only a walk says a delta; guarded: a
-    round after which the losses explode is undone; ranked: clients may have smaller
-    ranks; leaves_out: a sum of deltas need not be one; needs: what it needs of the base model; sections: of
-    the config, where its arguments stand.
+    round after which the losses explode is undone; ranked: clients may have smaller ranks; leaves_out: a
+    sum of deltas need not be one; frames: what stands still beside it; needs: what it needs of the base
+    model; sections: of the config, where its arguments stand.
 
     numbers(shapes) → shapes of what is trained, by name, of a model's shapes; initial(shapes) → the point
     before the first round; size(numbers, codec) → bytes at most of a point of so many numbers, as clients
@@ -62,6 +63,7 @@ class Space:
     leaves_out: bool = False
     needs: frozenset[Need] = frozenset()
     sections: tuple[str, ...] = ()
+    frames: Frames = NO_FRAMES
 
     def trained(self, shapes: SpaceShapes) -> int:
         """Return how many numbers a run trains in a model with these shapes."""

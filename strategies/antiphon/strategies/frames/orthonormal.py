@@ -35,6 +35,6 @@ def frame(name: str, shape: Shape, seed: int) -> FloatArray:
     return np.ascontiguousarray(signed.T if name.endswith(A_SUFFIX) else signed)
 
 
-def frames(shapes: Mapping[str, Shape], seed: int) -> dict[str, FloatArray]:
+def orthonormal_frames(shapes: Mapping[str, Shape], seed: int) -> dict[str, FloatArray]:
     """Return a frame for each of the factors."""
     return {name: frame(name, shape, seed) for name, shape in shapes.items()}
