@@ -62,9 +62,9 @@ class Adapter:
         }
 
     def with_cores(self, rows: int) -> dict[str, nn.Linear]:
-        """Put an r × rows module between the factors of each adapted module, and widen its A to so many
-        rows;
-        return them, all zero. Their names are those of the factors without the ending.
+        """Put an r × rows module between the factors of each adapted module, and widen its A to so many rows.
+
+        Return them, all zero. Their names are those of the factors without the ending.
         """
         cores: dict[str, nn.Linear] = {}
         for name, layer in self._layers.items():

@@ -19,8 +19,8 @@ Any program that keeps to this page can train, in any language.
         files of a serialised Assignment and of its model's blob (frames: of what stands still beside it,
         null: nothing), the folder to write to, a folder that lasts as long as the run (for what error
         feedback keeps), and the time that it may take (null: no limit). At least one step is taken. The
-        tensors are packed by the assignment's codec. -> {"step", "of", "loss"} after each step, then
-        {"done": "train", "update", "blob", "steps"}
+        tensors are packed by the assignment's codec.
+        -> {"step", "of", "loss"} after each step, then {"done": "train", "update", "blob", "steps"}
            files of a serialised Update and of the blob that it names (null: it names none)
     {"do": "evaluate", "model", "encoding", "frames"}
         -> {"done": "evaluate", "examples", "metrics"}

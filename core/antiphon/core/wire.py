@@ -249,7 +249,9 @@ def _model_arrays(
         lazy = LazyTensors(file)
         return {name: lazy[name] for name in lazy}
     content = file.read_bytes()
-    if encoding == "packed" and shapes is not None:
+    if encoding == "packed":
+        if shapes is None:
+            raise UpdateError("a packed model says no shapes: give those that the run trains")
         return _unpack_coded(_parsed(update_pb2.PackedModel, content, len(content)), shapes)
     if encoding == "arrays":
         sizes = [math.prod(shape) for shape in (shapes or {}).values()]

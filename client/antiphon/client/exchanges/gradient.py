@@ -121,19 +121,14 @@ def _listening(model: LanguageModel, layers: Mapping[str, Any], sums: _Sums) -> 
     def begin(module: nn.Module, given: Any, said: torch.Tensor) -> torch.Tensor:
         return said.requires_grad_(True)
 
-    def listen(name: str, given: tuple[torch.Tensor, ...], said: torch.Tensor) -> None:
+    def listen(name: str, module: nn.Module, given: Any, said: torch.Tensor) -> None:
         said.register_hook(lambda asked: sums.add(name, given[0], asked))
 
     hooks = [model.network.get_input_embeddings().register_forward_hook(begin)]
     for name, layer in layers.items():
-        hear = partial(_heard, partial(listen, name))
-        hooks.append(layer.get_base_layer().register_forward_hook(hear))
+        hooks.append(layer.get_base_layer().register_forward_hook(partial(listen, name)))
     try:
         yield
     finally:
         for hook in hooks:
             hook.remove()
-
-
-def _heard(listen: Callable[..., None], module: nn.Module, given: Any, said: torch.Tensor) -> None:
-    listen(given, said)

@@ -106,25 +106,15 @@ def gradient(
     def combine(so_far: SoFar, answers: Mapping[str, State]) -> State:
         sent = [read(so_far, answers[each]) for each in sorted(answers)]
         left, right = (_sum([getattr(each, side) for each in sent]) for side in (_LEFT, _RIGHT))
-        found = Sides(
-            {name: _leading(total, r) for name, total in left.items()},
-            {name: _leading(total.T, held).T for name, total in right.items()},
-        )
-        return _packed(found, bits, config.seed)
-
-    def most(shapes: SpaceShapes) -> int:
-        numbers = [
-            rows * columns
-            for side in _frames(sketched(shapes.factors))
-            for rows, columns in side.values()
-        ]
-        return 4 * sum(numbers) + _HEADER_BYTES
+        b = {name: _leading(total, r) for name, total in left.items()}
+        a = {name: _leading(total.T, held).T for name, total in right.items()}
+        return _packed(Sides(b, a), bits, config.seed)
 
     return GradientFrames(
         GRADIENT,
         held,
         factors,
-        most,
+        lambda shapes: _most_bytes(sketched(shapes.factors)),
         Exchange(GRADIENT, check, combine, most_bytes=MOST_ANSWER_BYTES, lasting=True),
         {"steps": 1, "batch": size, "accumulation": batches},
         f"a sketch of its mean gradient over {batches * size} examples",
@@ -132,6 +122,12 @@ def gradient(
         pack=lambda sides: _packed(sides, sketch_bits, config.seed),
         batches=batches,
     )
+
+
+def _most_bytes(sketch: Sketch) -> int:
+    """Return the bytes of frames at most: as float32, whatever the codec says."""
+    numbers = [math.prod(shape) for side in _frames(sketch) for shape in side.values()]
+    return 4 * sum(numbers) + _HEADER_BYTES
 
 
 def _packed(sides: Sides, bits: float, seed: int) -> State:
