@@ -62,7 +62,7 @@ class Adapter:
         }
 
     def with_cores(self, rows: int) -> dict[str, nn.Linear]:
-        """Put an r × rows module between the factors of each adapted module, and widen its A to so many rows.
+        """Put an r × rows module between the factors of each adapted module, whose A gets so many rows.
 
         Return them, all zero. Their names are those of the factors without the ending.
         """

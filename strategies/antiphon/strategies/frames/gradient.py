@@ -28,7 +28,7 @@ from antiphon.core.config import RunConfig
 from antiphon.core.defaults import RATED
 from antiphon.core.errors import UpdateError
 from antiphon.core.limits import MOST_ANSWER_BYTES
-from antiphon.core.space import Shape, SpaceShapes
+from antiphon.core.space import Shape
 from antiphon.core.types import AnyArray, FloatArray, Matrix, Params, State
 from antiphon.strategies.aggregation.adapter import A_SUFFIX, B_SUFFIX
 from antiphon.strategies.compression.codec import Codec
