@@ -83,7 +83,9 @@ class NumpySession:
         message = Path(request.assignment).read_bytes()
         run_id = update_pb2.Assignment.FromString(message).run_id
         assignment, blob = unpack_assignment(message, self._client, run_id)
-        model = unpack_model(Path(request.model), blob.encoding)
+        factors = self._data.get("factors", {})
+        shapes = {name: tuple(shape) for name, shape in factors.items()} or None
+        model = unpack_model(Path(request.model), blob.encoding, shapes)
         for step in range(1, assignment.steps + 1):
             time.sleep(float(self._data.get("step_s", 0.0)))
             on_step(Stepped(step, assignment.steps, 1.0))

@@ -7,6 +7,7 @@ simulation's actors) the base model is read once in each, whatever the number of
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +25,7 @@ from antiphon.core.blob import Blob, blob_of
 from antiphon.core.config import RunConfig, config_hash
 from antiphon.core.errors import ConfigError, UpdateError
 from antiphon.core.run_folder import file_name_of
+from antiphon.core.space import Shape
 from antiphon.core.types import Package
 from antiphon.core.wire import unpack_assignment, unpack_blob, unpack_model
 from antiphon.simulation.flower.letters import Kind, Parcel
@@ -51,6 +53,8 @@ class Node:
         """Load the base model."""
         self._config = config
         self._worker = Worker(config)
+        self._shapes = space_of(config)
+        self._numbers = method_of(config).space.numbers(self._shapes)
         self._split: tuple[ClientExamples, ...] | None = None
         self._clients: dict[Place, ClientData] = {}
 
@@ -68,7 +72,7 @@ class Node:
                 base=self._worker.model.base.kind,
                 memory_bytes=device_memory_bytes(device),
             ),
-            space=space_report(space_of(config), model_digest(config.model.model_name_or_path)),
+            space=space_report(self._shapes, model_digest(config.model.model_name_or_path)),
         )
         return Parcel(message.SerializeToString(), client=client.name)
 
@@ -77,7 +81,7 @@ class Node:
         client = self._client(place)
         run_id = update_pb2.Assignment.FromString(parcel.message).run_id
         assignment, blob = unpack_assignment(parcel.message, client.name, run_id)
-        download = _model(parcel.content, blob)
+        download = _model(parcel.content, blob, self._numbers)
         update = self._worker.train(assignment, download, client, lambda done, loss: None)
         packed = self._sender(run_id, client.name).pack(update, assignment, run_id)
         return Parcel(packed.message, packed.joined)
@@ -86,7 +90,7 @@ class Node:
         """Measure a model on the client's held-out examples."""
         client = self._client(place)
         task = coordinator_pb2.EvaluateTask.FromString(parcel.message)
-        self._worker.load(_model(parcel.content, unpack_blob(task.model)))
+        self._worker.load(_model(parcel.content, unpack_blob(task.model), self._numbers))
         measured: dict[str, Any] = asdict(self._worker.evaluate(client))
         examples = measured.pop("examples")
         metrics = {name: value for name, value in measured.items() if value is not None}
@@ -149,10 +153,10 @@ def _loaded(config: RunConfig) -> Node:
     return _held[key]
 
 
-def _model(content: bytes, named: Blob) -> Package:
+def _model(content: bytes, named: Blob, shapes: Mapping[str, Shape]) -> Package:
     if blob_of(content, named.encoding) != named:
         raise UpdateError("the model that has arrived is not the one that the letter names")
     with tempfile.NamedTemporaryFile(prefix="antiphon-") as file:
         file.write(content)
         file.flush()
-        return unpack_model(Path(file.name), named.encoding)
+        return unpack_model(Path(file.name), named.encoding, shapes)
