@@ -37,16 +37,7 @@ QUICKSTART = Path(__file__).parent.parent / "examples" / "quickstart.yaml"
 
 def plain_loop(config: RunConfig, split: Split) -> float:
     """Run FedAvg of A and B as a plain loop; return the final mean accuracy."""
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    folder = model_folder(config.model.model_name_or_path)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    lora = LoraConfig(
-        r=8, lora_alpha=16, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM"
-    )
-    base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    model = get_peft_model(base, lora)
+    model, tokenizer = peft_model(config)
     clients = [encode_client(tokenizer, each, config.model.max_length) for each in split.clients]
     trained = [p for p in model.parameters() if p.requires_grad]
     accuracy = evaluate(model, clients, tokenizer.pad_token_id)
@@ -62,6 +53,20 @@ def plain_loop(config: RunConfig, split: Split) -> float:
         set_to(trained, mean)
         accuracy = evaluate(model, clients, tokenizer.pad_token_id)
     return accuracy
+
+
+def peft_model(config: RunConfig) -> tuple[Any, Any]:
+    """Return the run's model with PEFT's adapter in it, and its tokenizer."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = model_folder(config.model.model_name_or_path)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    lora = LoraConfig(
+        r=8, lora_alpha=16, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM"
+    )
+    base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    return get_peft_model(base, lora), tokenizer
 
 
 def set_to(parameters: Sequence[torch.nn.Parameter], values: Sequence[torch.Tensor]) -> None:

@@ -12,7 +12,7 @@ from antiphon.core.run_sections import CompressionConfig
 from antiphon.core.tensors import from_bytes
 from antiphon.core.types import Assignment, CodecChoice, Update
 from antiphon.core.wire import pack_update
-from antiphon.strategies.compression.int8 import int8
+from antiphon.strategies.compression.blockwise import int8
 from antiphon.strategies.compression.topk import topk
 
 TOP = CodecChoice("topk", {"fraction": 0.1, "values": "float32"})

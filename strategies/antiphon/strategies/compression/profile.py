@@ -21,8 +21,13 @@ _BINS = 0x7F80  # the upper halves of all finite magnitudes
 _SLICE = 1 << 18
 _RESOLVED = 32  # quantiser bins whose error is computed; beyond, δ²/12
 _HALVINGS = 26  # of the search for δ
-OFFSETS = tuple(range(16, 129, 14))
-"""The rounding offsets θ that are tried, in 1/256: from a wide dead zone to plain rounding."""
+SIGNS = 255
+"""The offset at which nothing but zero itself falls into the zero bin: signs, and magnitudes above."""
+OFFSETS = (*range(16, 129, 14), 160, 192, 224, SIGNS)
+"""The rounding offsets θ that are tried, in 1/256: from a wide dead zone over plain rounding to none."""
+_LEAST = 2.0**-126
+_LARGEST = float(np.finfo(np.float32).max)
+_STEPS = 12  # of a coarse grid, from the largest parameter down by √2 each
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,11 @@ class Profile:
     def smallest_step(self) -> float:
         """Return the least δ: the largest parameter falls below 2²⁰ steps."""
         return self.largest * 2.0**-20
+
+    def largest_step(self, offset: int) -> float:
+        """Return a δ with which as little is sent as this offset can: nothing, or no more than signs."""
+        inside = 1.0 if offset == SIGNS else 1 - offset / 256
+        return min(1.05 * self.largest / inside, _LARGEST)
 
 
 def of_slice(flat: FloatArray) -> npt.NDArray[np.int64]:
@@ -65,9 +75,9 @@ def profile(counts: npt.NDArray[np.int64], largest: float) -> Profile:
     return Profile(edges, count, first, second, largest)
 
 
-def bits(of: Profile, step: float, offset: float) -> float:
+def bits(of: Profile, step: float, offset: int) -> float:
     """Return the bits that gaps, magnitudes and signs are expected to take."""
-    below = np.interp((classes.BASES[1:] - offset) * step, of.edges, of.count)
+    below = np.interp(_thresholds(classes.BASES[1:], step, offset), of.edges, of.count)
     total = of.count[-1]
     counts = np.diff(below, append=total)
     nonzero = total - below[0]
@@ -76,9 +86,9 @@ def bits(of: Profile, step: float, offset: float) -> float:
     return float(gaps + magnitudes + nonzero + counts @ classes.WIDTHS[1:])
 
 
-def squared_error(of: Profile, step: float, offset: float) -> float:
+def squared_error(of: Profile, step: float, offset: int) -> float:
     """Return the expected ‖x − x̂‖² where every bin is decoded at its mean."""
-    thresholds = (np.arange(1, _RESOLVED + 1) - offset) * step
+    thresholds = _thresholds(np.arange(1, _RESOLVED + 1), step, offset)
     count, first, second = (
         np.interp(thresholds, of.edges, moment) for moment in (of.count, of.first, of.second)
     )
@@ -94,14 +104,50 @@ def best(of: Profile, target_bits: float) -> tuple[float, int]:
     The rate stays below the target where even the smallest step does not need as much.
     """
     found = [(step_for(of, target_bits, offset), offset) for offset in OFFSETS]
-    return min(found, key=lambda each: squared_error(of, each[0], each[1] / 256))
+    able = [each for each in found if bits(of, *each) <= 1.001 * target_bits] or found[:1]
+    return min(able, key=lambda each: squared_error(of, *each))
 
 
 def step_for(of: Profile, target_bits: float, offset: int) -> float:
-    """Return the δ at which offset θ = offset/256 takes `target_bits`, or the smallest step."""
+    """Return the δ at which offset θ = offset/256 takes `target_bits`, or the smallest or largest step."""
     return _falls_to(
-        lambda step: bits(of, step, offset / 256), target_bits, of.smallest_step, 3 * of.largest
+        lambda step: bits(of, step, offset), target_bits, of.smallest_step, of.largest_step(offset)
     )
+
+
+@dataclass(frozen=True)
+class Part:
+    """A share of the parameters, quantised with step δ and offset θ·256, and ‖x − x̂‖² with the others 0."""
+
+    step: float
+    offset: int
+    share: float
+    error: float
+
+
+def best_part(of: Profile, target_bits: float) -> Part:
+    """Return the part of least error that the target allows: with few magnitudes that are all about
+    alike. There a part of the parameters with their signs says more than the largest of them all, whose
+    places cost most of the bits, and signs of all more than finer steps.
+    """
+    energy = of.second[-1]
+
+    def part(step: float, offset: int) -> Part:
+        share = min(1.0, target_bits / max(bits(of, step, offset), 1.0))
+        left = energy - share * (energy - squared_error(of, step, offset))
+        return Part(step, offset, share, float(left))
+
+    grid = [(offset, at) for offset in OFFSETS[-3:] for at in range(_STEPS)]
+    tried = [part(of.largest_step(offset) * 2.0 ** (-at / 2), offset) for offset, at in grid]
+    return min(tried, key=lambda each: each.error)
+
+
+def _thresholds(magnitudes: npt.NDArray[np.int64], step: float, offset: int) -> Float64Array:
+    """Return the least |x| that fall into these bins, of which the first is 1."""
+    thresholds = ((magnitudes - offset / 256) * step).astype(np.float64)
+    if offset == SIGNS:
+        thresholds[0] = _LEAST
+    return thresholds
 
 
 def _falls_to(rate: Callable[[float], float], target: float, low: float, high: float) -> float:

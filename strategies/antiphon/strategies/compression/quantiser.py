@@ -3,7 +3,9 @@
     k = ⌊|x|/δ + θ⌋;   x̂ = sign(x)·(k − θ + c_k)·δ for k ≥ 1, else 0
 
 c_k is the mean place in bin k, sent for k ≤ 7 in 1/256 of a step and ½ beyond (Sullivan 1996). One step
-across tensors of different scale is reverse water-filling: a tensor too small to matter takes no bits.
+across tensors of different scale is reverse water-filling: a tensor too small to matter takes no bits. At
+the largest offset, `SIGNS`, every parameter but zeros has a bin of 1 or more: what a sign says needs no
+zero bin.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from antiphon.strategies.compression.bits import Integers
 from antiphon.strategies.compression.chunk import Nonzero
 from antiphon.strategies.compression.frequencies import Frequencies
 from antiphon.strategies.compression.pieces import in_threads
+from antiphon.strategies.compression.profile import SIGNS
 
 CENTROIDS = 7
 _LARGEST = float(np.finfo(np.float32).max)
@@ -64,7 +67,8 @@ def quantise(parts: Sequence[FloatArray], step: float, offset: int) -> Quantised
     gap_model, gap_bits = _gap_model(chunks, sum(part.size for part in parts))
     magnitude_model, magnitude_bits = _model(chunks, 0, lambda each: each.magnitudes - 1)
     signs = sum(each.gaps.size for each in chunks)
-    loss = _LANE_LOSS_BITS * sum(chunk.lanes(each.gaps.size) for each in chunks)
+    coded = 0 if chunk.certain(gap_model, magnitude_model) else 1
+    loss = coded * _LANE_LOSS_BITS * sum(chunk.lanes(each.gaps.size) for each in chunks)
     counts = np.sum([each.counts for each in made], axis=0)
     centroids = _centroids(counts, np.sum([each.sums for each in made], axis=0))
     bits = gap_bits + magnitude_bits + signs + loss
@@ -93,6 +97,18 @@ def restore(flat: FloatArray, chunk: Nonzero, step: float, places: Float64Array)
     flat[at] = values
 
 
+def error(parts: Sequence[FloatArray], update: Quantised) -> float:
+    """Return ‖x − x̂‖² of chunks, and of what they are restored to."""
+    added = places(update.centroids, update.offset)
+
+    def of_part(part: FloatArray, coded: Nonzero) -> float:
+        restored = np.zeros_like(part)
+        restore(restored, coded, update.step, added)
+        return float(np.sum(np.square(np.subtract(part, restored, dtype=np.float64))))
+
+    return sum(of_part(*each) for each in zip(parts, update.chunks, strict=True))
+
+
 def _quantised(part: FloatArray, step: np.float32, offset: int) -> _Part:
     slices = [
         _slice(part[begin : begin + _SLICE], begin, step, offset)
@@ -113,9 +129,9 @@ def _slice(part: FloatArray, begin: int, step: np.float32, offset: int) -> tuple
     scaled = np.abs(part)
     scaled /= step
     scaled += np.float32(offset / 256)
-    at = np.flatnonzero(scaled >= 1)
+    at = np.flatnonzero(part if offset == SIGNS else scaled >= 1)
     inside = scaled.take(at)
-    found = inside.astype(np.int64)
+    found = np.maximum(inside.astype(np.int64), 1)
     low = np.minimum(found, CENTROIDS + 1)
     counts = np.bincount(low, minlength=CENTROIDS + 2)[1:-1]
     sums = np.bincount(low, inside, CENTROIDS + 2)[1:-1].astype(np.float64)

@@ -30,7 +30,7 @@ def topk(*, fraction: float = 0.05, values: Literal["float32", "bf16"] = "bf16")
 
     def encode(tensors: Params, rng: np.random.Generator) -> bytes:
         flat, shapes = frame.flatten(tensors)
-        positions = _largest(flat, _kept(fraction, flat.size))
+        positions = largest(flat, kept_of(fraction, flat.size))
         kept = flat[positions]
         sent = to_bf16(kept) if wide == 2 else kept.astype("<f4")
         head = _KEPT.pack(positions.size)
@@ -48,14 +48,15 @@ def topk(*, fraction: float = 0.05, values: Literal["float32", "bf16"] = "bf16")
         return frame.unflatten(flat, shapes)
 
     def bits(n: int) -> float:
-        kept = _kept(fraction, n)
+        kept = kept_of(fraction, n)
         size = frame.HEADER_BYTES + _KEPT.size + wide * kept + rice.longest(kept, n)
         return 8 * size / max(n, 1)
 
     return Codec(True, False, encode, decode, bits)
 
 
-def _kept(fraction: float, n: int) -> int:
+def kept_of(fraction: float, n: int) -> int:
+    """Return how many of n parameters a fraction is, one at least."""
     return min(n, max(1, round(fraction * n)))
 
 
@@ -69,7 +70,7 @@ def _count(body: memoryview, n: int, wide: int) -> int:
     return kept
 
 
-def _largest(flat: FloatArray, kept: int) -> Integers:
+def largest(flat: FloatArray, kept: int) -> Integers:
     """Return the positions of the largest magnitudes, sorted; of equal ones the first."""
     if kept == 0:
         return np.zeros(0, np.int64)
