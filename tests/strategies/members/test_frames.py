@@ -77,14 +77,15 @@ def test_what_travels_is_no_larger_than_is_said(frames):
     assert len(to_bytes(come_to(frames))) <= max(frames.most(SHAPES), len(to_bytes({})))
 
 
-def test_their_columns_are_of_length_one(frames):
-    """About: a learning rate means the same, wherever the frames come from."""
+def test_no_direction_is_longer_than_about_one(frames):
+    """A learning rate means the same, wherever the frames come from; what a code has lost moves less."""
     factors = frames.factors(SHAPES.factors, come_to(frames))
 
     lengths = [
         np.linalg.norm(each, axis=1 if ".lora_A." in name else 0) for name, each in factors.items()
     ]
-    assert np.all(np.abs(np.concatenate(lengths) - 1) < 0.5)
+    assert np.concatenate(lengths).max() < 1.5
+    assert all(each[0] > 0.5 for each in lengths)
 
 
 def test_only_what_was_asked_for_is_an_answer(frames):

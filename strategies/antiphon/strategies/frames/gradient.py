@@ -1,22 +1,23 @@
 """Frames `gradient`: the directions in which the clients' first gradients lie.
 
-Before the run trains for the first time, each client of the cohort sends a packed sketch of its mean
-gradient at the base model (sketch.py). Each is brought to length one, and no part of it counts longer
-than the cohort's median one (of three clients or more), so that nobody speaks louder. B's columns are the
-leading left singular vectors of the summed Y of a module, A's rows the leading right ones of the summed Z
-of all modules that read alike, which share their A: what they read lies in the same few directions in
-every layer. The coordinator packs both, and what comes out of the codec are the frames, for everybody the
-same bits.
+Before the run trains for the first time, each client of the cohort sends what is principal in a sketch of
+its mean gradient at the base model (sketch.py), packed. B's columns are the leading left singular vectors
+of the Y of a module, all clients' side by side, A's rows the leading right ones of the Z of all modules
+that read alike, which share their A: what they read lies in the same few directions in every layer. Each
+client's matrix counts with length one, so that nobody speaks louder. The coordinator packs both, the
+leading directions, in which most of the gradients lies, more exactly than the others; what comes out of
+the codec are the frames, for everybody the same bits.
 
 That gradients of fine-tuning lie in a subspace of low rank that hardly moves: GaLore (Zhao et al., ICML
 2024, arXiv 2403.03507); a middle matrix between fixed factors from a first gradient: LoRA-SB (Ponkshe et
-al., arXiv 2411.19557), Fed-SB (arXiv 2502.15436). Shared rows, sketches and codes are ours.
+al., arXiv 2411.19557), Fed-SB (arXiv 2502.15436). Shared rows, sketches and
+codes are ours.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -29,18 +30,18 @@ from antiphon.core.defaults import RATED
 from antiphon.core.errors import UpdateError
 from antiphon.core.limits import MOST_ANSWER_BYTES
 from antiphon.core.space import Shape
-from antiphon.core.types import AnyArray, FloatArray, Matrix, Params, State
+from antiphon.core.types import AnyArray, Float64Array, FloatArray, Params, State
 from antiphon.strategies.aggregation.adapter import A_SUFFIX, B_SUFFIX
 from antiphon.strategies.compression.codec import Codec
 from antiphon.strategies.exchanges.exchange import Exchange, SoFar
 from antiphon.strategies.frames.frames import Frames
 from antiphon.strategies.frames.orthonormal import orthonormal_frames
 from antiphon.strategies.frames.sketch import Sketch, kind_of, sketch_of
-from antiphon.strategies.protection.protection import FEWEST
 
 GRADIENT = "gradient"
 _LEFT, _RIGHT = "left", "right"
 _MORE_BITS = 1.0  # what all modules share is few numbers
+_OF_B, _OF_A = 2, 1  # direction j is coded at 1 / √(j to this power) of its length
 _MOST_BITS = 7.0
 _HEADER_BYTES = 1 << 12
 
@@ -71,8 +72,8 @@ def gradient(
     *,
     config: RunConfig,
     rows: Annotated[int, Field(ge=0)] = 0,
-    bits: Rate = 1.25,
-    sketch_bits: Rate = 0.5,
+    bits: Rate = 0.8,
+    sketch_bits: Rate = 0.4,
     batches: Annotated[int, Field(ge=1, le=64)] = 2,
 ) -> GradientFrames:
     """Found from the clients' first gradients, in one exchange. rows: of A (0: twice lora.r); bits: of each
@@ -87,14 +88,17 @@ def gradient(
 
     def factors(shapes: Mapping[str, Shape], coded: State) -> Params:
         if coded:
-            return _named(sketched(shapes), _unpacked(coded, *_frames(sketched(shapes)), bits))
+            sketch = sketched(shapes)
+            return _named(sketch, _lengthened(_unpacked(coded, *_frames(sketch), bits)))
         # Before the exchange nothing moves between them.
         seeded = orthonormal_frames(shapes, config.seed)
         return {n: _filled(a, held) if n.endswith(A_SUFFIX) else a for n, a in seeded.items()}
 
     def read(so_far: SoFar, answer: State) -> Sides:
-        asked = sketched(so_far.shapes.factors)
-        return _unpacked(answer, asked.left, asked.right, sketch_bits)
+        sketch = sketched(so_far.shapes.factors)
+        left = {module: (d_out, r) for module, (d_out, _) in sketch.left.items()}
+        right = {kind: (held, d_in) for kind, (_, d_in) in sketch.right.items()}
+        return _unpacked(answer, left, right, sketch_bits)
 
     def check(so_far: SoFar, client: str, answer: State) -> None:
         sent = read(so_far, answer)
@@ -105,10 +109,17 @@ def gradient(
 
     def combine(so_far: SoFar, answers: Mapping[str, State]) -> State:
         sent = [read(so_far, answers[each]) for each in sorted(answers)]
-        left, right = (_sum([getattr(each, side) for each in sent]) for side in (_LEFT, _RIGHT))
-        b = {name: _leading(total, r) for name, total in left.items()}
-        a = {name: _leading(total.T, held).T for name, total in right.items()}
-        return _packed(Sides(b, a), bits, config.seed)
+        b = {n: _leading(np.hstack([_unit(e.left[n]) for e in sent]), r) for n in sent[0].left}
+        a = {
+            n: _leading(np.vstack([_unit(e.right[n]) for e in sent]).T, held).T
+            for n in sent[0].right
+        }
+        return _packed(_shortened(Sides(b, a)), bits, config.seed)
+
+    def pack(sides: Sides) -> State:
+        left = {name: _principal(y, r) for name, y in sides.left.items()}
+        right = {name: _principal(z.T, held).T for name, z in sides.right.items()}
+        return _packed(Sides(left, right), sketch_bits, config.seed)
 
     return GradientFrames(
         GRADIENT,
@@ -119,7 +130,7 @@ def gradient(
         {"steps": 1, "batch": size, "accumulation": batches},
         f"a sketch of its mean gradient over {batches * size} examples",
         sketched=sketched,
-        pack=lambda sides: _packed(sides, sketch_bits, config.seed),
+        pack=pack,
         batches=batches,
     )
 
@@ -182,34 +193,41 @@ def _filled(a: FloatArray, rows: int) -> FloatArray:
     return filled
 
 
-def _sum(sent: Sequence[Mapping[str, FloatArray]]) -> dict[str, Matrix]:
-    """Return the sum of what clients sent, each of length one and no matrix longer than the usual one."""
-    wholes = [_length(*each.values()) or 1.0 for each in sent]
-    total: dict[str, Matrix] = {}
-    for name in sent[0]:
-        lengths = [_length(e[name]) / whole for e, whole in zip(sent, wholes, strict=True)]
-        most = _usual(lengths)
-        factors = [
-            min(1.0, most / length if length else 1.0) / whole
-            for length, whole in zip(lengths, wholes, strict=True)
-        ]
-        counted = [f * e[name].astype(np.float64) for f, e in zip(factors, sent, strict=True)]
-        total[name] = np.sum(counted, axis=0)
-    return total
+def _shortened(frames: Sides) -> Sides:
+    """Return B and A as they are coded: a codec keeps best what is longest."""
+    return Sides(
+        {name: each / _divisors(each.shape[1], _OF_B) for name, each in frames.left.items()},
+        {name: each / _divisors(len(each), _OF_A)[:, None] for name, each in frames.right.items()},
+    )
 
 
-def _length(*matrices: FloatArray) -> float:
-    squares = [float(np.sum(np.square(each, dtype=np.float64))) for each in matrices]
-    return math.sqrt(sum(squares))
+def _lengthened(coded: Sides) -> Sides:
+    """Return B and A from what was coded: products that are the same bits on every machine."""
+    return Sides(
+        {name: each * _divisors(each.shape[1], _OF_B) for name, each in coded.left.items()},
+        {name: each * _divisors(len(each), _OF_A)[:, None] for name, each in coded.right.items()},
+    )
 
 
-def _usual(lengths: Sequence[float]) -> float:
-    """Return the lower median of those that are not zero; infinite in a cohort too small to say."""
-    moving = sorted(each for each in lengths if each)
-    return moving[(len(moving) - 1) // 2] if len(moving) >= FEWEST else math.inf
+def _divisors(count: int, power: int) -> FloatArray:
+    """Return √(j to the power), j from 1 to count: of whole numbers, which every machine roots alike."""
+    return np.sqrt(np.arange(1, count + 1) ** power).astype(np.float32)
 
 
-def _leading(matrix: Matrix, count: int) -> FloatArray:
+def _principal(matrix: FloatArray, count: int) -> FloatArray:
+    """Return the leading left singular vectors, as long as their values, together of length 1."""
+    left, values, _ = np.linalg.svd(matrix.astype(np.float64), full_matrices=False)
+    return _unit((left * values)[:, :count])
+
+
+def _unit(matrix: FloatArray | Float64Array) -> FloatArray:
+    """Return a matrix of length one; zeros as they are."""
+    length = float(np.linalg.norm(matrix))
+    unit: FloatArray = (matrix / (length or 1.0)).astype(np.float32)
+    return unit
+
+
+def _leading(matrix: FloatArray, count: int) -> FloatArray:
     """Return the leading left singular vectors, (rows, count)."""
-    left, _, _ = np.linalg.svd(matrix, full_matrices=False)
+    left, _, _ = np.linalg.svd(matrix.astype(np.float64), full_matrices=False)
     return np.ascontiguousarray(left[:, :count], np.float32)
