@@ -34,7 +34,6 @@ from antiphon.core.run_folder import RunFolder
 from antiphon.core.space import SpaceShapes
 from antiphon.core.tensors import to_bytes
 from antiphon.server.machine.round import replay
-from antiphon.simulation.flower.grid_run import serve_on_grid
 
 EXAMPLES = {"ada": 10, "bea": 11, "cleo": 12}
 
@@ -159,14 +158,6 @@ def test_several_exchanges_in_an_asynchronous_run_are_refused(tmp_path: Path) ->
 
     with pytest.raises(ConfigError, match=r"leave out cohort\.asynchronous"):
         simulated(tmp_path, chosen)
-
-
-def test_other_engines_refuse_them(tmp_path: Path) -> None:
-    """Where training alone can be delivered, the run is refused before it begins."""
-    with pytest.raises(ConfigError, match="engine flower delivers training alone"):
-        serve_on_grid(None, config(tmp_path), resume=False)  # type: ignore[arg-type]
-
-    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from antiphon.core.events import Event
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder, create, open_for_resume
 from antiphon.core.space import SpaceShapes
+from antiphon.core.tensors import to_bytes
 from antiphon.core.types import Update
 from antiphon.core.wire import pack_update, unpack_assignment
 from antiphon.server.federation import Federation
@@ -23,6 +24,9 @@ from antiphon.server.machine.actions import Finish
 from antiphon.simulation.flower.driver import GridDriver
 from antiphon.simulation.flower.letters import Letter, NodeReply, Parcel
 from antiphon.simulation.monitor import Monitor
+from antiphon.strategies.frames.frames import frames_of
+from antiphon.strategies.frames.gradient import GradientFrames, Sides
+from antiphon.strategies.methods.method import method_of
 from antiphon.v1 import coordinator_pb2, update_pb2
 
 SPACE = SpaceShapes({"m.q.lora_A.weight": (2, 4), "m.q.lora_B.weight": (3, 2)}, {}, "tiny", 100)
@@ -104,6 +108,22 @@ def update_of(letter: Letter, **changes: Any) -> Parcel:
     return Parcel(packed.message, packed.joined)
 
 
+def answer_of(config: RunConfig, letter: Letter, **changes: Any) -> Parcel:
+    """The honest answer to what `frames: gradient` asks, but for the changes: of gradients of ones."""
+    frames = frames_of(config)
+    assert isinstance(frames, GradientFrames)
+    sketch = frames.sketched(SPACE.factors)
+    sides = Sides(
+        *(
+            {n: np.ones(s, np.float32) for n, s in each.items()}
+            for each in (sketch.left, sketch.right)
+        )
+    )
+    said = {"round": letter.round, "exchange": "gradient", "answer": to_bytes(frames.pack(sides))}
+    message = coordinator_pb2.SubmitAnswerRequest(**(said | changes))
+    return Parcel(message.SerializeToString())
+
+
 def _honest_answer(post: MemoryPost, letter: Letter) -> Parcel:
     if letter.kind == "join":
         joining = coordinator_pb2.JoinRequest(
@@ -112,8 +132,14 @@ def _honest_answer(post: MemoryPost, letter: Letter) -> Parcel:
         for name, (rows, columns) in SPACE.factors.items():
             joining.space.factors.add(name=name, rows=rows, columns=columns)
         return Parcel(joining.SerializeToString(), client=post.names[letter.node])
+    if letter.kind == "ask":
+        return answer_of(post.config, letter)
     if letter.kind == "train":
-        return update_of(letter)
+        numbers = method_of(post.config).space.numbers(SPACE)
+        return update_of(
+            letter,
+            tensors={name: np.full(each, 0.01, np.float32) for name, each in numbers.items()},
+        )
     measured = coordinator_pb2.SubmitEvaluationRequest(
         round=letter.round, examples=5, metrics={"loss": 2.0 + letter.node}
     )

@@ -28,6 +28,11 @@ RUNS: dict[str, dict[str, Any]] = {
     "ecdq": {"compression": {"uplink": {"kind": "ecdq", "bits": 1.0}, "downlink": "ecdq"}},
     "topk": TOPK,
     "mixed": MIXED | TOPK,
+    "frames": {
+        "method": "fedsb",
+        "frames": "gradient",
+        "compression": {"uplink": "ecdq", "downlink": {"kind": "ecdq", "bits": 4}},
+    },
     "asynchronous": {"cohort": {"asynchronous": {"buffer": CLIENTS}}},
     # Half of the clients, all equally fast: each round after the first folds what began before it.
     "stale": {"rounds": 3, "cohort": {"asynchronous": {"buffer": 2}}} | TOPK,

@@ -43,6 +43,8 @@ class TrainingPost:
         match letter.kind:
             case "join":
                 return self._node.join(place)
+            case "ask":
+                return self._node.ask(letter.parcel, place)
             case "train":
                 return self._node.train(letter.parcel, place)
             case "evaluate":

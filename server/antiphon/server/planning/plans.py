@@ -90,16 +90,6 @@ def check_exchanges(config: RunConfig) -> None:
         )
 
 
-def refuse_exchanges(config: RunConfig, engine: str) -> None:
-    """Raise ConfigError where a method has several exchanges and an engine can deliver training alone."""
-    names = [each.name for each in method_of(config).every_exchange]
-    if len(names) > 1:
-        raise ConfigError(
-            f"method {config.method} has several exchanges in a round ({', '.join(names)}), and {engine} "
-            "delivers training alone: run it with engine: {kind: simulation}"
-        )
-
-
 def _exchanges(
     config: RunConfig,
     number: int,

@@ -10,7 +10,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from google.protobuf.message import DecodeError
 
@@ -19,6 +19,7 @@ from antiphon.core.clock import Clock
 from antiphon.core.errors import UpdateError
 from antiphon.core.events import (
     MEASURING,
+    TRAINING,
     BytesMoved,
     ClientDescribed,
     ClientFailed,
@@ -46,7 +47,7 @@ from antiphon.server.machine.round import next_deadline
 from antiphon.server.machine.run_state import is_assigned, may_deliver, present
 from antiphon.server.planning.agreement import Disagreement
 from antiphon.simulation.driver import Driver
-from antiphon.simulation.flower.letters import Letter, NodeReply, Parcel, Post
+from antiphon.simulation.flower.letters import Kind, Letter, NodeReply, Parcel, Post
 from antiphon.simulation.flower.roster import Roster
 from antiphon.simulation.monitor import Monitor
 from antiphon.v1 import coordinator_pb2
@@ -62,11 +63,11 @@ OnRefused = Callable[[int, str], None]
 
 @dataclass(frozen=True)
 class _Errand:
-    """What a client is to be written. deadline: absolute seconds; training, else measuring."""
+    """What a client is to be written. deadline: absolute seconds; exchange: of its round."""
 
     round: int
     deadline: float
-    training: bool
+    exchange: str
 
 
 class GridDriver(Driver):
@@ -89,10 +90,10 @@ class GridDriver(Driver):
         self._wait, self._on_refused = wait, on_refused
         self._roster = Roster(federation.config, federation.space)
         self._errands: dict[str, _Errand] = {}
-        self._training: Counter[int | None] = Counter()
+        self._at_work: Counter[int | None] = Counter()
         self._began = self._next_look = clock.now()
         self._opened_at: dict[int, float] = {}
-        self._content: tuple[str, bytes] = ("", b"")
+        self._contents: dict[str, tuple[str, bytes]] = {}
 
     def run(self, min_clients: int) -> Finish:
         """Run to the end. An interruption leaves a journal from which the run can go on."""
@@ -115,11 +116,11 @@ class GridDriver(Driver):
         super()._perform(action)
 
     def _give(self, action: Assign) -> None:
-        self._errands[action.client] = _Errand(action.round, action.deadline, True)
+        self._errands[action.client] = _Errand(action.round, action.deadline, action.exchange)
 
     def _call_off(self, action: CancelAssignment) -> None:
         errand = self._errands.get(action.client)
-        if errand is not None and errand.training == (action.exchange != MEASURING):
+        if errand is not None and errand.exchange == action.exchange:
             del self._errands[action.client]
 
     # Nodes
@@ -161,36 +162,65 @@ class GridDriver(Driver):
                 del self._errands[client]
                 letters.append(self._letter(node, client, errand))
         sent = [each for each in letters if each is not None]
-        self._training.update(each.node for each in sent if each.kind == "train")
+        self._at_work.update(each.node for each in sent if each.kind in ("ask", "train"))
         self._post.send(sent)
 
     def _letter(self, node: int, client: str, errand: _Errand) -> Letter | None:
-        federation = self._federation
+        number, exchange = errand.round, errand.exchange
         left = min(max(1.0, errand.deadline - self._clock.now()), _LONGEST_S)
-        if not errand.training:
-            if not is_assigned(federation.machine, client, errand.round, MEASURING):
-                return None
-            model = federation.model()
-            task = coordinator_pb2.EvaluateTask(
-                round=errand.round, model=pack_blob(model), deadline_ms=int(1000 * left)
-            )
-            parcel = Parcel(task.SerializeToString(), self._content_of(model))
-            return Letter(node, "evaluate", parcel, client, errand.round, left)
-        if not is_assigned(federation.machine, client, errand.round):
+        if not is_assigned(self._federation.machine, client, number, exchange):
             return None
-        message, model = federation.packed_assignment(client)
-        federation.observe(
-            BytesMoved(errand.round, client, "down", "model", len(message) + model.bytes)
-        )
-        parcel = Parcel(message, self._content_of(model))
-        return Letter(node, "train", parcel, client, errand.round, left)
+        match exchange:
+            case exchange if exchange == MEASURING:
+                kind: Kind = "evaluate"
+                parcel = self._to_measure(number, left)
+            case exchange if exchange == TRAINING:
+                kind, parcel = "train", self._to_train(client, number)
+            case _:
+                kind, parcel = "ask", self._to_ask(client, errand, left)
+        return Letter(node, kind, parcel, client, number, left, exchange)
 
-    def _content_of(self, model: Blob) -> bytes:
-        """Return a model's bytes, the same object for as long as it is asked for in a row."""
-        if self._content[0] != model.sha256:
-            file = self._federation.folder.model_blob(model.sha256)
-            self._content = (model.sha256, file.read_bytes())
-        return self._content[1]
+    def _to_measure(self, number: int, left: float) -> Parcel:
+        model, frames = self._federation.model(), self._federation.frames()
+        task = coordinator_pb2.EvaluateTask(
+            round=number,
+            model=pack_blob(model),
+            frames=pack_blob(frames) if frames else None,
+            deadline_ms=int(1000 * left),
+        )
+        return self._with_model(task.SerializeToString(), model)
+
+    def _to_train(self, client: str, number: int) -> Parcel:
+        message, model = self._federation.packed_assignment(client)
+        parcel = self._with_model(message, model)
+        moved = [BytesMoved(number, client, "down", "model", len(message) + model.bytes)]
+        if parcel.frames:
+            moved.append(BytesMoved(number, client, "down", "frames", len(parcel.frames)))
+        for each in moved:
+            self._federation.observe(each)
+        return parcel
+
+    def _to_ask(self, client: str, errand: _Errand, left: float) -> Parcel:
+        question = self._federation.exchanges.ask(self._federation.machine, client)
+        task = coordinator_pb2.ExchangeTask(
+            round=errand.round,
+            exchange=errand.exchange,
+            question=question,
+            deadline_ms=int(1000 * left),
+        )
+        return Parcel(task.SerializeToString(), run=self._federation.run_id)
+
+    def _with_model(self, message: bytes, model: Blob) -> Parcel:
+        frames = self._federation.frames()
+        beside = self._content_of("frames", frames) if frames else b""
+        return Parcel(message, self._content_of("model", model), frames=beside)
+
+    def _content_of(self, what: str, blob: Blob) -> bytes:
+        """Return a blob's bytes, the same object for as long as it is asked for in a row."""
+        if self._contents.get(what, ("",))[0] != blob.sha256:
+            file = self._federation.folder.model_blob(blob.sha256)
+            self._contents[what] = (blob.sha256, file.read_bytes())
+        return self._contents[what][1]
 
     def _hear(self) -> bool:
         heard = False
@@ -199,17 +229,40 @@ class GridDriver(Driver):
             match letter.kind:
                 case "join":
                     self._joined(letter.node, answer)
+                case "ask":
+                    self._answered(letter, answer)
                 case "train":
                     self._trained(letter, answer)
                 case "evaluate":
                     self._measured(letter, answer)
         return heard
 
+    # Exchanges before training
+
+    def _answered(self, letter: Letter, answer: NodeReply) -> None:
+        client, number, exchange = letter.client, letter.round, letter.exchange
+        self._at_work[letter.node] -= 1
+        federation = self._federation
+        if not may_deliver(federation.machine, client, number, exchange):
+            return
+        said = answer if isinstance(answer, str) else _read_answer(letter, answer)
+        if isinstance(said, str):
+            self._submit(ClientFailed(client, number, said[:_MAX_REASON], exchange))
+            return
+        received = federation.exchanges.receive(federation.machine, client, number, exchange, said)
+        if isinstance(received, UpdateRejected):  # its reason may hold what a node has sent
+            received = replace(received, reason=received.reason[:_MAX_REASON])
+        self._submit(
+            BytesMoved(number, client, "down", "exchange", len(letter.parcel.message)),
+            BytesMoved(number, client, "up", "exchange", len(said)),
+            received,
+        )
+
     # Training
 
     def _trained(self, letter: Letter, answer: NodeReply) -> None:
         client, number = letter.client, letter.round
-        self._training[letter.node] -= 1
+        self._at_work[letter.node] -= 1
         if not may_deliver(self._federation.machine, client, number):
             return  # its round has closed without it, or another node of its client was faster
         if isinstance(answer, str):
@@ -269,11 +322,11 @@ class GridDriver(Driver):
         """
         at_work = []
         for ask in asked:
-            if self._training[self._roster.node_of(ask.client)]:
+            if self._at_work[self._roster.node_of(ask.client)]:
                 why = "its node is at work still"
                 at_work.append(ClientFailed(ask.client, ask.round, why, MEASURING))
             else:
-                self._errands[ask.client] = _Errand(ask.round, ask.deadline, False)
+                self._errands[ask.client] = _Errand(ask.round, ask.deadline, MEASURING)
         self._submit(*at_work)
 
     def _measured(self, letter: Letter, answer: NodeReply) -> None:
@@ -295,6 +348,18 @@ class GridDriver(Driver):
         now, deadline = self._clock.now(), next_deadline(self._federation.machine)
         if deadline is not None and now >= deadline:
             self._submit(Ticked())
+
+
+def _read_answer(letter: Letter, answer: Parcel) -> bytes | str:
+    """Return what a node answers in an exchange, or why it cannot be used."""
+    try:
+        said = coordinator_pb2.SubmitAnswerRequest.FromString(answer.message)
+    except DecodeError as error:
+        return f"its answer is no SubmitAnswerRequest: {error}"
+    if (said.round, said.exchange) != (letter.round, letter.exchange):
+        told = f"{said.exchange[:64]!r} of round {said.round}"
+        return f"an answer to {told}, expected {letter.exchange!r} of round {letter.round}"
+    return said.answer
 
 
 def _read_measurement(letter: Letter, answer: Parcel) -> Evaluated | str:

@@ -2,8 +2,8 @@
 
 The round machine drives a `Grid` through `push_messages` and `pull_messages`, neither of which blocks, so
 the same code runs on Flower's simulation (Ray) and on a SuperLink with SuperNodes. A letter is a message of
-type query, train or evaluate with two records: `letter`, our serialised message, and `blob`, the bytes of
-the tensors as one array, which Flower sends in chunks.
+type query, train or evaluate with up to three records: `letter`, our serialised message, and `blob` and
+`frames`, the bytes of tensors as one array each, which Flower sends in chunks.
 """
 
 from __future__ import annotations
@@ -32,8 +32,10 @@ from antiphon.simulation.flower.letters import Kind, Letter, NodeReply, Parcel
 from antiphon.simulation.place import Place, place_of
 
 _STYPE: Final = "antiphon/bytes"
+_ASK: Final = "ask"  # an action of type query, beside the plain one
 _TYPES: Final[Mapping[Kind, str]] = {
     "join": MessageType.QUERY,
+    "ask": f"{MessageType.QUERY}.{_ASK}",
     "train": MessageType.TRAIN,
     "evaluate": MessageType.EVALUATE,
 }
@@ -120,6 +122,10 @@ def client_app(config_of: ConfigOf, handler: Handler | None = None) -> ClientApp
     @app.query()
     def join(message: Message, context: Context) -> Message:
         return handle("join", message, context)
+
+    @app.query(_ASK)
+    def ask(message: Message, context: Context) -> Message:
+        return handle("ask", message, context)
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
@@ -270,31 +276,40 @@ def _message(letter: Letter, arrays: dict[int, ArrayRecord]) -> Message:
 
 def _records(parcel: Parcel, arrays: dict[int, ArrayRecord]) -> RecordDict:
     """Return a parcel as records. arrays: of contents that have been seen, by identity."""
-    said = ConfigRecord({"message": parcel.message, "client": parcel.client})
+    said = ConfigRecord({"message": parcel.message, "client": parcel.client, "run": parcel.run})
     records = RecordDict({"letter": said})
-    if parcel.content:
-        size, key = len(parcel.content), id(parcel.content)
-        if key not in arrays:
-            arrays[key] = ArrayRecord({"content": Array("uint8", (size,), _STYPE, parcel.content)})
-        records["blob"] = arrays[key]
+    for name, content in (("blob", parcel.content), ("frames", parcel.frames)):
+        if content:
+            size, key = len(content), id(content)
+            if key not in arrays:
+                arrays[key] = ArrayRecord({"content": Array("uint8", (size,), _STYPE, content)})
+            records[name] = arrays[key]
     return records
 
 
 def _parcel(records: RecordDict) -> Parcel:
     """Return the parcel in records. Raises UpdateError for anything else than `_records` makes."""
-    said, blob = records.get("letter"), records.get("blob")
+    said = records.get("letter")
     message = said.get("message") if isinstance(said, ConfigRecord) else None
     client = said.get("client") if isinstance(said, ConfigRecord) else None
-    if not (isinstance(message, bytes) and isinstance(client, str)):
+    run = said.get("run", "") if isinstance(said, ConfigRecord) else ""
+    if not (isinstance(message, bytes) and isinstance(client, str) and isinstance(run, str)):
         raise UpdateError(
             f"records {sorted(map(str, records))[:5]}, expected a message in 'letter'"
         )
+    content, frames = (_content(records, name) for name in ("blob", "frames"))
+    return Parcel(message, content, client, frames, run)
+
+
+def _content(records: RecordDict, name: str) -> bytes:
+    """Return the bytes of a record, empty where there is none of this name. Raises UpdateError."""
+    blob = records.get(name)
     if blob is None:
-        return Parcel(message, b"", client)
+        return b""
     array = blob.get("content") if isinstance(blob, ArrayRecord) else None
     if array is None:
-        raise UpdateError("the record 'blob' holds no array 'content'")
-    return Parcel(message, bytes(array.data), client)
+        raise UpdateError(f"the record {name!r} holds no array 'content'")
+    return bytes(array.data)
 
 
 def _answer(message: Message) -> NodeReply:

@@ -23,7 +23,7 @@ from antiphon.server.folding.space_file import read_space
 from antiphon.server.machine.actions import Finish, Reply
 from antiphon.server.planning.agreement import Disagreement, claim_of, reported_space, votes_needed
 from antiphon.server.planning.candidates import Candidates
-from antiphon.server.planning.plans import clients_needed, refuse_exchanges
+from antiphon.server.planning.plans import clients_needed
 from antiphon.server.run_begin import begin_run, new_folder, resumed_folder
 from antiphon.server.run_end import end_run
 from antiphon.simulation.flower.driver import GridDriver, OnRefused
@@ -91,7 +91,6 @@ def serve_on_grid(
     Raises AntiphonError where the run stopped before its last round, UserError for what the user can
     mend.
     """
-    refuse_exchanges(config, "engine flower")
     resumed = resumed_folder(config) if resume else None
     greeted = _Greeted(post)
     if resumed is not None and resumed.space_file.exists():

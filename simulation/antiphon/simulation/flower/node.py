@@ -17,6 +17,7 @@ from antiphon.client.assets.cache import cache_dir
 from antiphon.client.capabilities import device_memory_bytes, device_name
 from antiphon.client.data.clients import ClientData, ClientExamples, encode_client
 from antiphon.client.data.local import load_local
+from antiphon.client.exchanges.exchange import Kept
 from antiphon.client.model_digest import model_digest
 from antiphon.client.sender import Sender
 from antiphon.client.shapes import space_of, space_report
@@ -40,6 +41,8 @@ def answer(kind: Kind, parcel: Parcel, config: RunConfig, place: Place) -> Parce
     match kind:
         case "join":
             return node.join(place)
+        case "ask":
+            return node.ask(parcel, place)
         case "train":
             return node.train(parcel, place)
         case "evaluate":
@@ -76,12 +79,23 @@ class Node:
         )
         return Parcel(message.SerializeToString(), client=client.name)
 
+    def ask(self, parcel: Parcel, place: Place) -> Parcel:
+        """Answer what an exchange asks before training."""
+        client = self._client(place)
+        task = coordinator_pb2.ExchangeTask.FromString(parcel.message)
+        folder = residuals_of(parcel.run, self._config) / "kept" / file_name_of(client.name)
+        said = self._worker.answer(task.exchange, task.round, task.question, Kept(folder), client)
+        message = coordinator_pb2.SubmitAnswerRequest(
+            round=task.round, exchange=task.exchange, answer=said
+        )
+        return Parcel(message.SerializeToString())
+
     def train(self, parcel: Parcel, place: Place) -> Parcel:
         """Carry out an assignment."""
         client = self._client(place)
         run_id = update_pb2.Assignment.FromString(parcel.message).run_id
         assignment, blob = unpack_assignment(parcel.message, client.name, run_id)
-        download = _model(parcel.content, blob, self._numbers)
+        download = _model(parcel, blob, assignment.frames, self._numbers)
         update = self._worker.train(assignment, download, client, lambda done, loss: None)
         packed = self._sender(run_id, client.name).pack(update, assignment, run_id)
         return Parcel(packed.message, packed.joined)
@@ -90,7 +104,8 @@ class Node:
         """Measure a model on the client's held-out examples."""
         client = self._client(place)
         task = coordinator_pb2.EvaluateTask.FromString(parcel.message)
-        self._worker.load(_model(parcel.content, unpack_blob(task.model), self._numbers))
+        frames = unpack_blob(task.frames) if task.HasField("frames") else None
+        self._worker.load(_model(parcel, unpack_blob(task.model), frames, self._numbers))
         measured: dict[str, Any] = asdict(self._worker.evaluate(client))
         examples = measured.pop("examples")
         metrics = {name: value for name, value in measured.items() if value is not None}
@@ -153,10 +168,16 @@ def _loaded(config: RunConfig) -> Node:
     return _held[key]
 
 
-def _model(content: bytes, named: Blob, shapes: Mapping[str, Shape]) -> Package:
-    if blob_of(content, named.encoding) != named:
-        raise UpdateError("the model that has arrived is not the one that the letter names")
-    with tempfile.NamedTemporaryFile(prefix="antiphon-") as file:
-        file.write(content)
-        file.flush()
-        return unpack_model(Path(file.name), named.encoding, shapes)
+def _model(
+    parcel: Parcel, named: Blob, beside: Blob | None, shapes: Mapping[str, Shape]
+) -> Package:
+    for content, blob in ((parcel.content, named), (parcel.frames, beside)):
+        if blob is not None and blob_of(content, blob.encoding) != blob:
+            raise UpdateError("the model that has arrived is not the one that the letter names")
+    with tempfile.TemporaryDirectory(prefix="antiphon-") as folder:
+        model, frames = Path(folder) / "model", Path(folder) / "frames"
+        model.write_bytes(parcel.content)
+        frames.write_bytes(parcel.frames)
+        return unpack_model(
+            model, named.encoding, shapes, frames=None if beside is None else frames
+        )

@@ -19,7 +19,6 @@ from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder
 from antiphon.core.types import Plain
 from antiphon.server.folding.fold_secret import simulated_secret
-from antiphon.server.planning.plans import refuse_exchanges
 from antiphon.server.run_begin import new_folder
 from antiphon.simulation.flower.grid_run import run_over
 from antiphon.simulation.flower.node import residuals_of
@@ -65,7 +64,6 @@ def simulate_on_flower(
     handler: what a node does with a letter, instead of node.answer.
     """
     check_installed()
-    refuse_exchanges(config, "engine flower")
     gpus = _gpus(config)
     for name, value in _ENVIRONMENT.items():  # read when flwr and ray are imported
         os.environ.setdefault(name, value)
