@@ -17,7 +17,7 @@ codes are ours.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -109,17 +109,10 @@ def gradient(
 
     def combine(so_far: SoFar, answers: Mapping[str, State]) -> State:
         sent = [read(so_far, answers[each]) for each in sorted(answers)]
-        b = {n: _leading(np.hstack([_unit(e.left[n]) for e in sent]), r) for n in sent[0].left}
-        a = {
-            n: _leading(np.vstack([_unit(e.right[n]) for e in sent]).T, held).T
-            for n in sent[0].right
-        }
-        return _packed(_shortened(Sides(b, a)), bits, config.seed)
+        return _packed(_shortened(_in_common(sent, r, held)), bits, config.seed)
 
     def pack(sides: Sides) -> State:
-        left = {name: _principal(y, r) for name, y in sides.left.items()}
-        right = {name: _principal(z.T, held).T for name, z in sides.right.items()}
-        return _packed(Sides(left, right), sketch_bits, config.seed)
+        return _packed(_principal_parts(sides, r, held), sketch_bits, config.seed)
 
     return GradientFrames(
         GRADIENT,
@@ -212,6 +205,24 @@ def _lengthened(coded: Sides) -> Sides:
 def _divisors(count: int, power: int) -> FloatArray:
     """Return √(j to the power), j from 1 to count: of whole numbers, which every machine roots alike."""
     return np.sqrt(np.arange(1, count + 1) ** power).astype(np.float32)
+
+
+def _principal_parts(sketch: Sides, r: int, rows: int) -> Sides:
+    """Return what is principal in a client's sketch: r columns of each Y, so many rows of each Z."""
+    left = {name: _principal(y, r) for name, y in sketch.left.items()}
+    right = {name: _principal(z.T, rows).T for name, z in sketch.right.items()}
+    return Sides(left, right)
+
+
+def _in_common(sent: Sequence[Sides], r: int, rows: int) -> Sides:
+    """Return B of each module and A of each kind: leading directions of all clients' parts side by side."""
+
+    def beside(side: str, name: str, axis: int) -> FloatArray:
+        return np.concatenate([_unit(getattr(each, side)[name]) for each in sent], axis)
+
+    b = {name: _leading(beside(_LEFT, name, 1), r) for name in sent[0].left}
+    a = {name: _leading(beside(_RIGHT, name, 0).T, rows).T for name in sent[0].right}
+    return Sides(b, a)
 
 
 def _principal(matrix: FloatArray, count: int) -> FloatArray:
