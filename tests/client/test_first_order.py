@@ -5,7 +5,7 @@ import pytest
 
 from antiphon.client.adapter import Adapter
 from antiphon.client.data.tokens import collate
-from antiphon.client.trainers.adamw import GradientTraining, train
+from antiphon.client.trainers.adamw import GradientTraining, optimizer_of, train
 from antiphon.strategies.initial_factors import initial_factors
 
 
@@ -24,7 +24,8 @@ def plan(steps, accumulation=1, rate=1e-2):
 def run(model, adapter, groups, training):
     batches = [collate(group, model.tokenizer.pad_token_id) for group in groups]
     factors = [linear.weight for linear in adapter.linears.values()]
-    losses = train(model, factors, batches, training, lambda done, loss: None)
+    optimizer = optimizer_of(training, factors)
+    losses = train(model, optimizer, batches, training, lambda done, loss: None)
     return sum(losses) / len(losses)
 
 

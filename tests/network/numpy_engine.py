@@ -44,6 +44,7 @@ class NumpyWorker:
         data: ClientData,
         on_step: Callable[[int, float], None],
         budget: Budget | None = None,
+        keep: Path | None = None,
     ) -> Update:
         """Return an update that follows from the assignment and the model."""
         self.told.append(assignment.told)

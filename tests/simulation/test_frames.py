@@ -11,7 +11,14 @@ import pytest
 
 from antiphon.core.config import RunConfig
 from antiphon.core.errors import RunFolderError
-from antiphon.core.events import BytesMoved, Event, ExchangeCombined, RoundPlanned
+from antiphon.core.events import (
+    BytesMoved,
+    Event,
+    ExchangeCombined,
+    RoundFolded,
+    RoundPlanned,
+    UpdateReceived,
+)
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder
 from antiphon.simulation.run import simulate
@@ -90,10 +97,15 @@ def test_they_go_to_each_client_once(config: RunConfig) -> None:
     assert min(each.bytes for each in moved) > 100
 
 
-def test_an_interruption_keeps_them(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ended when they had been found and nobody had trained, and resumed: the same adapter to the bit."""
+@pytest.mark.parametrize("kind", [ExchangeCombined, UpdateReceived, RoundFolded])
+def test_an_interruption_keeps_them(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch, kind: type[Event]
+) -> None:
+    """Ended when they had been found and nobody had trained, or after the first update or fold, which
+    leave a client's moments behind; and resumed: the same adapter to the bit.
+    """
     whole = run(config.model_copy(update={"name": "whole"}))
-    stopped_at(config, ExchangeCombined, monkeypatch)
+    stopped_at(config, kind, monkeypatch)
 
     again = run(config, resume=True)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from antiphon.client.batch_losses import loss_metrics
 from antiphon.client.budget import Meter
+from antiphon.client.by_round import ByRound
 from antiphon.client.data.clients import ClientData
 from antiphon.client.forms.form import Form
 from antiphon.client.language_model import LanguageModel
@@ -41,14 +42,21 @@ class Method:
         data: ClientData,
         on_step: OnStep,
         meter: Meter,
+        kept: ByRound | None = None,
     ) -> Update:
         """Carry out an assignment from `download`, as far as the meter's budget goes.
 
-        The process's model is undefined afterwards, also where `on_step` raised.
+        kept: what trainers keep of this client's rounds; none: nothing is kept. The process's model is
+        undefined afterwards, also where `on_step` raised.
         """
         role = self._roles[assignment.method]
         self._space.start(download)
-        trained = role.trainer.train(self._model, self._space, assignment, data, on_step, meter)
+        before = kept.before(assignment) if kept else {}
+        trained = role.trainer.train(
+            self._model, self._space, assignment, data, on_step, meter, before
+        )
+        if kept and trained.kept:
+            kept.keep(assignment, trained.kept)
         return Update(
             client=assignment.client,
             round=assignment.round,

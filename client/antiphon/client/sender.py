@@ -1,8 +1,6 @@
 """What a client sends, packed by the codec of its assignment; what the codec leaves out is kept here.
 
-Error feedback: the residual of a round is added to the delta of the next one. It lies on disk under the
-number of its round, so that it survives a restart; the assignment says which round the coordinator has
-folded, and the residual of any other round belongs to an update that never arrived.
+Error feedback: the residual of a round is added to the delta of the next one (by_round.py says of which).
 """
 
 from __future__ import annotations
@@ -13,20 +11,17 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import structlog
 
+from antiphon.client.by_round import ByRound
 from antiphon.core import registry
 from antiphon.core.content import Content
 from antiphon.core.defaults import DENSE
 from antiphon.core.errors import ConfigError, UpdateError
 from antiphon.core.run_sections import CompressionConfig
-from antiphon.core.tensors import from_bytes, write_tensors
 from antiphon.core.types import Assignment, Params, Update
 from antiphon.core.wire import Packed, as_safetensors, pack_update
 from antiphon.strategies.compression.codec import Codec
 from antiphon.strategies.compression.error_feedback import corrected, residual
-
-log = structlog.get_logger()
 
 _OF_CODECS = 1 << 32  # rounds' own numbers are for what else a client draws
 
@@ -39,6 +34,7 @@ class Sender:
     ) -> None:
         """Hold nothing; the folder need not exist. inline: roles whose packages no codec packs."""
         self._folder, self._compression, self._inline = folder, compression, frozenset(inline)
+        self._residual = ByRound(folder, "residual")
 
     def pack(self, update: Update, assignment: Assignment, run_id: str) -> Packed:
         """Pack an update; the same one for the same assignment gives the same bytes.
@@ -65,37 +61,21 @@ class Sender:
         content = codec.encode(wanted, rng)
         if codec.biased and self._compression.error_feedback:
             decoded = codec.decode(content, {name: value.shape for name, value in wanted.items()})
-            self._keep(assignment, residual(wanted, decoded))
+            self._residual.keep(assignment, dict(residual(wanted, decoded)))
         return Content((content,)), assignment.codec.kind
 
     def _corrected(self, assignment: Assignment, delta: Params) -> Params:
         """Return the delta with what an earlier codec left out, whatever this round's codec is."""
-        file = self._file(assignment.folded_round)
-        if not (self._compression.error_feedback and file.is_file()):
+        if not self._compression.error_feedback:
             return delta
-        try:
-            kept = {
-                k: v.astype(np.float32, copy=False)
-                for k, v in from_bytes(file.read_bytes()).items()
-            }
-        except UpdateError as error:  # it would fail every round from now on
-            log.warning("a damaged residual is dropped", file=str(file), reason=str(error))
-            file.unlink()
+        before = self._residual.before(assignment)
+        if not before:
             return delta
+        kept = {name: each.astype(np.float32, copy=False) for name, each in before.items()}
         if {k: v.shape for k, v in kept.items()} != {k: v.shape for k, v in delta.items()}:
             return delta  # the client's rank has changed: it is another space
         age = assignment.round - assignment.folded_round  # in rounds
         return corrected(delta, kept, self._compression.residual_decay**age)
-
-    def _keep(self, assignment: Assignment, left_out: Params) -> None:
-        needed = {self._file(assignment.folded_round), self._file(assignment.round)}
-        for file in self._folder.glob("*.safetensors"):
-            if file not in needed:
-                file.unlink()
-        write_tensors(self._file(assignment.round), left_out)
-
-    def _file(self, number: int) -> Path:
-        return self._folder / f"residual-{number:06d}.safetensors"
 
 
 def _codec(assignment: Assignment) -> Codec:

@@ -115,6 +115,7 @@ class TrainingSession:
                 loaded.data,
                 lambda done, loss: on_step(Stepped(done, assignment.steps, loss)),
                 Budget(request.seconds, self._now),
+                Path(request.keep),
             )
         inline = method_of(loaded.config).inline
         sender = Sender(Path(request.keep), loaded.config.compression, inline)

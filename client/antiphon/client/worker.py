@@ -8,10 +8,12 @@ from __future__ import annotations
 import resource
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
 from antiphon.client.budget import Budget, Meter
+from antiphon.client.by_round import ByRound
 from antiphon.client.data.clients import ClientData
 from antiphon.client.evaluation import EvaluationPlan, HeldOutScores, evaluate
 from antiphon.client.exchanges.exchange import Half, Kept, answered, half
@@ -25,6 +27,8 @@ from antiphon.core.errors import UpdateError
 from antiphon.core.types import Assignment, Package, Update
 from antiphon.strategies.bases.base import Need
 from antiphon.strategies.methods.method import method_of
+
+_OF_TRAINERS = "trainer"
 
 
 class Worker:
@@ -76,11 +80,14 @@ class Worker:
         data: ClientData,
         on_step: OnStep,
         budget: Budget | None = None,
+        keep: Path | None = None,
     ) -> Update:
         """Carry out one assignment on one client's data, at least one step of it.
 
         It ends early where the budget or the assignment's token limit is used up; the update says how
-        many steps it holds. An exception of `on_step` passes through; the worker can go on after it.
+        many steps it holds. keep: the client's folder of the run, for what its next round begins with;
+        none: each round begins with nothing. An exception of `on_step` passes through; the worker can go
+        on after it.
         Raises UpdateError for a role that the base does not allow.
         """
         if assignment.method not in {each.name for each in self.roles}:
@@ -88,7 +95,8 @@ class Worker:
                 self._asked.refusal(self.model.base, self._asked.role(assignment.method))
             )
         meter = Meter((budget or Budget()).with_tokens(assignment.max_tokens))
-        return self._method.train(assignment, download, data, on_step, meter)
+        kept = ByRound(keep, _OF_TRAINERS) if keep else None
+        return self._method.train(assignment, download, data, on_step, meter, kept)
 
     def answer(
         self, exchange: str, number: int, message: bytes, kept: Kept, data: ClientData

@@ -210,7 +210,8 @@ class Simulation(Driver):
             self._monitor.client_stepped(client, done, assignment.steps, loss)
 
         with self._timed(given.number, "training"):
-            update = self._worker.train(assignment, download, self._clients[client], on_step)
+            keep = federation.folder.residuals(client)
+            update = self._worker.train(assignment, download, self._clients[client], on_step, keep)
         # What a client says of its time must not depend on the machine that simulates it.
         metrics = {**update.metrics, "seconds": self._training_s(assignment)}
         sent = self._fleet.told(replace(update, metrics=metrics))

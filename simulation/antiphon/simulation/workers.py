@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from antiphon.client.bases.base import chosen
 from antiphon.client.data.clients import ClientData
 from antiphon.client.evaluation import HeldOutScores
@@ -53,11 +55,16 @@ class Workers:
         return tuple(sorted(each.model.base.kind for each in self._workers.values()))
 
     def train(
-        self, assignment: Assignment, download: Package, data: ClientData, on_step: OnStep
+        self,
+        assignment: Assignment,
+        download: Package,
+        data: ClientData,
+        on_step: OnStep,
+        keep: Path,
     ) -> Update:
         """Carry out one client's assignment; see Worker."""
         self._loaded.discard(self._keys[data.name])
-        return self._of(data).train(assignment, download, data, on_step)
+        return self._of(data).train(assignment, download, data, on_step, keep=keep)
 
     def answer(
         self, exchange: str, number: int, message: bytes, kept: Kept, data: ClientData

@@ -1,13 +1,14 @@
 """Trainer `adamw`: local steps by gradients on a space's own numbers (Loshchilov & Hutter, ICLR 2019).
 
 The loss is the mean over the completion tokens of the whole accumulated batch, so accumulation gives the
-gradient of the large batch even where its parts hold unequal numbers of tokens. The optimizer is fresh
-in every round: its moments belong to weights that the federation has moved since.
+gradient of the large batch even where its parts hold unequal numbers of tokens. A round begins with the
+moments that the client's last one has left where a number means in every round what it meant before, and
+with fresh ones where the federation writes its point anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -23,20 +24,31 @@ from antiphon.client.trainers.local_batches import local_batches
 from antiphon.client.trainers.trainer import OnStep, TrainerResult
 from antiphon.core.config import RunConfig
 from antiphon.core.run_sections import TrainingConfig
-from antiphon.core.types import Assignment
+from antiphon.core.types import AnyArray, Assignment, State
 from antiphon.strategies.learning_rate import rate
+from antiphon.strategies.methods.method import method_of
+
+_STEP = "step"
+_PARTS = (_STEP, "exp_avg", "exp_avg_sq")
+"""Of the optimizer's state, as torch calls them."""
 
 
 def adamw(*, config: RunConfig) -> AdamWTrainer:
     """Return the client's half of the trainer, as a run's config sets it."""
-    return AdamWTrainer(config.training)
+    return AdamWTrainer(config.training, _keeps_moments(config))
+
+
+def _keeps_moments(config: RunConfig) -> bool:
+    said = config.training.keep_moments
+    return not method_of(config).space.leaves_out if said is None else said
 
 
 @dataclass(frozen=True)
 class AdamWTrainer:
-    """See `trainer.Trainer`. training: what the run's config says of it."""
+    """See `trainer.Trainer`. training: what the run's config says of it; keeps: moments, over rounds."""
 
     training: TrainingConfig
+    keeps: bool
 
     def train(
         self,
@@ -46,6 +58,7 @@ class AdamWTrainer:
         data: ClientData,
         on_step: OnStep,
         meter: Meter,
+        before: State,
     ) -> TrainerResult:
         """Take the assignment's steps of the run's schedule."""
         torch.manual_seed(assignment.seed + assignment.round)  # dropout draws from it
@@ -55,9 +68,13 @@ class AdamWTrainer:
             training.gradient_accumulation_steps,
         )
         batches = local_batches(model, data, assignment, size, accumulation)
-        parameters = [linear.weight for linear in space.linears.values()]
+        weights = {name: linear.weight for name, linear in space.linears.items()}
         plan = _plan(training, assignment)
-        return TrainerResult(train(model, parameters, batches, plan, on_step, meter))
+        optimizer = optimizer_of(plan, list(weights.values()))
+        if self.keeps:
+            begin_with(optimizer, weights, before)
+        losses = train(model, optimizer, batches, plan, on_step, meter)
+        return TrainerResult(losses, kept=moments(optimizer, weights) if self.keeps else {})
 
 
 def _plan(training: TrainingConfig, assignment: Assignment) -> GradientTraining:
@@ -94,20 +111,18 @@ class GradientTraining:
 
 def train(
     model: LanguageModel,
-    parameters: list[torch.Tensor],
+    optimizer: torch.optim.Optimizer,
     batches: Iterable[Batch],
     plan: GradientTraining,
     on_step: OnStep,
     meter: Meter | None = None,
 ) -> tuple[float, ...]:
-    """Train the parameters in place, one optimizer step per rate; return the loss of each step.
+    """Train the optimizer's parameters in place, a step for each rate; return the loss of each step.
 
     meter: counts the steps, and ends them early where its budget is used up.
     """
     meter = meter or Meter()
-    optimizer = torch.optim.AdamW(
-        parameters, betas=plan.betas, eps=plan.adam_epsilon, weight_decay=plan.weight_decay
-    )
+    parameters = [each for group in optimizer.param_groups for each in group["params"]]
     stream = iter(batches)
     losses = []
     with _trainable(model, parameters):
@@ -123,6 +138,41 @@ def train(
             meter.step_taken(sum(batch.tokens for batch in accumulated))
             on_step(done, losses[-1])
     return tuple(losses)
+
+
+def optimizer_of(plan: GradientTraining, parameters: list[torch.Tensor]) -> torch.optim.AdamW:
+    """Return an optimizer without moments."""
+    return torch.optim.AdamW(
+        parameters, betas=plan.betas, eps=plan.adam_epsilon, weight_decay=plan.weight_decay
+    )
+
+
+def moments(optimizer: torch.optim.AdamW, weights: Mapping[str, torch.Tensor]) -> State:
+    """Return the optimizer's moments by the names of the weights, and how many steps have made them."""
+    return {
+        f"{part}/{name}": each.detach().cpu().numpy()
+        for name, weight in weights.items()
+        for part, each in optimizer.state[weight].items()
+    }
+
+
+def begin_with(
+    optimizer: torch.optim.AdamW, weights: Mapping[str, torch.Tensor], before: State
+) -> None:
+    """Give an optimizer the moments that `moments` has returned; none where they are of other weights."""
+    known = {name: {part: before.get(f"{part}/{name}") for part in _PARTS} for name in weights}
+    if not all(_fits(known[name], weight) for name, weight in weights.items()):
+        return
+    for name, weight in weights.items():
+        optimizer.state[weight] = {
+            part: torch.tensor(each, device="cpu" if part == _STEP else weight.device)
+            for part, each in known[name].items()
+        }
+
+
+def _fits(parts: Mapping[str, AnyArray | None], weight: torch.Tensor) -> bool:
+    shapes = [None if each is None else each.shape for each in parts.values()]
+    return shapes == [(), weight.shape, weight.shape]
 
 
 def _gradient(model: LanguageModel, batches: list[Batch]) -> float:

@@ -28,7 +28,7 @@ from antiphon.client.zeroth_order.probe import Probe
 from antiphon.core.config import RunConfig
 from antiphon.core.run_sections import SeedsConfig
 from antiphon.core.seed_choice import drawn, given
-from antiphon.core.types import Assignment
+from antiphon.core.types import Assignment, State
 from antiphon.strategies.forms.walk import Walk
 from antiphon.strategies.seed_space import Directions, directions_of
 
@@ -53,6 +53,7 @@ class SpsaTrainer:
         data: ClientData,
         on_step: OnStep,
         meter: Meter,
+        before: State,
     ) -> TrainerResult:
         """Take the assignment's steps at its learning rate."""
         plan = SeedTraining(

@@ -96,7 +96,10 @@ class Node:
         run_id = update_pb2.Assignment.FromString(parcel.message).run_id
         assignment, blob = unpack_assignment(parcel.message, client.name, run_id)
         download = _model(parcel, blob, assignment.frames, self._numbers)
-        update = self._worker.train(assignment, download, client, lambda done, loss: None)
+        folder = residuals_of(run_id, self._config) / file_name_of(client.name)
+        update = self._worker.train(
+            assignment, download, client, lambda done, loss: None, keep=folder
+        )
         packed = self._sender(run_id, client.name).pack(update, assignment, run_id)
         return Parcel(packed.message, packed.joined)
 

@@ -8,7 +8,7 @@ from antiphon.strategies.trainers.trainer import Trainer
 
 
 def adamw(*, config: RunConfig) -> Trainer:
-    """First-order steps, from a fresh optimizer in each round; its keys are those of `training`."""
+    """First-order steps; its keys are those of `training`."""
     training = config.training
     return Trainer(
         kind="adamw",
