@@ -140,7 +140,7 @@ def test_updates_arrive_when_the_lines_and_steps_say(fleet_config: FleetMaker) -
 
     arrived = {event.client: at_s for at_s, event in happened(folder, UpdateReceived)}
     moved = [event for _, event in happened(folder, BytesMoved) if event.client == "client-00"]
-    size = {event.direction: event.bytes for event in moved}
+    size = {event.direction: event.bytes for event in reversed(moved)}
     here = 0.25 + 8 * size["down"] / 1e6
     assert arrived == {
         "client-00": pytest.approx(here + 2 * 0.5 + 0.25 + 8 * size["up"] / 500e3, abs=1e-9),

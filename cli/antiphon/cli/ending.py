@@ -12,6 +12,7 @@ from antiphon.core.events import BY_POLICY
 from antiphon.core.run_folder import RunFolder
 from antiphon.server.report.divergence import advice_of
 from antiphon.server.report.report import read
+from antiphon.server.report.report_page import bytes_said, times_less
 from antiphon.server.report.report_types import Report
 
 
@@ -31,6 +32,8 @@ def tell_ending(console: Console, folder: RunFolder) -> dict[str, Any]:
             before = initial[metric] if initial and initial.get(metric) is not None else None
             start = f"{before:.3f} → " if before is not None else ""
             console.print(f"[bold]{metric}[/]: {start}{final[metric]:.3f}", highlight=False)
+    if moved := _moved(report):
+        console.print(moved, highlight=False, soft_wrap=True)
     if advice := advice_of(cast(Report, report)):
         console.print(f"[yellow]{escape(advice)}", highlight=False, soft_wrap=True)
     console.print(
@@ -40,6 +43,17 @@ def tell_ending(console: Console, folder: RunFolder) -> dict[str, Any]:
         adapter = escape(_from_here(Path(report["adapter"])))
         console.print(f"adapter: {adapter}", highlight=False, soft_wrap=True)
     return report
+
+
+def _moved(report: dict[str, Any]) -> str:
+    """Return what the run has moved, beside what A and B of its rank would have; empty: not known."""
+    told = report["bytes"]
+    if told["up"] is None or told["down"] is None:
+        return ""
+    whole = told["up"] + told["down"]
+    less = times_less(whole, told["adapter_float32"])
+    beside = f", {less} A and B as float32" if less else ""
+    return f"[bold]bytes[/]: {bytes_said(whole)} both ways{beside}"
 
 
 def _from_here(path: Path) -> str:

@@ -287,9 +287,9 @@ class PhaseTimed:
 class RunDescribed:
     """Facts about a run that no other event tells, by name; a later event adds to an earlier one.
 
-    method, space, model, device, base: as resolved; trained_parameters, model_parameters:
-    numbers of them; data_digest: of the clients' examples; skipped_rows: broken rows that were passed
-    over; cut_examples: examples that were too long; peak_memory_bytes: of the process that trained.
+    method, space, model, device, base: as resolved; trained_parameters, adapter_parameters (of A and B),
+    model_parameters: numbers of them; data_digest: of the clients' examples; skipped_rows: broken rows
+    that were passed over; cut_examples: examples that were too long; peak_memory_bytes: of the process that trained.
     """
 
     facts: Mapping[str, Plain]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -58,6 +59,7 @@ def begin_run(
         "space": "weights" if trained.trains_weights else "adapter",
         "model": config.model.model_name_or_path,
         "trained_parameters": trained.trained(space),
+        "adapter_parameters": sum(math.prod(shape) for shape in space.factors.values()),
         "model_parameters": space.model_parameters,
     }
     federation.observe(RunDescribed({**described, **(facts or {})}))

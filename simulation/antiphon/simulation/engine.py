@@ -286,8 +286,12 @@ class Simulation(Driver):
     def _measure(self, asked: Sequence[Assign]) -> None:
         """Measure the global model on the clients' held-out data; that takes no virtual time."""
         self._worker.load(self._federation.download())
-        found = []
+        found = list[Event]()
         for done, ask in enumerate(asked):
+            if ask.round == self._federation.config.rounds:
+                # Others come with the next round's assignment, and a model goes to a client once.
+                size = self._federation.model().bytes
+                found.append(BytesMoved(ask.round, ask.client, "down", "model", size))
             self._monitor.evaluating(ask.round, done, len(asked))
             measured = self._worker.evaluate(self._clients[ask.client])
             found.append(_evaluated(ask.round, ask.client, measured))

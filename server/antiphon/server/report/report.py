@@ -200,14 +200,16 @@ def _evaluation(run: Chronicle, number: int) -> Evaluation | None:
 
 def _bytes(run: Chronicle) -> ByteReport:
     sent, by_client = run.tensors_sent(), run.observed.by_client
-    trained, model = (
-        integer_fact(run.observed.facts, f"{each}_parameters") for each in ("trained", "model")
+    trained, adapter, model = (
+        integer_fact(run.observed.facts, f"{each}_parameters")
+        for each in ("trained", "adapter", "model")
     )
     return ByteReport(
         up=_sum(run, "up"),
         down=_sum(run, "down"),
         training=run.observed.training.whole() if run.observed.moved else None,
         dense_float32=_FLOAT32_BYTES * trained * sent if trained and sent else None,
+        adapter_float32=_FLOAT32_BYTES * adapter * sent if adapter and sent else None,
         full_model_float32=_FLOAT32_BYTES * model * sent if model and sent else None,
         by_client={
             client: Traffic(up=by_client[client, "up"], down=by_client[client, "down"])

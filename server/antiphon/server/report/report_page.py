@@ -234,11 +234,12 @@ def _bytes(report: Report) -> str:
         rows.append(["for evaluation and messages", bytes_said(whole - training), ""])
     for name, size in (
         ("the trained numbers as dense float32", moved["dense_float32"]),
+        ("A and B of its rank as dense float32", moved["adapter_float32"]),
         ("the full model as dense float32", moved["full_model_float32"]),
     ):
         factor = f"{_factor(size / training)} times" if size and training else _NONE
         rows.append([name, bytes_said(size), factor])
-    told = "The last two are what FedAvg would have moved for the same updates and assignments."
+    told = "The last three are what FedAvg would have moved for the same updates and assignments."
     beside = "beside this run" if training == whole else "beside its training"
     return f"{_table(['what', 'bytes', beside], rows)}\n\n{told}"
 

@@ -92,7 +92,8 @@ class ByteReport(TypedDict):
     training: of updates, and of models that were trained from; the rest is for models that were only
     measured, and for messages. What training takes otherwise stands beside it:
     dense_float32: 4 bytes × trained parameters × (updates accepted + places in cohorts): FedAvg of
-    the same rounds, uncompressed; full_model_float32: likewise with all the model's parameters; None
+    the same rounds, uncompressed; adapter_float32: likewise with A and B of the run's rank, whatever of
+    them moves; full_model_float32: with all the model's parameters; None
     where no update was accepted, and rounds that are still open are left out.
     """
 
@@ -100,6 +101,7 @@ class ByteReport(TypedDict):
     down: int | None
     training: int | None
     dense_float32: int | None
+    adapter_float32: int | None
     full_model_float32: int | None
     by_client: dict[str, Traffic]
 
