@@ -151,6 +151,15 @@ def test_bytes(tmp_path: Path) -> None:
     assert moved["full_model_float32"] == 4 * 50_000 * (2 + 2)
 
 
+def test_bytes_beside_a_and_b(tmp_path: Path) -> None:
+    """What an adapter of the run's rank would have moved as float32, whatever of it is trained."""
+    adapter = RunDescribed({"adapter_parameters": 3000})
+
+    report = report_of(tmp_path, *OPENING, adapter, *whole_round(1))
+
+    assert report["bytes"]["adapter_float32"] == 4 * 3000 * (2 + 2)
+
+
 def test_nothing_is_saved_without_an_accepted_update(tmp_path: Path) -> None:
     """Models that were fetched in vain are not compared with what dense float32 would have taken."""
     moved = BytesMoved(1, "north", "down", "model", 900)

@@ -149,7 +149,9 @@ def test_updates_arrive_when_the_lines_and_steps_say(fleet_config: FleetMaker) -
 
 
 def test_a_download_is_counted_when_it_is_complete(fleet_config: FleetMaker) -> None:
-    """Bytes down are journalled at their arrival, also of a client whose update comes too late."""
+    """Bytes down are journalled at their arrival, also of a client whose update comes too late; then both
+    measure the run's last model.
+    """
     entries = ["{count: 1, step_s: 1}", "{count: 1, step_s: 100, latency_s: 2}"]
     config = fleet_config(entries, *TWO, "rounds=1", "cohort={quorum: 1, deadline_s: 50}")
 
@@ -158,6 +160,7 @@ def test_a_download_is_counted_when_it_is_complete(fleet_config: FleetMaker) -> 
     seen = [(event.client, event.direction, at_s) for at_s, event in moved]
     assert seen == [
         ("client-00", "down", 0.0), ("client-01", "down", 2.0), ("client-00", "up", 2.0),
+        ("client-00", "down", 50.0), ("client-01", "down", 50.0),
     ]  # fmt: skip
 
 

@@ -289,7 +289,8 @@ class RunDescribed:
 
     method, space, model, device, base: as resolved; trained_parameters, adapter_parameters (of A and B),
     model_parameters: numbers of them; data_digest: of the clients' examples; skipped_rows: broken rows
-    that were passed over; cut_examples: examples that were too long; peak_memory_bytes: of the process that trained.
+    that were passed over; cut_examples: examples that were too long; peak_memory_bytes: of the process
+    that trained.
     """
 
     facts: Mapping[str, Plain]
