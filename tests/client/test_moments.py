@@ -15,6 +15,7 @@ from antiphon.core.types import Assignment
 from antiphon.strategies.methods.method import method_of
 
 STEPS = 3
+PLAIN, KEEPING = "method=fedsb", "training.keep_moments=true"
 
 
 class Client:
@@ -60,7 +61,7 @@ def same(one, other, atol=0.0):
 @pytest.mark.parametrize("method", ["fedsb", "ffa"])
 def test_two_rounds_of_one_client_are_one_long_one(client_of, method):
     """Of a space whose means are exact, where nobody else trains: the same steps with the same moments."""
-    client, other = client_of(f"method={method}"), client_of(f"method={method}")
+    client, other = (client_of(f"method={method}", KEEPING) for _ in range(2))
 
     twice = client.round(2, start=client.round(1))
 
@@ -69,8 +70,8 @@ def test_two_rounds_of_one_client_are_one_long_one(client_of, method):
 
 def test_without_them_the_second_round_is_another(client_of):
     """What is shown above is the moments' doing."""
-    client = client_of("method=fedsb", "training.keep_moments=false")
-    other = client_of("method=fedsb", "training.keep_moments=false")
+    client = client_of(PLAIN)
+    other = client_of(PLAIN)
 
     twice = client.round(2, start=client.round(1))
 
@@ -80,20 +81,20 @@ def test_without_them_the_second_round_is_another(client_of):
 
 def test_a_round_that_was_not_folded_leaves_none(client_of):
     """Its update never arrived: the next round begins as if it had not been."""
-    client = client_of("method=fedsb")
+    client = client_of(PLAIN, KEEPING)
     start = client.round(1)
     client.round(2, start=start)
 
     again = client.round(3, start=start, folded=1)
 
-    other = client_of("method=fedsb")
+    other = client_of(PLAIN, KEEPING)
     other.round(1)
     assert same(again, other.round(3, start=start, folded=1))
 
 
 def test_a_round_that_is_asked_for_twice_is_the_same(client_of):
     """A process that died after it had trained trains again, from what the round before has left."""
-    client = client_of("method=fedsb")
+    client = client_of(PLAIN, KEEPING)
     start = client.round(1)
 
     first, second = (client.round(2, start=start) for _ in range(2))
@@ -103,7 +104,7 @@ def test_a_round_that_is_asked_for_twice_is_the_same(client_of):
 
 def test_two_rounds_at_most_lie_on_the_disk(client_of):
     """That of the last fold, and that which may be folded next."""
-    client = client_of("method=fedsb")
+    client = client_of(PLAIN, KEEPING)
 
     for number in (1, 2, 3, 4):
         client.round(number)
@@ -113,44 +114,35 @@ def test_two_rounds_at_most_lie_on_the_disk(client_of):
 
 def test_damaged_ones_are_dropped(client_of):
     """A disk's fault costs the moments, not the client's rounds."""
-    client = client_of("method=fedsb")
+    client = client_of(PLAIN, KEEPING)
     start = client.round(1)
     for file in client.keep.glob("*"):
         file.write_bytes(b"nonsense")
 
     fresh = client.round(2, start=start)
 
-    assert same(fresh, client_of("method=fedsb").round(2, start=start))
+    assert same(fresh, client_of(PLAIN, KEEPING).round(2, start=start))
 
 
 def test_those_of_other_weights_are_not_taken(client_of):
     """The adapter's rank has changed since."""
-    client = client_of("method=fedsb")
-    narrow = client_of("method=fedsb", "lora.r=4")
+    client = client_of(PLAIN, KEEPING)
+    narrow = client_of(PLAIN, KEEPING, "lora.r=4")
     narrow.round(1)
     client.keep = narrow.keep
 
     fresh = client.round(2)
 
-    assert same(fresh, client_of("method=fedsb").round(2))
+    assert same(fresh, client_of(PLAIN, KEEPING).round(2))
 
 
-def test_where_the_coordinator_writes_the_point_anew_none_are_kept(client_of):
-    """`lora`'s products are split into A and B again in each round: moments of the old ones say nothing."""
-    client = client_of("method=lora")
+def test_none_are_kept_where_nobody_asks(client_of):
+    """A round begins with fresh ones: no file is written."""
+    client = client_of(PLAIN)
 
     client.round(1)
 
     assert not list(client.keep.glob("*"))
-
-
-def test_a_config_can_ask_for_them_there_too(client_of):
-    """Where A and B are averaged each for itself, for example."""
-    client = client_of("method=lora", "training.keep_moments=true", "aggregation=factors")
-
-    client.round(1)
-
-    assert len(list(client.keep.glob("*"))) == 1
 
 
 def test_one_purpose_leaves_the_files_of_another_alone(tmp_path):

@@ -33,6 +33,7 @@ def config(tiny_config: Any, tmp_path: Any) -> RunConfig:
     made: RunConfig = tiny_config(
         "method=fedsb",
         "frames=gradient",
+        "training.keep_moments=true",
         "rounds=3",
         "training.max_steps=1",
         "data.partition=iid",

@@ -123,10 +123,9 @@ class TrainingConfig(Section):
     adam_beta1: Fraction = Field(0.9, description="AdamW.")
     adam_beta2: Fraction = Field(0.999, description="AdamW.")
     adam_epsilon: PositiveFloat = Field(1e-8, description="AdamW.")
-    keep_moments: bool | None = Field(
-        None,
-        description="A client's round begins with the moments that its last one has left on its disk; "
-        "none: in spaces whose means are exact (`core`, `lora_b`).",
+    keep_moments: bool = Field(
+        False,
+        description="A client's round begins with the moments that its last one has left on its disk.",
     )
     max_grad_norm: NonNegativeFloat = Field(
         1.0, description="Clip of the gradient's L2 norm; 0: none."

@@ -1,9 +1,9 @@
 """Trainer `adamw`: local steps by gradients on a space's own numbers (Loshchilov & Hutter, ICLR 2019).
 
 The loss is the mean over the completion tokens of the whole accumulated batch, so accumulation gives the
-gradient of the large batch even where its parts hold unequal numbers of tokens. A round begins with the
-moments that the client's last one has left where a number means in every round what it meant before, and
-with fresh ones where the federation writes its point anew.
+gradient of the large batch even where its parts hold unequal numbers of tokens. The optimizer is fresh in
+every round, as its moments belong to weights that the federation has moved since, unless the config asks
+for those that the client's last round has left.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from antiphon.core.config import RunConfig
 from antiphon.core.run_sections import TrainingConfig
 from antiphon.core.types import AnyArray, Assignment, State
 from antiphon.strategies.learning_rate import rate
-from antiphon.strategies.methods.method import method_of
 
 _STEP = "step"
 _PARTS = (_STEP, "exp_avg", "exp_avg_sq")
@@ -35,20 +34,14 @@ _PARTS = (_STEP, "exp_avg", "exp_avg_sq")
 
 def adamw(*, config: RunConfig) -> AdamWTrainer:
     """Return the client's half of the trainer, as a run's config sets it."""
-    return AdamWTrainer(config.training, _keeps_moments(config))
-
-
-def _keeps_moments(config: RunConfig) -> bool:
-    said = config.training.keep_moments
-    return not method_of(config).space.leaves_out if said is None else said
+    return AdamWTrainer(config.training)
 
 
 @dataclass(frozen=True)
 class AdamWTrainer:
-    """See `trainer.Trainer`. training: what the run's config says of it; keeps: moments, over rounds."""
+    """See `trainer.Trainer`. training: what the run's config says of it."""
 
     training: TrainingConfig
-    keeps: bool
 
     def train(
         self,
@@ -71,10 +64,12 @@ class AdamWTrainer:
         weights = {name: linear.weight for name, linear in space.linears.items()}
         plan = _plan(training, assignment)
         optimizer = optimizer_of(plan, list(weights.values()))
-        if self.keeps:
+        if training.keep_moments:
             begin_with(optimizer, weights, before)
         losses = train(model, optimizer, batches, plan, on_step, meter)
-        return TrainerResult(losses, kept=moments(optimizer, weights) if self.keeps else {})
+        return TrainerResult(
+            losses, kept=moments(optimizer, weights) if training.keep_moments else {}
+        )
 
 
 def _plan(training: TrainingConfig, assignment: Assignment) -> GradientTraining:

@@ -72,7 +72,7 @@ def gradient(
     *,
     config: RunConfig,
     rows: Annotated[int, Field(ge=0)] = 0,
-    bits: Rate = 0.8,
+    bits: Rate = 1.25,
     sketch_bits: Rate = 0.4,
     batches: Annotated[int, Field(ge=1, le=64)] = 2,
 ) -> GradientFrames:
