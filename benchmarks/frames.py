@@ -35,8 +35,10 @@ _FRAMES = (
 def moved(report: dict[str, Any], rounds: int) -> int:
     """Return all bytes of the first so many rounds, and of the models that are measured after the last."""
     first = report["rounds"][:rounds]
-    measured = min(each["bytes_down"] for each in first)
-    return measured + sum(each["bytes_up"] + each["bytes_down"] for each in first)
+    whole = sum(each["bytes_up"] + each["bytes_down"] for each in first)
+    if rounds == len(report["rounds"]):
+        return whole  # a run's last round counts the model that is measured after it
+    return int(whole + min(each["bytes_down"] for each in first))
 
 
 def first_round(report: dict[str, Any], loss: float) -> int | None:

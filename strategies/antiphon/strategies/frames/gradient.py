@@ -58,9 +58,8 @@ class Sides:
 
 @dataclass(frozen=True)
 class GradientFrames(Frames):
-    """See Frames. sketched(shapes) → what clients send; pack(sides) → it as it travels; batches: of
-    training
-    data whose mean gradient a client sketches.
+    """See Frames. sketched(shapes) → what clients sketch; pack(sides) → what is principal in it, as it
+    travels; batches: of training data whose mean gradient a client sketches.
     """
 
     sketched: Callable[[Mapping[str, Shape]], Sketch] = field(kw_only=True)
@@ -95,10 +94,8 @@ def gradient(
         return {n: _filled(a, held) if n.endswith(A_SUFFIX) else a for n, a in seeded.items()}
 
     def read(so_far: SoFar, answer: State) -> Sides:
-        sketch = sketched(so_far.shapes.factors)
-        left = {module: (d_out, r) for module, (d_out, _) in sketch.left.items()}
-        right = {kind: (held, d_in) for kind, (_, d_in) in sketch.right.items()}
-        return _unpacked(answer, left, right, sketch_bits)
+        # What is principal in a sketch has the shapes of frames.
+        return _unpacked(answer, *_frames(sketched(so_far.shapes.factors)), sketch_bits)
 
     def check(so_far: SoFar, client: str, answer: State) -> None:
         sent = read(so_far, answer)
