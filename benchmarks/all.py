@@ -27,6 +27,7 @@ SCRIPTS = (
     "codecs",
     "mixed",
     "asynchrony",
+    "crowd",
     "dashboard",
     "replay",
     "flower_round",

@@ -107,7 +107,7 @@ def test_float32_tensors_are_not_copied():
 
 def test_a_file_that_was_cut_while_it_was_read_is_said(tmp_path):
     """Whoever looks a tensor up hears of it, instead of getting what was in memory."""
-    write_tensors(tmp_path / "t", {"m": np.ones((64, 64), np.float32)})
+    write_tensors(tmp_path / "t", {"m": np.ones((256, 256), np.float32)})
     lazy = LazyTensors(tmp_path / "t")
     os.truncate(tmp_path / "t", 1000)
 
@@ -118,13 +118,15 @@ def test_a_file_that_was_cut_while_it_was_read_is_said(tmp_path):
 @given(
     st.lists(st.lists(st.integers(0, 40), max_size=3), min_size=1, max_size=6),
     st.integers(0, 4000),
+    st.integers(0, 8000),
 )
-def test_passing_tensors_are_those_of_the_file(shapes, window):
-    """Each once, whatever fits into one window: several, one, or not even one."""
+def test_passing_tensors_are_those_of_the_file(shapes, window, small):
+    """Each once, whatever fits into one window: several, one, or not even one; small files as a whole."""
     rng = np.random.default_rng(0)
     tensors = {f"t{i}": rng.random(shape, np.float32) for i, shape in enumerate(shapes)}
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr("antiphon.core.tensors._WINDOW_BYTES", window)
+        patch.setattr("antiphon.core.tensors._SMALL_BYTES", small)
         write_tensors(Path(folder) / "t", tensors)
 
         passed = {name: each.copy() for name, each in LazyTensors(Path(folder) / "t").passing()}

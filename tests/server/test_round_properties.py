@@ -308,6 +308,8 @@ class Run(RuleBasedStateMachine):
     @invariant()
     def the_cohort_is_counted(self) -> None:
         assert self.state.counts == counted(self.state.cohort)
+        measuring = self.state.measuring.values()
+        assert self.state.measurers == sum(each.status == "assigned" for each in measuring)
 
     @invariant()
     def collecting_waits_for_somebody(self) -> None:

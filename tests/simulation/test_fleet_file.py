@@ -118,6 +118,25 @@ def test_hospitals_have_the_stated_distributions() -> None:
     assert 2 <= min(slow) < max(slow) <= 4
 
 
+def test_a_third_of_a_campus_has_a_gpu() -> None:
+    """The others' CPUs take 2 to 8 s for a step, and nobody is there more than four fifths of the time."""
+    drawn = generate("campus", 1000, 3)
+
+    slow = [each.step_s or 0 for each in drawn if each.device == "cpu"]
+    assert len(slow) == pytest.approx(667, abs=45)
+    assert 2 <= min(slow) < max(slow) <= 8
+    assert max(each.availability for each in drawn) <= 0.8
+
+
+def test_robots_are_alike_and_their_lines_are_not() -> None:
+    """Between the fastest and the slowest step lies a factor of two, between lines one of twenty."""
+    drawn = generate("robots", 1000, 3)
+
+    steps, lines = [each.step_s or 0 for each in drawn], [each.uplink_kbps or 0 for each in drawn]
+    assert max(steps) / min(steps) == pytest.approx(2, rel=0.02)
+    assert max(lines) / min(lines) == pytest.approx(20, rel=0.05)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_examples_are_drawn(kind: str) -> None:
     """examples/fleets holds what its first line says."""
@@ -135,7 +154,7 @@ def test_a_file_is_not_overwritten(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match="exists already"):
         new_fleet("phones", 2, 0, file, Console())
-    with pytest.raises(ConfigError, match="no fleet 'cars': expected one of hospitals, phones"):
+    with pytest.raises(ConfigError, match="no fleet 'cars': expected one of campus, hospitals"):
         new_fleet("cars", 2, 0, tmp_path / "cars.yaml", Console())
 
 

@@ -41,7 +41,7 @@ def cohort(seed: int, spread: float = 1e-2) -> list[Contribution]:
 
 def folded(parts: Sequence[Sequence[Contribution]]) -> npt.NDArray[np.float64]:
     """Return the mean that partial folds of these parts make, one after the other."""
-    return reduce(add, [partial_sum(NAME, part) for part in parts]).value()
+    return reduce(add, [partial_sum([NAME], part) for part in parts]).value()
 
 
 @given(seed=st.integers(0, 2**32), data=st.data())
@@ -60,7 +60,7 @@ def test_eight_partial_folds_have_the_bits_of_one(seed: int, data: st.DataObject
 @given(seed=st.integers(0, 2**32))
 def test_a_tree_of_folds_has_the_bits_of_a_chain(seed: int) -> None:
     """Parts may be added up pairwise, as relays would: the brackets change no bit."""
-    parts = [partial_sum(NAME, [each]) for each in cohort(seed)]
+    parts = [partial_sum([NAME], [each]) for each in cohort(seed)]
     tree: list[PartialMean] = parts
     while len(tree) > 1:
         pairs = [reduce(add, tree[at : at + 2]) for at in range(0, len(tree), 2)]

@@ -251,7 +251,9 @@ def clients_revoke(
 
 @fleet_app.command("new")
 def fleet_new(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="hospitals or phones.")],
+    kind: Annotated[
+        str, typer.Argument(metavar="KIND", help="campus, hospitals, phones or robots.")
+    ],
     out: Annotated[Path, typer.Argument(metavar="OUT.yaml", help="File to write.")],
     clients: Annotated[int, typer.Option("--clients", min=1, help="How many there are.")],
     seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed, another fleet.")] = 0,

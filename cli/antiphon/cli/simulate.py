@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shlex
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -38,6 +39,11 @@ def run_simulation(
     _show_split(console, split)
     folders: list[RunFolder] = []
 
+    def begun(folder: RunFolder) -> None:
+        folders.append(folder)
+        # All that is loaded stays to the end; without this, garbage is looked for among it again and again.
+        gc.freeze()
+
     def monitor_for(clients: int) -> AbstractContextManager[Monitor]:
         return TerminalMonitor(console, config, clients)
 
@@ -48,7 +54,7 @@ def run_simulation(
             resume=resume,
             from_round=from_round,
             monitor_for=monitor_for,
-            on_folder=folders.append,
+            on_folder=begun,
         )
     except KeyboardInterrupt:
         raise SystemExit(_interrupted(console, path, overrides, folders)) from None

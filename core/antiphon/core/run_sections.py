@@ -309,6 +309,23 @@ class OutputConfig(Section):
     )
 
 
+class SurrogateConfig(Section):
+    """Quadratics instead of a model; see simulation/surrogate.py."""
+
+    unlike: NonNegativeFloat = Field(
+        0.3, description="How far a client's optimum is from the common one, beside its length."
+    )
+    noise: NonNegativeFloat = Field(
+        0.3, description="Standard deviation of the noise of a gradient, for each number."
+    )
+    condition: Annotated[float, Field(ge=1, le=1e6)] = Field(
+        100.0, description="Largest curvature (1) over the smallest, 1 to 10⁶."
+    )
+    examples: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        100, description="Training examples that each client holds, times its `data_share`."
+    )
+
+
 class EngineConfig(Section):
     """Where the run runs."""
 
@@ -324,6 +341,11 @@ class EngineConfig(Section):
         None,
         description="File that says how fast, how far away and how reliable each simulated client is; "
         "`step_s` is not used then.",
+    )
+    surrogate: SurrogateConfig | None = Field(
+        None,
+        description="`{}`: no model is trained and no data is read; `data.clients` clients each minimise a "
+        "quadratic of their own. None: the model is trained.",
     )
     num_cpus: PositiveFloat | None = Field(
         None,

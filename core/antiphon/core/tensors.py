@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from io import FileIO
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 
@@ -27,6 +28,7 @@ from antiphon.core.types import AnyArray, FloatArray, Params, State
 _LITTLE_FLOAT32 = np.dtype("<f4")
 _MOST_DIMENSIONS = 32  # the fewest that a numpy in use allows
 _WINDOW_BYTES = 1 << 20
+_SMALL_BYTES = 1 << 16
 _MOST_KEPT = 1 << 20  # bytes of a header
 _MOST_BYTES = (1 << 63) - 1  # of an array as numpy counts it: a side of 0 as if it were 1
 
@@ -34,7 +36,8 @@ _MOST_BYTES = (1 << 63) - 1  # of an array as numpy counts it: a side of 0 as if
 class LazyTensors(Mapping[str, FloatArray]):
     """A safetensors file as a mapping; each look-up reads that tensor from the disk.
 
-    The file's header is read once, and no file stays open or mapped.
+    The file's header is read once, and no file stays open or mapped. A small file is read once as a whole:
+    opening it for each tensor would cost more than its bytes.
     """
 
     def __init__(self, path: Path) -> None:
@@ -43,12 +46,18 @@ class LazyTensors(Mapping[str, FloatArray]):
         try:
             with safe_open(path, framework="np"):  # compares the header with the file
                 self._places = _places(path)
+            small = path.stat().st_size <= _SMALL_BYTES
+            self._content = path.read_bytes() if small else None
         except SafetensorError as error:
             raise UpdateError(f"not a safetensors file: {error}") from error
 
     def __getitem__(self, name: str) -> FloatArray:
         """Read one tensor."""
         place = self._places[name]
+        if self._content is not None:
+            return _taken(
+                self._content, place, self.path
+            ).copy()  # whoever looks it up may write to it
         tensor: FloatArray = np.empty(place.shape, _LITTLE_FLOAT32)
         if tensor.size:
             # Unlike np.fromfile, this lets other threads run while it reads.
@@ -70,6 +79,10 @@ class LazyTensors(Mapping[str, FloatArray]):
 
         A tensor is valid until the next one is asked for: they share one window of memory.
         """
+        if self._content is not None:
+            for name in chain.from_iterable(self._windows()):
+                yield name, _taken(self._content, self._places[name], self.path)
+            return
         window: AnyArray = np.empty(0, np.uint8)
         with self.path.open("rb", buffering=0) as file:
             for names in self._windows():
@@ -95,12 +108,24 @@ class LazyTensors(Mapping[str, FloatArray]):
             yield names
 
 
+def _taken(content: bytes, place: _Place, path: Path) -> FloatArray:
+    if place.end > len(content):
+        raise _too_short(path, place.end - len(content))
+    numbers = math.prod(place.shape)
+    flat = np.frombuffer(content, _LITTLE_FLOAT32, numbers, place.offset if numbers else 0)
+    return flat.reshape(place.shape)
+
+
+def _too_short(path: Path, missing: int) -> UpdateError:
+    return UpdateError(f"{path.name} has become {missing} bytes too short")
+
+
 def _fill(tensor: AnyArray, file: FileIO, path: Path) -> None:
     memory = tensor.reshape(-1).view(np.uint8).data
     while memory.nbytes:
         read = file.readinto(memory)
         if not read:
-            raise UpdateError(f"{path.name} has become {memory.nbytes} bytes too short")
+            raise _too_short(path, memory.nbytes)
         memory = memory[read:]
 
 

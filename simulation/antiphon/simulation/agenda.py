@@ -34,7 +34,7 @@ class Given:
 
     number: its round; at: virtual seconds when it was given; bytes_down: of its message and its model;
     frames_down: of what stands still beside it, which goes to each client once; exchange: of the round;
-    message: of an exchange other than training, what is asked.
+    message: the assignment, or what another exchange asks, as it was sent.
     """
 
     client: str

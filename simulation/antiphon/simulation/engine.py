@@ -49,7 +49,7 @@ from antiphon.simulation.fleet import SimulatedFleet, clients_needed
 from antiphon.simulation.monitor import Monitor
 from antiphon.simulation.packing import PackedUpdate, Packing
 from antiphon.simulation.resumption import UnderWay
-from antiphon.simulation.workers import Workers
+from antiphon.simulation.workforce import Workforce
 from antiphon.simulation.workload import Workload, mean_tokens, workload_of
 from antiphon.strategies.methods.method import method_of
 
@@ -60,7 +60,7 @@ class Simulation(Driver):
     def __init__(
         self,
         federation: Federation,
-        worker: Workers,
+        worker: Workforce,
         clients: Mapping[str, ClientData],
         clock: VirtualClock,
         *,
@@ -181,7 +181,8 @@ class Simulation(Driver):
         frames = self._federation.frames()
         new = frames is not None and not self._federation.exchanges.has_frames(client)
         beside = frames.bytes if frames and new else 0
-        given = Given(client, number, before.at, len(message) + model.bytes, frames_down=beside)
+        size = len(message) + model.bytes
+        given = Given(client, number, before.at, size, message=message, frames_down=beside)
         self._agenda.give(given)
         here = given.at + self._fleet.download_s(client, given.bytes_down + beside)
         if self._fleet.described and not before.downloaded:
@@ -202,8 +203,7 @@ class Simulation(Driver):
 
     def _train(self, given: Given, when: float) -> None:
         federation, client = self._federation, given.client
-        message, _ = federation.packed_assignment(client)
-        assignment, named = unpack_assignment(message, client, federation.run_id)
+        assignment, named = unpack_assignment(given.message, client, federation.run_id)
         download = self._unpacked(named, assignment.frames)
 
         def on_step(done: int, loss: float) -> None:

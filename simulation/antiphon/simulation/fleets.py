@@ -1,7 +1,9 @@
 """Fleets that are drawn instead of written: the same seed gives the same fleet.
 
 hospitals: a few sites with servers on good lines that are nearly always there. phones: many small machines
-whose speeds and lines lie a factor of ten apart, that come and go and that drop out.
+whose speeds and lines lie a factor of ten apart, that come and go and that drop out. robots: alike
+machines with a small GPU that leave for their dock every half an hour. campus: desktop computers, a third
+of them with a GPU, on fast lines, free when nobody sits before them.
 """
 
 from __future__ import annotations
@@ -64,7 +66,45 @@ def phone(rng: np.random.Generator) -> dict[str, Any]:
     }
 
 
-KINDS: Mapping[str, Draw] = {"hospitals": hospital, "phones": phone}
+def robot(rng: np.random.Generator) -> dict[str, Any]:
+    """Draw one robot of a warehouse."""
+    return {
+        "device": "cuda",
+        "memory_gb": float(rng.choice([8, 16])),
+        "step_s": _rounded(_log_uniform(rng, 1, 2)),
+        "uplink_kbps": _rounded(_log_uniform(rng, 2e3, 40e3)),
+        "downlink_kbps": _rounded(_log_uniform(rng, 2e3, 40e3)),
+        "latency_s": _rounded(rng.uniform(0.005, 0.1)),
+        "availability": _rounded(rng.uniform(0.7, 0.9)),
+        "mean_on_s": _HOUR_S / 2,
+        "failure_rate": 0.05,
+        "data_share": _rounded(rng.uniform(0.7, 1.0)),
+    }
+
+
+def desktop(rng: np.random.Generator) -> dict[str, Any]:
+    """Draw one desktop computer of a campus."""
+    has_gpu = rng.random() < 1 / 3
+    return {
+        "device": "cuda" if has_gpu else "cpu",
+        "memory_gb": float(rng.choice([8, 12, 24] if has_gpu else [16, 32])),
+        "step_s": _rounded(_log_uniform(rng, 0.3, 1) if has_gpu else _log_uniform(rng, 2, 8)),
+        "uplink_kbps": _rounded(_log_uniform(rng, 50e3, 1e6)),
+        "downlink_kbps": _rounded(_log_uniform(rng, 50e3, 1e6)),
+        "latency_s": _rounded(rng.uniform(0.001, 0.005)),
+        "availability": _rounded(rng.uniform(0.4, 0.8)),
+        "mean_on_s": 2 * _HOUR_S,
+        "failure_rate": 0.1,
+        "data_share": _rounded(rng.uniform(0.3, 1.0)),
+    }
+
+
+KINDS: Mapping[str, Draw] = {
+    "campus": desktop,
+    "hospitals": hospital,
+    "phones": phone,
+    "robots": robot,
+}
 
 
 def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:

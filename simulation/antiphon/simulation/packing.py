@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from antiphon.client.sender import Sender
+from antiphon.core.errors import UpdateError
 from antiphon.core.files import write_cache
 from antiphon.core.run_folder import RunFolder
 from antiphon.core.run_sections import CompressionConfig
@@ -21,6 +22,8 @@ from antiphon.core.types import Assignment, Update
 from antiphon.core.wire import update_blob
 
 _MOST_THREADS = 8
+_SMALL_BYTES = 1 << 18
+"""What is smaller is packed at once: handing it to another thread takes longer than packing it."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +78,22 @@ class Packing:
         client = assignment.client
         if client in self._last:
             self._remove_left(client, self._last[client])
-        while len(self._pending) >= self._most_pending:
-            self._pending.popleft().exception()  # waits; whoever asks for the letter hears of it
-        packing = self._pool.submit(self._pack, update, assignment)
-        self._pending.append(packing)
+        if sum(each.nbytes for each in update.payload.arrays.values()) <= _SMALL_BYTES:
+            packing = self._packed_at_once(update, assignment)
+        else:
+            while len(self._pending) >= self._most_pending:
+                self._pending.popleft().exception()  # waits; whoever asks for the letter hears of it
+            packing = self._pool.submit(self._pack, update, assignment)
+            self._pending.append(packing)
         self._last[client] = packing
+        return packing
+
+    def _packed_at_once(self, update: Update, assignment: Assignment) -> Future[PackedUpdate]:
+        packing = Future[PackedUpdate]()
+        try:
+            packing.set_result(self._pack(update, assignment))
+        except UpdateError as error:
+            packing.set_exception(error)
         return packing
 
     def _remove_left(self, client: str, packing: Future[PackedUpdate]) -> None:

@@ -156,7 +156,11 @@ def _cut(indices: _Rows, shares: npt.NDArray[np.float64]) -> list[_Rows]:
 
 
 def _named(shares: Sequence[_Rows]) -> Shares:
-    width = max(2, len(str(len(shares) - 1)))
-    return {
-        f"client-{at:0{width}d}": tuple(sorted(share.tolist())) for at, share in enumerate(shares)
-    }
+    names = client_names(len(shares))
+    return {name: tuple(sorted(share.tolist())) for name, share in zip(names, shares, strict=True)}
+
+
+def client_names(count: int) -> list[str]:
+    """Return what clients are called that the data have no names for."""
+    width = max(2, len(str(count - 1)))
+    return [f"client-{at:0{width}d}" for at in range(count)]

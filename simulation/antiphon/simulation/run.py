@@ -7,31 +7,30 @@ made, so that a mistake leaves nothing behind.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from contextlib import closing, nullcontext
 from functools import partial
 
-from antiphon.client.data.advice import advice
-from antiphon.client.data.clients import ClientData, ClientExamples, encode_client
+from antiphon.client.data.clients import ClientData
 from antiphon.client.shapes import space_of
-from antiphon.client.tokenizer_folder import write_tokenizer
 from antiphon.client.worker import peak_memory_bytes
 from antiphon.core.clock import VirtualClock
 from antiphon.core.config import RunConfig
 from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder
+from antiphon.core.space import SpaceShapes
 from antiphon.core.types import Plain
 from antiphon.server.folding.fold_secret import simulated_secret
 from antiphon.server.run_begin import begin_run, new_folder, resumed_folder
 from antiphon.server.run_end import end_run
 from antiphon.simulation.engine import Simulation
-from antiphon.simulation.fleet import check_deadline, fleet_of
+from antiphon.simulation.fleet import SimulatedFleet, check_deadline, fleet_of
 from antiphon.simulation.monitor import Monitor, MonitorFor, OnFolder
 from antiphon.simulation.resumption import bytes_up, under_way
 from antiphon.simulation.shares import Split, refuse_other_data
 from antiphon.simulation.split import draw_split
+from antiphon.simulation.surrogate import Surrogate
 from antiphon.simulation.workers import Workers
-from antiphon.strategies.methods.method import method_of
+from antiphon.simulation.workforce import Workforce
 
 
 def simulate(
@@ -65,14 +64,14 @@ def simulate(
         )
     check_deadline(config)
     space, fleet = space_of(config), split.fleet or fleet_of(config, _names(split))
-    with closing(Workers(config, fleet)) as worker:
-        clients = _encoded(worker, split.clients, config.model.max_length)
+    with closing(_workforce(config, fleet, space)) as worker:
+        clients = {each.name: worker.encoded(each) for each in split.clients}
         folder = resumed or new_folder(config)
         on_folder(folder)
         with Journal.writing(folder.journal_file, sync=False) as journal:
             refuse_other_data(journal, split)
             clock = VirtualClock(_last_moment(journal))
-            write_tokenizer(worker.model.tokenizer, folder.tokenizer)
+            worker.write_tokenizer(folder.tokenizer)
             begun = partial(begin_run, engine=config.engine.kind, secret=simulated_secret(config))
             facts = _facts(worker, clients, split)
             federation = begun(
@@ -82,7 +81,8 @@ def simulate(
                 draw_split(split.clients, folder.plots / "split.svg", split.labels)
             with monitor_for(len(clients)) as monitor:
                 monitor.started(bytes_up(journal))
-                _advise(monitor, config, clients)
+                for sentence in worker.advice(clients.values()):
+                    monitor.advised(sentence)
                 engine = Simulation(
                     federation,
                     worker,
@@ -102,29 +102,18 @@ def _names(split: Split) -> list[str]:
     return [each.name for each in split.clients]
 
 
-def _encoded(
-    worker: Workers, clients: Sequence[ClientExamples], max_length: int
-) -> dict[str, ClientData]:
-    tokenizer = worker.model.tokenizer
-    return {each.name: encode_client(tokenizer, each, max_length) for each in clients}
-
-
-def _advise(monitor: Monitor, config: RunConfig, clients: dict[str, ClientData]) -> None:
-    batch = method_of(config).most_examples
-    length = config.model.max_length
-    for sentence in advice(list(clients.values()), max_length=length, batch=batch):
-        monitor.advised(sentence)
+def _workforce(config: RunConfig, fleet: SimulatedFleet, space: SpaceShapes) -> Workforce:
+    return Surrogate(config, space) if config.engine.surrogate else Workers(config, fleet)
 
 
 def _last_moment(journal: Journal) -> float:
     return max((entry.at_s for entry in journal.read()), default=0.0)
 
 
-def _facts(worker: Workers, clients: dict[str, ClientData], split: Split) -> dict[str, Plain]:
+def _facts(worker: Workforce, clients: dict[str, ClientData], split: Split) -> dict[str, Plain]:
     fleet = {"fleet_digest": split.fleet_digest} if split.fleet_digest else {}
     return {
-        "device": str(worker.model.device),
-        "base": ", ".join(worker.bases),
+        **worker.facts,
         "skipped_rows": len(split.skipped),
         "data_digest": split.digest,
         **fleet,

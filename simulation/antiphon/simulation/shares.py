@@ -11,31 +11,37 @@ from antiphon.client.data.clients import ClientExamples
 from antiphon.client.data.rows import Rows, load_rows
 from antiphon.core import registry
 from antiphon.core.config import RunConfig
-from antiphon.core.errors import RunFolderError
+from antiphon.core.errors import ConfigError, RunFolderError
 from antiphon.core.events import RunDescribed
 from antiphon.core.journal import Journal
 from antiphon.core.types import Plain
 from antiphon.server.planning.plans import check_cohort
 from antiphon.simulation.fleet import SimulatedFleet, fleet_of
+from antiphon.simulation.partition import client_names
 from antiphon.simulation.split import prepare
+from antiphon.simulation.surrogate import checked_surrogate, invented
 
 
 @dataclass(frozen=True)
 class Split:
     """The data of a run, and who holds it.
 
-    skipped: what was wrong with the rows that were passed over; fleet: none for one without a file.
+    skipped: what was wrong with the rows that were passed over; fleet: none for one without a file;
+    invented: the examples are nothing but their number.
     """
 
     clients: tuple[ClientExamples, ...]
     labels: tuple[str, ...]
     skipped: tuple[str, ...]
     fleet: SimulatedFleet | None = None
+    invented: bool = False
 
     @cached_property
     def digest(self) -> str:
         """A hash of every client's examples, to tell whether a resumed run sees the same data."""
-        return hashlib.sha256(repr(self.clients).encode(errors="surrogatepass")).hexdigest()[:16]
+        counts = [(each.name, len(each.train)) for each in self.clients]
+        told = counts if self.invented else self.clients
+        return hashlib.sha256(repr(told).encode(errors="surrogatepass")).hexdigest()[:16]
 
     @cached_property
     def fleet_digest(self) -> str | None:
@@ -45,6 +51,8 @@ class Split:
 
 def load_split(config: RunConfig) -> Split:
     """Read the data and share it out. Raises DataError or ConfigError before any model is loaded."""
+    if config.engine.surrogate:
+        return _invented(config)
     data = config.data
     form = registry.build("format", data.format.kind, data.format.arguments)
     partition = registry.build("partition", data.partition.kind, data.partition.arguments)
@@ -54,6 +62,18 @@ def load_split(config: RunConfig) -> Split:
     check_cohort(config, names)
     fleet = fleet_of(config, names)
     return Split(tuple(_held(each, fleet) for each in clients), rows.labels, rows.skipped, fleet)
+
+
+def _invented(config: RunConfig) -> Split:
+    """Return clients without text. Raises ConfigError where nobody says how many, or a model is needed."""
+    surrogate = checked_surrogate(config)
+    if config.data.clients is None:
+        raise ConfigError("engine.surrogate reads no data: set data.clients, how many there are")
+    names = client_names(config.data.clients)
+    check_cohort(config, names)
+    fleet = fleet_of(config, names)
+    clients = invented(names, surrogate.examples)
+    return Split(tuple(_held(each, fleet) for each in clients), (), (), fleet, invented=True)
 
 
 def _held(client: ClientExamples, fleet: SimulatedFleet) -> ClientExamples:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MOST_NAMED = 100
-"""Clients whose names still fit under their bars."""
+"""Clients that have a row of their own in a table, and whose names still fit under their bars."""
 
 
 def share_out(rows: Rows, partition: Partition, data: DataConfig, seed: int) -> Shares:
@@ -64,20 +64,22 @@ def split_table(clients: Sequence[ClientExamples], labels: Sequence[str] = ()) -
     """Tabulate the split: examples, shares of the labels, mean length in characters.
 
     labels: names of the labels, in the order of the examples' choices; without, the choices
-    themselves.
+    themselves. Of very many clients the first are shown, and how many follow.
     """
     names = _label_names(clients, labels)
     table = Table(title="Data of the clients")
     table.add_column("client")
     for column in ("train", "eval", *names, "mean length"):
         table.add_column(escape(column), justify="right")
-    for client in clients:
+    for client in clients[:_MOST_NAMED]:
         examples = [*client.train, *client.evaluation]
         counts = _label_counts(examples, len(names))
         shares = [f"{count / len(examples):.0%}" for count in counts]
         length = sum(example.characters for example in examples) / len(examples)
         sizes = (str(len(client.train)), str(len(client.evaluation)))
         table.add_row(escape(client.name), *sizes, *shares, f"{length:.0f} chars")
+    if len(clients) > _MOST_NAMED:
+        table.caption = f"and {len(clients) - _MOST_NAMED:,} more"
     return table
 
 
@@ -102,16 +104,21 @@ def _figure(clients: Sequence[ClientExamples], names: Sequence[str]) -> Figure:
     figure = Figure(figsize=(max(4.0, width_in), 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    places = np.arange(len(clients))
+    edges = np.arange(len(clients) + 1) - 0.5
     bottom = np.zeros(len(clients))
+    named = len(clients) <= _MOST_NAMED
     for name, heights in _layers(clients, names).items():
-        axes.bar(places, heights, bottom=bottom, label=name)
-        bottom += heights
-    if len(clients) <= _MOST_NAMED:
-        axes.set_xticks(places, [client.name for client in clients], rotation=45, ha="right")
+        if named:
+            axes.bar(range(len(clients)), heights, bottom=bottom, label=name)
+        else:  # thousands of bars would take longer than a small run
+            axes.stairs(bottom + heights, edges, baseline=bottom, fill=True, label=name)
+        bottom = bottom + heights
+    if named:
+        names_of = [client.name for client in clients]
+        axes.set_xticks(range(len(clients)), names_of, rotation=45, ha="right")
     axes.set_ylabel("examples")
     axes.set_title("Data of the clients")
-    axes.legend()
+    axes.legend(loc="upper right")
     return figure
 
 

@@ -1,32 +1,37 @@
-"""What trains for all clients of a simulation: a worker for each way in which they hold the base model."""
+"""A model that trains for all clients of a simulation: a worker for each way in which they hold it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from antiphon.client.bases.base import chosen
-from antiphon.client.data.clients import ClientData
+from antiphon.client.data.advice import advice
+from antiphon.client.data.clients import ClientData, ClientExamples, encode_client
 from antiphon.client.evaluation import HeldOutScores
 from antiphon.client.exchanges.exchange import Kept
 from antiphon.client.language_model import LanguageModel, pick_device
+from antiphon.client.tokenizer_folder import write_tokenizer
 from antiphon.client.trainers.trainer import OnStep
 from antiphon.client.worker import Worker
 from antiphon.core.config import RunConfig
 from antiphon.core.json_text import json_text
 from antiphon.core.section import Choice
-from antiphon.core.types import Assignment, Package, Update
+from antiphon.core.types import Assignment, Package, Plain, Update
 from antiphon.simulation.fleet import SimulatedFleet
 from antiphon.strategies.methods.method import method_of
 
 
 class Workers:
-    """Workers of one run, each with a copy of the model. Close them when the run is over."""
+    """See workforce.Workforce: workers of one run, each with a copy of the model."""
 
     def __init__(self, config: RunConfig, fleet: SimulatedFleet) -> None:
         """Load a model for each base of the fleet's clients.
 
         Raises ModelError or ConfigError where the model does not fit the config.
         """
+        self._max_length = config.model.max_length
+        self._most_examples = method_of(config).most_examples
         self._keys = {
             client: _resolved(config, traits.base or config.model.base)
             for client, traits in fleet.traits.items()
@@ -45,14 +50,22 @@ class Workers:
         self._loaded: set[str] = set()
 
     @property
-    def model(self) -> LanguageModel:
-        """The model of the first client, by name; tokenizer and device are those of all."""
-        return self._workers[self._keys[min(self._keys)]].model
+    def facts(self) -> dict[str, Plain]:
+        """What the run's description says of it."""
+        bases = sorted(each.model.base.kind for each in self._workers.values())
+        return {"device": str(self._model.device), "base": ", ".join(bases)}
 
-    @property
-    def bases(self) -> tuple[str, ...]:
-        """The names of the bases that are loaded."""
-        return tuple(sorted(each.model.base.kind for each in self._workers.values()))
+    def encoded(self, client: ClientExamples) -> ClientData:
+        """Return a client's examples as tokens. Raises DataError."""
+        return encode_client(self._model.tokenizer, client, self._max_length)
+
+    def advice(self, clients: Iterable[ClientData]) -> tuple[str, ...]:
+        """Return what is valid in the clients' data and probably not meant, one sentence each."""
+        return advice(list(clients), max_length=self._max_length, batch=self._most_examples)
+
+    def write_tokenizer(self, folder: Path) -> None:
+        """Write the tokenizer's files."""
+        write_tokenizer(self._model.tokenizer, folder)
 
     def train(
         self,
@@ -89,6 +102,11 @@ class Workers:
         """Give back files and memory."""
         for each in self._workers.values():
             each.close()
+
+    @property
+    def _model(self) -> LanguageModel:
+        """That of the first client, by name; tokenizer and device are those of all."""
+        return self._workers[self._keys[min(self._keys)]].model
 
     def _of(self, data: ClientData) -> Worker:
         return self._workers[self._keys[data.name]]

@@ -28,7 +28,10 @@ def begin(state: RunState, now: float) -> Step:
     terms = measuring_terms(state)
     asked = () if terms is None else _who(state, terms)
     opened = replace(
-        state, phase="evaluating", measuring={each: Slot("assigned", state.round) for each in asked}
+        state,
+        phase="evaluating",
+        measuring={each: Slot("assigned", state.round) for each in asked},
+        measurers=len(asked),
     )
     if terms is not None and asked:
         opened = replace(opened, deadline=now + terms.deadline_s, deadline_s=terms.deadline_s)
@@ -54,7 +57,8 @@ def gone(state: RunState, client: str, status: Status, reason: str) -> Step:
     """Wait for a client no more; if it was the last one, what was measured is taken together."""
     if not is_assigned(state, client, state.round, MEASURING):
         return state, ()
-    after = changed(state, measuring={**state.measuring, client: Slot(status, state.round, reason)})
+    measuring = {**state.measuring, client: Slot(status, state.round, reason)}
+    after = changed(state, measuring=measuring, measurers=state.measurers - 1)
     return after, () if is_measuring(after) else (Conclude(state.round),)
 
 
@@ -63,7 +67,8 @@ def back(state: RunState, client: str) -> Step:
     slot = state.measuring.get(client)
     if slot is None or slot.status != "left" or not is_measuring(state):
         return state, ()
-    after = replace(state, measuring={**state.measuring, client: Slot("assigned", state.round)})
+    measuring = {**state.measuring, client: Slot("assigned", state.round)}
+    after = replace(state, measuring=measuring, measurers=state.measurers + 1)
     return after, (_ask(after, client),)
 
 
@@ -72,7 +77,7 @@ def close(state: RunState, why: str = "") -> Step:
     cut = sorted(name for name, slot in state.measuring.items() if slot.status == "assigned")
     cancelled = tuple(CancelAssignment(each, state.round, why, MEASURING) for each in cut)
     failed = {each: Slot("failed", state.round, why) for each in cut}
-    return replace(state, measuring={**state.measuring, **failed}), cancelled
+    return replace(state, measuring={**state.measuring, **failed}, measurers=0), cancelled
 
 
 def _who(state: RunState, terms: Terms) -> tuple[str, ...]:

@@ -168,6 +168,7 @@ def await_clients(state: RunState, number: int, now: float) -> Step:
         cohort={},
         counts=counted({}),
         measuring={},
+        measurers=0,
         exchange=TRAINING,
         answers={},
     )

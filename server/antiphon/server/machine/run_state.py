@@ -94,12 +94,13 @@ class RunState:
     by name, in their order; exchange: the one that is open, or was last; answers: to its exchanges but
     measuring, hex digests by exchange and client, those of training once it is closed; quorum, enough,
     deadline (absolute seconds), deadline_s: of its exchange that was opened last; opened: when it was,
-    absolute seconds; max_staleness: as in its plan; measuring: who was asked to measure its model, and what
-    has become of it. carried: between two asynchronous rounds, the members of the next one's cohort that
-    have begun before it; folded: by client, where the last of its updates began that is in the model;
-    benches: by client, who has failed since its last accepted update; not_before: absolute seconds, until
-    which no round is planned; reason: why the run is complete or stopped. A receipt holds the digest by
-    which an engine finds an accepted update's bytes. The mappings are never changed in place.
+    absolute seconds; max_staleness: as in its plan; measuring: who was asked to measure its model, and
+    what has become of it; measurers: how many of them are waited for. carried: between two asynchronous
+    rounds, the members of the next one's cohort that have begun before it; folded: by client, where the
+    last of its updates began that is in the model; benches: by client, who has failed since its last
+    accepted update; not_before: absolute seconds, until which no round is planned; reason: why the run is
+    complete or stopped. A receipt holds the digest by which an engine finds an accepted update's bytes.
+    The mappings are never changed in place.
     """
 
     phase: Phase = "new"
@@ -112,6 +113,7 @@ class RunState:
     exchange: str = TRAINING
     answers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     measuring: Mapping[str, Slot] = field(default_factory=dict)
+    measurers: int = 0
     quorum: int = 0
     deadline: float = 0.0
     deadline_s: float = 0.0
@@ -145,7 +147,9 @@ def present(state: RunState) -> tuple[str, ...]:
 
 def enough_present(state: RunState) -> bool:
     """Whether as many clients are there as must be before a round is planned."""
-    return sum(member.present for member in state.clients.values()) >= state.run.min_clients
+    needed, members = state.run.min_clients, state.clients.values()
+    # While a fleet of thousands joins, this is asked with each of them.
+    return len(members) >= needed and sum(member.present for member in members) >= needed
 
 
 def idle(state: RunState) -> tuple[str, ...]:
@@ -202,7 +206,7 @@ def is_wanted(state: RunState, client: str, number: int, exchange: str) -> bool:
 
 def is_measuring(state: RunState) -> bool:
     """Whether anybody is waited for who measures the round's model."""
-    return any(slot.status == "assigned" for slot in state.measuring.values())
+    return state.measurers > 0
 
 
 def measuring_terms(state: RunState) -> Terms | None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import structlog
 
 from antiphon.core.errors import RunFolderError
@@ -26,6 +27,7 @@ log = structlog.get_logger()
 _BLUE, _GREY = "#0072B2", "#767676"
 _COLOURS = ("#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
 _MOST_LABELS = len(_COLOURS)  # with more clients, their lines are grey and have no names
+_MOST_LINES = 50  # with more clients, a band is drawn within which nine of ten lie
 _MOST_ROWS = 24
 _STYLE = {
     "axes.labelcolor": "#333333",
@@ -71,7 +73,7 @@ def draw(report: Report, folder: Path, suffix: Suffix = "svg") -> dict[str, str]
 
 
 def _learning(report: Report) -> Any:
-    """Loss and accuracy by round: the mean as a bold line, each client as a thin one."""
+    """Loss and accuracy by round: the mean as a bold line, each client as a thin one, many as a band."""
     keys: tuple[Key, ...] = ("loss", "accuracy")
     means = {key: found for key in keys if (found := _means(report, key))}
     if not means:
@@ -178,8 +180,10 @@ def _by_client(report: Report, key: Key) -> dict[str, Points]:
 
 
 def _lines(axes: Any, means: Points, clients: Mapping[str, Points]) -> None:
-    named = len(clients) <= _MOST_LABELS
-    ends = []
+    named, ends = len(clients) <= _MOST_LABELS, []
+    if len(clients) > _MOST_LINES:
+        _band(axes, clients.values())
+        clients = {}
     for each, (name, points) in enumerate(clients.items()):
         colour = _COLOURS[each] if named else "#BBBBBB"
         _line(axes, points, colour, 1.0)
@@ -188,6 +192,17 @@ def _lines(axes: Any, means: Points, clients: Mapping[str, Points]) -> None:
     _line(axes, means, _BLUE, 3.0)
     ends.append((means[max(means)], "mean", _BLUE))
     _label_ends(axes, max(means), ends)
+
+
+def _band(axes: Any, clients: Iterable[Points]) -> None:
+    by_round: defaultdict[int, list[float]] = defaultdict(list)
+    for points in clients:
+        for number, value in points.items():
+            by_round[number].append(value)
+    cuts = {number: np.quantile(values, (0.05, 0.95)) for number, values in by_round.items()}
+    rounds = sorted(cuts)
+    low, high = ([float(cuts[number][end]) for number in rounds] for end in (0, 1))
+    axes.fill_between(rounds, low, high, color="#DDDDDD", linewidth=1.0)
 
 
 def _line(axes: Any, points: Points, colour: str, width: float) -> None:

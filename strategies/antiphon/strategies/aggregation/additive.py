@@ -7,7 +7,7 @@ whatever parts and order it is taken. One tensor of all clients is in memory at 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -22,6 +22,8 @@ from antiphon.strategies.aggregation.contribution import (
 from antiphon.strategies.aggregation.partial_mean import PartialMean, partial_mean
 from antiphon.strategies.aggregation.weighted_mean import weighted_mean
 
+_TOGETHER = 1 << 14  # numbers
+
 
 def reduce_additive(
     rule: Aggregation, start: Tensors, contributions: Sequence[Contribution]
@@ -32,18 +34,27 @@ def reduce_additive(
         cohort = [each for _, each in ordered]
         weights = np.array([share for share, _ in ordered])
         names = [each.client for each in cohort]
-        found = rule.weigh(names, weights, delta_products(start, cohort))
-        ordered = list(zip(found.tolist(), cohort, strict=True))
-    delta = {
-        name: _combined(rule, name, ordered).astype(start[name].dtype, copy=False) for name in start
-    }
+        weighed = rule.weigh(names, weights, delta_products(start, cohort))
+        ordered = list(zip(weighed.tolist(), cohort, strict=True))
+    found: Iterable[tuple[str, Float64Array]]
+    if rule.weigh is None and rule.middle is None:
+        found = _plain_means(start, [each for _, each in ordered])
+    else:
+        found = ((name, _combined(rule, name, ordered)) for name in start)
+    delta = {name: each.astype(start[name].dtype, copy=False) for name, each in found}
     return Reduced(delta, 0.0 if rule.weigh is None and rule.middle is None else math.nan)
 
 
-def partial_sum(name: str, contributions: Sequence[Contribution]) -> PartialMean:
-    """Return what contributions give to the plain mean of one tensor; such parts add up."""
+def partial_sum(names: Sequence[str], contributions: Sequence[Contribution]) -> PartialMean:
+    """Return what contributions give to the plain mean of some tensors, (numbers of all,): one behind the
+    other. Such parts add up.
+    """
     return partial_mean(
-        (each.weight, each.factor * _wide(each.delta[name])) for each in contributions
+        (
+            each.weight,
+            each.factor * np.concatenate([_wide(each.delta[name]).reshape(-1) for name in names]),
+        )
+        for each in contributions
     )
 
 
@@ -72,11 +83,31 @@ def _combined(
         stacked = _stacked(name, [each for _, each in ordered])
         whole = np.shape(ordered[0][1].delta[name])
         return rule.middle(np.sort(stacked, axis=0)).reshape(whole)
-    if rule.weigh is not None:
-        return weighted_mean(
-            (part, each.factor * _wide(each.delta[name])) for part, each in ordered
-        )
-    return partial_sum(name, [each for _, each in ordered]).value()
+    return weighted_mean((part, each.factor * _wide(each.delta[name])) for part, each in ordered)
+
+
+def _plain_means(
+    start: Tensors, contributions: Sequence[Contribution]
+) -> Iterator[tuple[str, Float64Array]]:
+    for names in _windows(start):
+        flat, begin = partial_sum(names, contributions).value(), 0
+        for name in names:
+            end = begin + start[name].size
+            yield name, flat[begin:end].reshape(start[name].shape)
+            begin = end
+
+
+def _windows(start: Tensors) -> Iterator[list[str]]:
+    """Yield names whose tensors have so many numbers together, or are alone: a small one costs its call."""
+    names, numbers = list[str](), 0
+    for name in start:
+        if names and numbers + start[name].size > _TOGETHER:
+            yield names
+            names, numbers = [], 0
+        names.append(name)
+        numbers += start[name].size
+    if names:
+        yield names
 
 
 def _stacked(name: str, contributions: Sequence[Contribution]) -> Float64Array:

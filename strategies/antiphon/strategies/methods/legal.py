@@ -25,10 +25,7 @@ def check_legal(space: Space, roles: Sequence[Role], config: RunConfig) -> None:
     _check_comparison(roles, config)
     _check_stages(space, config)
     _check_frames(space, config)
-    if not any(each.form.packs for each in roles) and _is_packed(config):
-        raise ConfigError(
-            f"compression packs tensors, but method {config.method.label} sends a few scalars: leave it out"
-        )
+    _check_compression(space, roles, config)
 
 
 def _check_role(space: Space, role: Role) -> None:
@@ -129,6 +126,15 @@ def _check_stages(space: Space, config: RunConfig) -> None:
             )
 
 
-def _is_packed(config: RunConfig) -> bool:
-    compression = config.compression
-    return {compression.uplink.kind, compression.downlink.kind} != {DENSE}
+def _check_compression(space: Space, roles: Sequence[Role], config: RunConfig) -> None:
+    up, down = config.compression.uplink.kind, config.compression.downlink.kind
+    if up != DENSE and not any(each.form.packs for each in roles):
+        raise ConfigError(
+            f"compression.uplink packs tensors, but the clients of method {config.method.label} send a few "
+            "scalars: leave it out"
+        )
+    if down != DENSE and not space.as_tensors:
+        raise ConfigError(
+            f"compression.downlink packs tensors, but the model of space {space.kind} goes down as the "
+            "coefficients of its seeds: leave it out"
+        )

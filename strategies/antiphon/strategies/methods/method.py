@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from antiphon.core import registry
 from antiphon.core.config import RunConfig
@@ -154,7 +155,26 @@ class Method:
 
 def method_of(config: RunConfig) -> Method:
     """Return the method that a run's config names. Raises ConfigError where it does not fit the rest."""
-    chosen, given = config.method, {"config": config}
+    return _built(_This(config))
+
+
+class _This:
+    """A config as a key: itself, and no other that is equal."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self.config = config
+
+    def __hash__(self) -> int:
+        return id(self.config)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _This) and other.config is self.config
+
+
+# A config never changes, and its method is asked for several times with each update of a run.
+@lru_cache(maxsize=4)
+def _built(this: _This) -> Method:
+    chosen, given = this.config.method, {"config": this.config}
     built: Method = registry.build("method", chosen.kind, chosen.arguments, given)
     return built
 
