@@ -15,7 +15,7 @@ SCRIPTS = (
     "seeds_step",
     "rebuild",
     "seeds_memory",
-    "quickstart_vs_plain_loop",
+    "lora_vs_plain_loop",
     "fold",
     "idle_daemon",
     "network_round",

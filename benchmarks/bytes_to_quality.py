@@ -2,9 +2,9 @@
 
     python -m benchmarks.bytes_to_quality [--seeds 7 8 9] [--bits 0.34] [--rounds 9] [--decay 0.75]
 
-The quickstart's task and steps. For each seed: a run that sends float32 deltas, and one that sends ECDQ at
-`bits` per parameter for `rounds` rounds, with residuals that fade by `decay` each round. Both count what
-they sent until the first round whose held-out loss is not above the dense run's last one. With --work DIR,
+The task and steps of examples/lora.yaml. For each seed: a run that sends float32 deltas, and one that sends
+ECDQ at `bits` per parameter for `rounds` rounds, with residuals that fade by `decay` each round. Both count
+what they sent until the first round whose held-out loss is not above the dense run's last one. With --work DIR,
 runs that are finished there are taken as they are.
 """
 
@@ -25,12 +25,12 @@ _ROOT = Path(__file__).parent.parent
 _DENSE_ROUNDS = 5
 
 
-def report_of(work: Path, name: str, *overrides: str) -> dict[str, Any]:
-    """Run the quickstart with overrides unless it is there already; return its report."""
+def report_of(work: Path, name: str, *overrides: str, example: str = "lora.yaml") -> dict[str, Any]:
+    """Run an example with overrides unless it is there already; return its report."""
     found = find_newest(work, name)
     if found is None or not found.report_json.exists():
         given = (f"name={name}", f"output.runs_dir={work}", *overrides)
-        config = configs.load(_ROOT / "examples" / "quickstart.yaml", given)
+        config = configs.load(_ROOT / "examples" / example, given)
         found = simulate(config, load_split(config))
     report: dict[str, Any] = json.loads(found.report_json.read_text())
     return report

@@ -4,7 +4,7 @@
 
 The reference of the speeds is numpy's own cast to float16 and back, in the same run. The targets of the
 errors are those of tests/strategies/test_ecdq.py, each the mean over three draws of 262,144 parameters.
-Beside the drawn sources stand six steps of Adam in noise, and what three of the quickstart's clients send
+Beside the drawn sources stand six steps of Adam in noise, and what three clients of examples/lora.yaml send
 in its first round (recorded here, a minute's work), each with the best of the other codecs at the same
 bytes.
 """
@@ -37,7 +37,7 @@ from antiphon.strategies.compression.eden import eden
 from antiphon.strategies.compression.sign import sign
 from antiphon.strategies.compression.ternary import ternary
 from antiphon.strategies.compression.topk import topk
-from benchmarks.quickstart_vs_plain_loop import QUICKSTART, peft_model, set_to, train
+from benchmarks.lora_vs_plain_loop import LORA, peft_model, set_to, train
 from benchmarks.timing import machine
 
 SPEED_PARAMETERS, TURNS = 20_000_000, 3
@@ -98,8 +98,8 @@ def adam(rng: np.random.Generator) -> np.ndarray:
 
 @cache
 def recorded() -> tuple[FloatArray, ...]:
-    """Return what the first three clients of the quickstart send in round 1, A and B of r = 8 as one."""
-    config = load(QUICKSTART)
+    """Return what three clients of examples/lora.yaml send in round 1, A and B of r = 8 as one."""
+    config = load(LORA)
     clients = load_split(config).clients[:3]
     model, tokenizer = peft_model(config)
     trained = [p for p in model.parameters() if p.requires_grad]
@@ -198,7 +198,7 @@ def print_first_steps() -> None:
         "six steps of Adam": [
             adam(np.random.default_rng(s)).astype(np.float32) for s in range(DRAWS)
         ],
-        "the quickstart's round 1": recorded(),
+        "LoRA's round 1": recorded(),
     }
     print(f"| bits | codec | {' | '.join(sources)} |\n|---|---|{'---|' * len(sources)}")
     for bits in (0.1, 0.34, 0.5, 0.7, 0.85, 1.0, 1.3, 2.0, 3.0):

@@ -1,9 +1,9 @@
 """All bytes, both ways, until the held-out loss of dense float32 LoRA: frames from gradients beside it.
 
-    python -m benchmarks.frames [--seeds 7 8 9] [--rounds 7] [--dense LOSS ...]
+    python -m benchmarks.frames [--seeds 7 8 9] [--rounds 6] [--dense LOSS ...]
 
-The quickstart's task and steps. For each seed: five rounds of float32 `lora`, and `rounds` rounds of
-`fedsb` with `frames: gradient`, `ecdq` at 3 bits up and 4 down. Counted is everything that the simulation
+For each seed: five rounds of examples/lora.yaml, float32 both ways, and `rounds` rounds of
+examples/quickstart.yaml, the same task and steps. Counted is everything that the simulation
 counts (questions, sketches, frames, assignments, models, updates) until the first round whose held-out
 loss is not above the dense run's last one, and the model once more for each client that measures it then.
 With --work DIR, runs that are finished there are taken as they are; with --dense, the dense runs' last
@@ -22,14 +22,6 @@ from benchmarks.bytes_to_quality import report_of
 _DENSE_ROUNDS = 5
 _DENSE_BYTES = 74_354_760
 """Both ways, of the dense run's five rounds: for those whose losses are given."""
-_FRAMES = (
-    "method=fedsb",
-    "frames=gradient",
-    "lora.lora_alpha=8",
-    "training.learning_rate=2e-2",
-    "compression.uplink={kind: ecdq, bits: 3}",
-    "compression.downlink={kind: ecdq, bits: 4}",
-)
 
 
 def moved(report: dict[str, Any], rounds: int) -> int:
@@ -51,7 +43,7 @@ def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, nargs="+", default=[7, 8, 9])
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--dense", type=float, nargs="+")
     parser.add_argument("--work", type=Path)
     given = parser.parse_args()
@@ -62,7 +54,9 @@ def main() -> None:
         for at, seed in enumerate(given.seeds):
             loss, dense_bytes = _dense(work, seed, given.dense[at] if given.dense else None)
             name = f"frames-{given.rounds}-{seed}"
-            report = report_of(work, name, f"seed={seed}", f"rounds={given.rounds}", *_FRAMES)
+            report = report_of(
+                work, name, f"seed={seed}", f"rounds={given.rounds}", example="quickstart.yaml"
+            )
             number = first_round(report, loss)
             each = report["rounds"][(number or given.rounds) - 1]
             took = moved(report, number or given.rounds)

@@ -106,18 +106,39 @@ def test_peft_alone_scores_the_real_models_adapter_the_same(short_quickstart):
     check_scores_agree(folder, report, "quickstart.yaml", *SHORT)
 
 
-@pytest.mark.timeout(2400)  # six minutes by itself; beside the others, and on a slow machine, more
+@pytest.fixture(scope="module", params=["quickstart.yaml", "lora.yaml"])
+def whole(request, tmp_path_factory):
+    """The folder, the report and the name of one of the two main jobs, run to the end."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, simulate(folder, request.param), request.param
+
+
+@pytest.mark.timeout(
+    2400
+)  # seven minutes by itself; beside the others, and on a slow machine, more
 @pytest.mark.nightly
 @pytest.mark.model
-def test_quickstart_reaches_its_accuracy(tmp_path):
-    """The main job: 0.83 on average, 0.72 in every domain, the same by peft outside our code."""
-    report = simulate(tmp_path, "quickstart.yaml")
+def test_the_main_jobs_reach_their_accuracy(whole):
+    """0.83 on average, 0.72 in every domain, the same by peft outside our code."""
+    folder, report, example = whole
 
     by_client = {name: each["accuracy"] for name, each in report["final"]["per_client"].items()}
     assert report["final"]["accuracy"] >= 0.83
     assert min(by_client.values()) >= 0.72
     assert len(by_client) == 4
-    check_scores_agree(tmp_path, report, "quickstart.yaml")
+    check_scores_agree(folder, report, example)
+
+
+@pytest.mark.timeout(2400)
+@pytest.mark.nightly
+@pytest.mark.model
+@pytest.mark.parametrize("whole", ["quickstart.yaml"], indirect=True)
+def test_quickstart_moves_a_two_hundredth_of_dense_float32(whole):
+    """All bytes both ways, sketches, frames and the last measurement too, beside 74.4 MB of A and B."""
+    _, report, _ = whole
+
+    moved = report["bytes"]["up"] + report["bytes"]["down"]
+    assert moved < 74_354_760 / 200
 
 
 @pytest.mark.model

@@ -51,7 +51,7 @@ TINY: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 """By name: the example that a run is made from, and what differs."""
 
 MODEL: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    "quickstart, real model": ("quickstart", {**_CUT, "training": {"max_steps": 2}}),
+    "lora, real model": ("lora", {**_CUT, "training": {"max_steps": 2}}),
     "seeds, real model": ("seeds", {**_CUT, "seeds": {"max_steps": 3}}),
 }
 

@@ -34,6 +34,7 @@ def codes(work: Work, examples: int | None, **keys: Any) -> tuple[str, ...]:
     ("file", "overrides", "fewest"),
     [
         ("quickstart.yaml", (), 50),
+        ("lora.yaml", (), 50),
         ("seeds.yaml", (), 64),
         ("tiny.yaml", (), 50),
         ("tiny.yaml", ("method=seeds",), 200),

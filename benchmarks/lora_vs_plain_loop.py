@@ -1,6 +1,6 @@
-"""The quickstart's simulation against a plain PyTorch + PEFT loop: the same local steps and evaluations.
+"""Simulating examples/lora.yaml against a plain PyTorch + PEFT loop: the same steps and evaluations.
 
-    python -m benchmarks.quickstart_vs_plain_loop [rounds]
+    python -m benchmarks.lora_vs_plain_loop [rounds]
 
 The loop is what one would write without Antiphon: PEFT's model, AdamW, the model's own loss on padded
 batches, A and B averaged, the two words' logits compared for accuracy. No messages, no journal, no
@@ -32,7 +32,7 @@ from antiphon.simulation.shares import Split, load_split
 from antiphon.strategies.learning_rate import rate
 from benchmarks.timing import machine
 
-QUICKSTART = Path(__file__).parent.parent / "examples" / "quickstart.yaml"
+LORA = Path(__file__).parent.parent / "examples" / "lora.yaml"
 
 
 def plain_loop(config: RunConfig, split: Split) -> float:
@@ -144,7 +144,7 @@ def main() -> None:
     rows, ratios = [], []
     for turn in range(2):
         with TemporaryDirectory() as folder:
-            config = load(QUICKSTART, [f"rounds={rounds}", f"output.runs_dir={folder}"])
+            config = load(LORA, [f"rounds={rounds}", f"output.runs_dir={folder}"])
             split = load_split(config)
             start = time.perf_counter()
             plain = plain_loop(config, split)
