@@ -15,6 +15,7 @@ SCRIPTS = (
     "seeds_step",
     "rebuild",
     "seeds_memory",
+    "seeds_bytes",
     "lora_vs_plain_loop",
     "fold",
     "idle_daemon",

@@ -4,8 +4,8 @@
 
 The task and steps of examples/lora.yaml. For each seed: a run that sends float32 deltas, and one that sends
 ECDQ at `bits` per parameter for `rounds` rounds, with residuals that fade by `decay` each round. Both count
-what they sent until the first round whose held-out loss is not above the dense run's last one. With --work DIR,
-runs that are finished there are taken as they are.
+what they sent until the first round whose held-out loss is not above the dense run's last one. With --work
+DIR, runs that are finished there are taken as they are.
 """
 
 from __future__ import annotations

@@ -322,6 +322,20 @@ def test_all_coefficients_take_four_bytes_each():
     assert pack_model(as_package("span", model))[0].size < 4 * 4096 + 20
 
 
+@given(used=st.integers(0, 4096))
+def test_coefficients_never_take_more_than_all_of_them(used):
+    """Few travel with the gaps between them, nearly all with their zeros; either way they are the same."""
+    rng = np.random.default_rng(used)
+    index = np.sort(rng.permutation(4096)[:used]).astype(np.uint32)
+    model = SeedCoefficients(4096, index, rng.normal(size=used).astype("f4"))
+
+    package = as_package("span", model)
+
+    assert pack_model(package)[0].size <= 4 * 4096 + 40
+    assert np.array_equal(coefficients_of(package, 4096).index, index)
+    assert np.array_equal(coefficients_of(package, 4096).value, model.value)
+
+
 @pytest.mark.parametrize(
     "broken",
     [

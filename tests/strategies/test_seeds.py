@@ -5,10 +5,14 @@ import pytest
 from tests.strategies.served import seeds, walk
 from tests.strategies.served import sent as sent_delta
 
+from antiphon.client.forms.scalars import scalars
+from antiphon.client.trainers.trainer import TrainerResult
 from antiphon.core.errors import ConfigError, UpdateError
 from antiphon.core.seed_choice import given, pool
 from antiphon.core.tensors import from_bytes, to_bytes
-from antiphon.core.types import Assignment, Update
+from antiphon.core.types import Assignment, Package, Update
+from antiphon.strategies.forms.scalars import walks
+from antiphon.strategies.forms.walk import Walk
 from antiphon.strategies.guard import learning_rate_scale
 from antiphon.strategies.server_opt import optimizers
 
@@ -150,6 +154,52 @@ def test_seeds_of_the_clients_own_choice_are_refused():
 
     with pytest.raises(UpdateError, match="other seeds than round 1 gave it"):
         served.check(served.init({}), sent_along([along[0]] * 5), ASKED)
+
+
+def unsaid(count):
+    """An update of ones that leaves its seeds to its assignment."""
+    return Update("a", 1, 9, 5, Package("scalars", {"value": np.ones(count, np.float32)}))
+
+
+@pytest.mark.parametrize("steps", [0, 1, 5])
+def test_a_walk_along_the_seeds_that_were_given_need_not_say_them(steps):
+    """The coordinator knows them: what it folds is what it folds of a client that says them."""
+    form = walks(K, key=KEY, max_scalar=1e3)
+
+    whole = form.completed(unsaid(steps), ASKED)
+
+    assert whole.payload.arrays["index"].tolist() == given(ASKED, KEY, K)[:steps].tolist()
+    method().check(method().init({}), unsaid(steps), ASKED)
+
+
+def test_more_scalars_than_steps_are_refused_without_seeds_too():
+    """Nothing says along which seeds they would be."""
+    served = method()
+
+    with pytest.raises(UpdateError, match="asked for"):
+        served.check(served.init({}), unsaid(6), ASKED)
+
+
+def test_drawn_seeds_are_said():
+    """The coordinator does not know what a client has drawn."""
+    served = method(sampling="pro")
+
+    with pytest.raises(UpdateError, match="asked for index and value"):
+        served.check(served.init({}), unsaid(3), ASKED)
+
+
+def test_a_client_says_its_seeds_where_a_step_has_moved_nothing(tiny_config):
+    """A gap in the order is not to be guessed."""
+    half = scalars(config=tiny_config(f"seeds.num_seeds={K}"))
+    along = given(ASKED, half.key, K)
+
+    whole, torn = (
+        half.package(None, TrainerResult((), Walk(each, np.ones(len(each), np.float32))), ASKED)
+        for each in (along, along[[0, 2, 3]])
+    )
+
+    assert set(whole.arrays) == {"value"}
+    assert set(torn.arrays) == {"index", "value"}
 
 
 def test_draws_by_probabilities_must_be_of_the_rounds_pool():

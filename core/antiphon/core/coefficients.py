@@ -11,6 +11,8 @@ import numpy.typing as npt
 from antiphon.core.errors import UpdateError
 from antiphon.core.types import AnyArray, FloatArray, Package
 
+_DENSE_BYTES, _SPARSE_BYTES = 4, 5  # of a coefficient: a float32; one and the gap to it
+
 
 @dataclass(frozen=True, eq=False)
 class SeedCoefficients:
@@ -34,10 +36,12 @@ class SeedCoefficients:
 
 
 def as_package(form: str, sent: SeedCoefficients) -> Package:
-    """Return coefficients as they travel: without the indices where all K are sent."""
-    arrays: dict[str, AnyArray] = {"value": sent.value}
-    if len(sent.index) != sent.num_seeds:
-        arrays["index"] = sent.index
+    """Return coefficients as they travel: all K where the indices of those that are not zero, a byte each
+    at least, would take more than the zeros.
+    """
+    arrays: dict[str, AnyArray] = {"value": sent.dense()}
+    if _SPARSE_BYTES * len(sent.index) <= _DENSE_BYTES * sent.num_seeds:
+        arrays = {"value": sent.value, "index": sent.index}
     if sent.probabilities is not None:
         arrays["probability"] = sent.probabilities
     return Package(form, arrays)
@@ -49,7 +53,15 @@ def coefficients_of(package: Package, num_seeds: int) -> SeedCoefficients:
     if not {"value"} <= set(arrays) <= {"value", "index", "probability"}:
         raise UpdateError(f"the model is of {sorted(arrays)[:4]}, expected seed coefficients")
     value = cast(FloatArray, arrays["value"])
-    index = arrays.get("index", np.arange(num_seeds, dtype=np.uint32)).astype(np.uint32)
+    if "index" in arrays:
+        index = arrays["index"].astype(np.uint32)
+    elif value.shape == (num_seeds,):
+        index = np.flatnonzero(value).astype(np.uint32)
+        value = value[index]
+    else:
+        raise UpdateError(
+            f"the model has {len(value)} coefficients, expected all of K = {num_seeds}"
+        )
     probabilities = cast("FloatArray | None", arrays.get("probability"))
     fit = index.shape == value.shape == (len(value),)
     if not fit or (probabilities is not None and probabilities.shape != (num_seeds,)):

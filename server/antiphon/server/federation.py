@@ -428,9 +428,9 @@ class Federation:
             message, tensors = self._sent.get(base, client, receipt.digest, unpack)
             update = unpack_update(message, client, self.run_id, tensors)
             update = replace(update, examples=update.examples or usual, staleness=number - base)
-            form = self._roles.role(self._asked(base, client).method).form.kind
-            named = Package(form, update.payload.arrays)
-            yield replace(update, learning_rate=self._learning_rate(client), payload=named)
+            form = self._roles.role((asked := self._asked(base, client)).method).form
+            update = replace(update, payload=Package(form.kind, update.payload.arrays))
+            yield form.completed(replace(update, learning_rate=self._learning_rate(client)), asked)
 
     def _unpack(self, base: int, client: str) -> Unpack:
         """Return what reads the tensors of an update that began in round `base`."""

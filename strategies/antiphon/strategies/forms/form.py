@@ -31,6 +31,10 @@ def _anything(update: Update, assignment: Assignment) -> None:
     """Accept whatever the space accepts."""
 
 
+def _whole(update: Update, assignment: Assignment) -> Update:
+    return update
+
+
 def _as_it_is(arrived: Arrived) -> Tensors:
     return arrived.update.payload.arrays
 
@@ -43,9 +47,10 @@ class Form:
     the codec of the assignment, else as small arrays; walks: it says a walk along seeded directions, and
     needs a trainer that takes one; says: what leaves a site, in words for its owner; tensors: it needs a
     space whose delta is known as tensors. size(numbers, codec, steps) → bytes at most of a delta of so
-    many numbers, found in so many steps; a codec that packs nothing here may be none. check(update,
-    assignment) raises UpdateError for a package that is not what the assignment asked for;
-    delta(arrived) → the delta, which may be computed tensor by tensor.
+    many numbers, found in so many steps; a codec that packs nothing here may be none. completed(update,
+    assignment) → the update with what its assignment says and the client therefore has not sent;
+    check(update, assignment) raises UpdateError for a completed package that is not what the assignment
+    asked for; delta(arrived) → the delta, which may be computed tensor by tensor.
     """
 
     kind: str
@@ -56,6 +61,7 @@ class Form:
     check: Callable[[Update, Assignment], None] = _anything
     delta: Callable[[Arrived], Tensors] = _as_it_is
     tensors: bool = True
+    completed: Callable[[Update, Assignment], Update] = _whole
 
     def check_carriage(self, client: str, *, has_blob: bool) -> None:
         """Raise UpdateError where tensors came inside a message, or small arrays beside one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -19,7 +20,7 @@ from antiphon.strategies.forms.walk import Walk
 _FLOAT_BYTES = 4
 _VARINT_BITS = 7
 _KIND = "scalars"
-_DRAWN = "pro"
+DRAWN = "pro"
 
 
 def scalars(*, config: RunConfig) -> Form:
@@ -29,7 +30,7 @@ def scalars(*, config: RunConfig) -> Form:
         seeds.num_seeds,
         key=run_key(config.seed),
         max_scalar=seeds.max_scalar,
-        drawn=seeds.sampling == _DRAWN,
+        drawn=seeds.sampling == DRAWN,
     )
 
 
@@ -37,10 +38,18 @@ def walks(num_seeds: int, *, key: int, max_scalar: float, drawn: bool = False) -
     """Return the form. num_seeds: K; key: of the run's directions; max_scalar: a scalar beyond it is
     refused (clients clip to it); drawn: clients draw their seeds by probabilities.
     """
+    # Where a step has moved nothing, the seeds of the others are sent too.
     each = _FLOAT_BYTES + -(-max(1, num_seeds - 1).bit_length() // _VARINT_BITS)
 
     def size(numbers: int, codec: Codec | None, steps: int) -> float:
         return each * steps
+
+    def completed(update: Update, assignment: Assignment) -> Update:
+        arrays = update.payload.arrays
+        if drawn or set(arrays) != {"value"} or len(arrays["value"]) > assignment.steps:
+            return update
+        index = given(assignment, key, num_seeds)[: len(arrays["value"])]
+        return replace(update, payload=Package(update.payload.form, {**arrays, "index": index}))
 
     def check(update: Update, assignment: Assignment) -> None:
         walk = checked_walk(update, num_seeds, max_scalar)
@@ -61,12 +70,16 @@ def walks(num_seeds: int, *, key: int, max_scalar: float, drawn: bool = False) -
         check=check,
         delta=delta,
         tensors=False,
+        completed=completed,
     )
 
 
-def packed(walk: Walk) -> Package:
-    """Return what a client sends of its walk."""
-    return Package(_KIND, {"index": walk.index, "value": walk.value})
+def packed(walk: Walk, expected: Indices | None = None) -> Package:
+    """Return what a client sends of its walk. expected: the seeds that the coordinator knows it was given,
+    in their order, uint32 (steps,): a walk along them, from the first on, need not say them; none: it does.
+    """
+    known = expected is not None and np.array_equal(walk.index, expected[: len(walk.index)])
+    return Package(_KIND, {"value": walk.value} | ({} if known else {"index": walk.index}))
 
 
 def walk_of(update: Update) -> Walk:

@@ -54,6 +54,7 @@ class Served:
                 f"client {update.client} sent a package of form {said[:64]!r}, the assignment asked for "
                 f"{form.kind}"
             )
+        update = form.completed(update, assignment)
         form.check(update, assignment)
         start, _ = self.space.started(state)(assignment.r)
         arrived = self._arrived(update, start, assignment.learning_rate)
@@ -62,7 +63,7 @@ class Served:
     def fold(self, state: State, updates: Iterable[Update], context: Context) -> Folded:
         """Return the state after a round; the order of the updates changes no bit.
 
-        Their packages name the forms that they were checked as.
+        Their packages name the forms that they were checked as, and are completed as these say.
         """
         started = self.space.started(state)
         contributions = [self._contribution(each, started, context) for each in in_order(updates)]

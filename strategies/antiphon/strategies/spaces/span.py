@@ -40,7 +40,7 @@ from antiphon.strategies.seed_space import as_lora, directions_of, moved
 from antiphon.strategies.spaces.space import Space, Started
 
 _KIND, _NAME = "span", "coefficients"
-_COEFFICIENT_BYTES = 5  # a gap of one and a float32: a set with longer gaps has fewer of them
+_COEFFICIENT_BYTES = 4  # all of them; fewer, with the gaps between them, take no more
 _PROBABILITY_BYTES = 4
 
 
