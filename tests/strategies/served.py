@@ -15,6 +15,7 @@ from antiphon.strategies.fold import Context, Folded, Stage
 from antiphon.strategies.forms.delta import delta
 from antiphon.strategies.forms.form import Form
 from antiphon.strategies.forms.scalars import walks
+from antiphon.strategies.guard import guard as guarding
 from antiphon.strategies.methods.method import chain
 from antiphon.strategies.methods.ranks import Ranks
 from antiphon.strategies.methods.served import Served
@@ -111,6 +112,8 @@ def seeds(
     """Coefficients of seeds. key: of the run's directions; guard: the guard's factor."""
     drawn = sampling == "pro"
     rule = aggregation or product()
-    space = coefficients(rule, num_seeds, over=NOWHERE, drawn=drawn, guard_factor=guard)
+    space = coefficients(rule, num_seeds, over=NOWHERE, drawn=drawn)
     forms = {"seeds": walks(num_seeds, key=key, max_scalar=max_scalar, drawn=drawn)}
-    return Method(Served(space, forms, chain(space, protections, optimizer), Ranks(1)), num_seeds)
+    before = () if guard is None else (guarding(guard),)
+    folded = chain(space, protections, optimizer, before=before)
+    return Method(Served(space, forms, folded, Ranks(1)), num_seeds)

@@ -364,7 +364,7 @@ class Federation:
     def undo_if_exploded(self, number: int, loss: float) -> RoundUndone | None:
         """Roll the round's fold back where the held-out loss shows that it broke the model."""
         limit = self.config.seeds.guard_loss_factor * self._measured.best_loss()
-        if not self._roles.space.guarded or (math.isfinite(loss) and loss <= limit):
+        if not self._roles.guarded or (math.isfinite(loss) and loss <= limit):
             return None
         state = undo(self.state)
         digest = self._write(number, self.folder.undone_file(number), to_content(state), state)

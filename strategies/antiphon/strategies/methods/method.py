@@ -5,6 +5,7 @@ A preset names one; installing a member of kind `method` adds another.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -19,6 +20,7 @@ from antiphon.strategies.compression.codec import Codec
 from antiphon.strategies.compression.downlink import packed_downlink
 from antiphon.strategies.exchanges.exchange import Exchange, check_list, training
 from antiphon.strategies.fold import Chain, Stage
+from antiphon.strategies.guard import guard
 from antiphon.strategies.methods.legal import check_legal
 from antiphon.strategies.methods.ranks import ranks_of
 from antiphon.strategies.methods.role import Role
@@ -105,6 +107,11 @@ class Method:
         return any(each.form.packs for each in self.roles)
 
     @property
+    def guarded(self) -> bool:
+        """Whether a round after which the losses explode is undone: where all steps are along seeds."""
+        return all(each.trainer.walks for each in self.roles)
+
+    @property
     def inline(self) -> frozenset[str]:
         """The roles whose packages are small arrays, which no codec packs."""
         return frozenset(each.name for each in self.roles if not each.form.packs)
@@ -112,9 +119,9 @@ class Method:
     def serve(self) -> Served:
         """Return the server's half: pure functions on the state of the model."""
         forms = {each.name: each.form for each in self.roles}
-        return Served(
-            self.space, forms, _chain(self.space, self.config), ranks_of(self.config.lora)
-        )
+        before = (guard(_guard_factor(self.config)),) if self.guarded else ()
+        folded = _chain(self.space, self.config, before)
+        return Served(self.space, forms, folded, ranks_of(self.config.lora))
 
     def role(self, name: str) -> Role:
         """Return the role that an assignment names. Raises KeyError for another run's."""
@@ -179,7 +186,14 @@ def _built(this: _This) -> Method:
     return built
 
 
-def _chain(space: Space, config: RunConfig) -> Chain:
+def _guard_factor(config: RunConfig) -> float:
+    # Cohorts that change have losses that differ for no fault of the model: then only a loss that is not
+    # finite counts, and what the held-out evaluation says.
+    changes = config.cohort.size or config.cohort.asynchronous
+    return math.inf if changes else config.seeds.guard_loss_factor
+
+
+def _chain(space: Space, config: RunConfig, before: Sequence[Stage]) -> Chain:
     protections = [
         registry.build("protection", each.kind, each.arguments) for each in config.protection
     ]
@@ -190,7 +204,7 @@ def _chain(space: Space, config: RunConfig) -> Chain:
         codec: Codec = registry.build("codec", down.kind, down.arguments)
         last.append(packed_downlink(codec, config.seed, feedback=compression.error_feedback))
     between = [registry.build("stage", each.kind, each.arguments) for each in config.stages]
-    return chain(space, protections, optimizer, last, between)
+    return chain(space, protections, optimizer, last, between, before)
 
 
 def chain(
@@ -199,13 +213,14 @@ def chain(
     optimizer: ServerOptimizer,
     last: Sequence[Stage] = (),
     between: Sequence[Stage] = (),
+    before: Sequence[Stage] = (),
 ) -> Chain:
     """Return the fold of a run: the space's own stages, and those around them.
 
-    between: before the optimizer's step; last: after everything.
+    before: everything; between: before the optimizer's step; last: after everything.
     """
     stages = (
-        *space.first,
+        *before,
         staleness(),
         protecting(protections, space.geometry),
         *between,

@@ -60,7 +60,6 @@ def additive(
         kind=kind,
         trains_weights=False,
         num_seeds=None,
-        guarded=False,
         numbers=numbers,
         initial=initial,
         size=lambda count, codec: codec.bits(count) * count / 8,

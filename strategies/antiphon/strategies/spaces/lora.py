@@ -87,7 +87,6 @@ def factors(
         kind=_KIND,
         trains_weights=False,
         num_seeds=None,
-        guarded=False,
         numbers=lambda shapes: shapes.factors,
         initial=lambda shapes: initial_factors(shapes.factors, seed),
         size=lambda numbers, codec: codec.bits(numbers) * numbers / 8,

@@ -28,10 +28,9 @@ class Space:
     """Where a run's numbers stand; the client's half of the same name puts them into a model.
 
     kind: its name; trains_weights: the linear weights themselves move, else something of an adapter;
-    num_seeds: K, where the numbers are coefficients of seeds, and only a walk says a delta; guarded: a
-    round after which the losses explode is undone; ranked: clients may have smaller ranks; leaves_out: a
-    sum of deltas need not be one; frames: what stands still beside it; needs: what it needs of the base
-    model; sections: of the config, where its arguments stand.
+    num_seeds: K, where the numbers are coefficients of seeds, and only a walk says a delta; ranked:
+    clients may have smaller ranks; leaves_out: a sum of deltas need not be one; frames: what stands still
+    beside it; needs: what it needs of the base model; sections: of the config, where its arguments stand.
 
     numbers(shapes) → shapes of what is trained, by name, of a model's shapes; initial(shapes) → the point
     before the first round; size(numbers, codec) → bytes at most of a point of so many numbers, as clients
@@ -40,13 +39,12 @@ class Space:
     forms/walk.py; export(shapes, point) → factors by PEFT's names and how many times their products count,
     of a point as a client receives it.
 
-    geometry, reduce: how contributions are measured and folded; first, last: stages of its own.
+    geometry, reduce: how contributions are measured and folded; last: stages of its own.
     """
 
     kind: str
     trains_weights: bool
     num_seeds: int | None
-    guarded: bool
     numbers: Callable[[SpaceShapes], Mapping[str, Shape]]
     initial: Callable[[SpaceShapes], Tensors]
     size: Callable[[int, Codec], float]
@@ -57,7 +55,6 @@ class Space:
     export: Callable[[SpaceShapes, Package], tuple[Params, float]]
     geometry: Geometry
     reduce: Reduce
-    first: tuple[Stage, ...] = ()
     last: tuple[Stage, ...] = ()
     ranked: bool = False
     leaves_out: bool = False

@@ -8,7 +8,6 @@ State: `params/coefficients` float64 (K,), and for sampling `pro` what its stage
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +30,6 @@ from antiphon.strategies.aggregation.contribution import (
 from antiphon.strategies.bases.base import Need
 from antiphon.strategies.compression.codec import Codec
 from antiphon.strategies.fold import Context, params_of
-from antiphon.strategies.guard import guard
 from antiphon.strategies.initial_factors import initial_factors
 from antiphon.strategies.protection.agreement import Agreement, agreements
 from antiphon.strategies.protection.protection import Geometry
@@ -51,7 +49,6 @@ def span(*, config: RunConfig) -> Space:
         registry.build("aggregation", chosen.kind, chosen.arguments),
         config.seeds.num_seeds,
         drawn=config.seeds.sampling == "pro",
-        guard_factor=_guard_factor(config),
         over=_weights(config) if config.seeds.space == "weights" else _factors(config),
     )
 
@@ -90,11 +87,8 @@ def coefficients(
     *,
     over: Over,
     drawn: bool = False,
-    guard_factor: float | None = None,
 ) -> Space:
-    """Return the space. num_seeds: K; drawn: seeds that have mattered are tried more often; guard_factor:
-    see guard.py; none: nothing is undone.
-    """
+    """Return the space. num_seeds: K; drawn: seeds that have mattered are tried more often."""
     each = _COEFFICIENT_BYTES + (_PROBABILITY_BYTES if drawn else 0)
 
     def size(_: int, codec: Codec) -> float:
@@ -116,7 +110,6 @@ def coefficients(
         kind=_KIND,
         trains_weights=over.weights,
         num_seeds=num_seeds,
-        guarded=True,
         numbers=over.numbers,
         initial=lambda shapes: {_NAME: np.zeros(num_seeds)},
         size=size,
@@ -127,7 +120,6 @@ def coefficients(
         export=lambda shapes, point: over.export(shapes, coefficients_of(point, num_seeds)),
         geometry=Geometry(delta_norms, _agreement),
         reduce=reduce,
-        first=() if guard_factor is None else (guard(guard_factor),),
         last=(history(num_seeds),) if drawn else (),
         needs=frozenset({Need.WEIGHTS} if over.weights else ()),
         sections=("seeds",) if over.weights else ("lora", "seeds"),
@@ -148,13 +140,6 @@ def _walked(
 
 def _agreement(start: Tensors, contributions: Sequence[Contribution]) -> list[Agreement]:
     return agreements(np.stack([each.delta[_NAME] for each in contributions]))
-
-
-def _guard_factor(config: RunConfig) -> float:
-    # Cohorts that change have losses that differ for no fault of the model: then only a loss that is not
-    # finite counts, and what the held-out evaluation says.
-    changes = config.cohort.size or config.cohort.asynchronous
-    return math.inf if changes else config.seeds.guard_loss_factor
 
 
 def _coefficients(state: State) -> Float64Array:
