@@ -1,12 +1,18 @@
 """What `antiphon check` says that a run will cost."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
 from antiphon.client.estimate import estimate
 from antiphon.client.shapes import space_of
+from antiphon.core.events import BytesMoved
+from antiphon.core.journal import Journal
 from antiphon.core.types import Package
 from antiphon.core.wire import pack_model
+from antiphon.simulation.run import simulate
+from antiphon.simulation.shares import load_split
 from antiphon.strategies.methods.method import method_of
 
 MIXED = ("method=mixed", "seeds.space=adapter", "mixed.seeds=[meadow]")
@@ -59,3 +65,35 @@ def test_a_model_is_no_larger_than_was_said(tiny_config, method):
     content, _ = pack_model(Package("", zeros))
 
     assert estimate(config).bytes_down / 2 < len(content.joined()) <= estimate(config).bytes_down
+
+
+@pytest.mark.slow
+def test_frames_are_counted_once_about_as_large_as_they_are(tiny_config, tmp_path):
+    """What a client sends and receives for them in a run is what was said, to a third."""
+    config = tiny_config(
+        "method=fedsb",
+        "frames=gradient",
+        "rounds=1",
+        "output.plots=false",
+        f"output.runs_dir={tmp_path}",
+    )
+    said = estimate(config)
+
+    folder = simulate(config, load_split(config))
+
+    moved = Counter()
+    with Journal.reading(folder.journal_file) as journal:
+        for event in (entry.event for entry in journal.read(kinds=[BytesMoved])):
+            moved[event.client, event.direction, event.purpose] += event.bytes
+    clients = {client for client, _, _ in moved}
+    assert clients
+    for client in clients:
+        assert moved[client, "up", "exchange"] == pytest.approx(said.once_up, rel=0.34)
+        assert moved[client, "down", "frames"] == pytest.approx(said.once_down, rel=0.34)
+
+
+def test_seeded_frames_cost_nothing(tiny_config):
+    """They follow from the run's seed."""
+    said = estimate(tiny_config("method=fedsb"))
+
+    assert (said.once_up, said.once_down) == (0, 0)

@@ -87,6 +87,8 @@ def check_config(
 
 def _read(config: RunConfig) -> _Rows:
     split = load_split(config)
+    if split.invented:
+        return _Rows(split, ())
     tokenizer = load_tokenizer(config.model.model_name_or_path)
     length = config.model.max_length
     clients = [encode_client(tokenizer, each, length) for each in split.clients]
@@ -95,9 +97,11 @@ def _read(config: RunConfig) -> _Rows:
 
 
 def _said(costs: Estimate) -> str:
+    up, down = costs.once_up / 1e3, costs.once_down / 1e3
+    once = f" Once, before it trains: about {up:.1f} kB up, {down:.1f} kB down." if down else ""
     return (
         f"[bold]valid.[/] The model has {costs.model_parameters / 1e6:.1f} M parameters, the run trains "
         f"{costs.trained_parameters:,} numbers.\nPer client and round: about "
-        f"{costs.bytes_up / 1e3:.1f} kB up, at most {costs.bytes_down / 1e3:.1f} kB down. Memory of a "
-        f"client: {costs.memory_bytes / 1e6:.0f} MB and its activations."
+        f"{costs.bytes_up / 1e3:.1f} kB up, at most {costs.bytes_down / 1e3:.1f} kB down.{once} "
+        f"Memory of a client: {costs.memory_bytes / 1e6:.0f} MB and its activations."
     )

@@ -24,14 +24,17 @@ _ADAM_COPIES = 4  # the factor, its gradient and two moments, all float32
 class Estimate:
     """Parameters in numbers, sizes in bytes; per client and round where it says so.
 
-    memory_bytes: weights and training state, without activations and libraries. Where clients differ
-    (method mixed, ranks of single clients), all three sizes are those of the client that needs most.
+    once_up, once_down: before a client trains for the first time, about, see Frames; memory_bytes: weights
+    and training state, without activations and libraries. Where clients differ (method mixed, ranks of
+    single clients), all sizes are those of the client that needs most.
     """
 
     model_parameters: int
     trained_parameters: int
     bytes_up: int
     bytes_down: int
+    once_up: int
+    once_down: int
     memory_bytes: int
 
 
@@ -47,16 +50,16 @@ def estimate(config: RunConfig) -> Estimate:
     names = method.space.places(shapes)
     up = max(_bytes_up(config, role, trained, names) for role in roles)
     received = math.ceil(method.space.size(trained, down))
-    if method.space.as_tensors:
-        received += names
+    if method.space.as_tensors and config.compression.downlink.kind == DENSE:
+        received += names  # codecs leave them out: both sides know them
+    once_up, once_down = method.space.frames.once(shapes)
     memory = max(_memory_bytes(config, role, total, trained) for role in roles)
-    return Estimate(total, trained, up, received, memory)
+    return Estimate(total, trained, up, received, once_up, once_down, memory)
 
 
 def _bytes_up(config: RunConfig, role: Role, trained: int, names: int) -> int:
     uplink = config.compression.uplink
     size = math.ceil(role.form.size(trained, _codec(uplink), role.trainer.steps))
-    # Codecs leave names out: both sides know them.
     return size + names if role.form.packs and uplink.kind == DENSE else size
 
 

@@ -23,15 +23,16 @@ class Frames:
     kind: its name; rows: of each A, where B has lora.r columns; factors(shapes, coded) → A (rows, d_in)
     and B (d_out, lora.r) by PEFT's names, the same bits on every machine: shapes: of the adapter's
     factors; coded: what the exchange has come to, empty before it; most(shapes) → bytes of that at most;
-    exchange: in which they are found, before a run trains for the first time; none: they follow from the
-    seed; work: what it draws of a site's rows, as Method.work says it; says: what a client sends in it,
-    in words.
+    once(shapes) → about how many bytes a client sends for them and receives, once in a run; exchange: in
+    which they are found, before a run trains for the first time; none: they follow from the seed; work:
+    what it draws of a site's rows, as Method.work says it; says: what a client sends in it, in words.
     """
 
     kind: str
     rows: int
     factors: Callable[[Mapping[str, Shape], State], Params]
     most: Callable[[SpaceShapes], int] = lambda shapes: 0
+    once: Callable[[SpaceShapes], tuple[int, int]] = lambda shapes: (0, 0)
     exchange: Exchange | None = None
     work: Mapping[str, int] = field(default_factory=dict)
     says: str = ""
