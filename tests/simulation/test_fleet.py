@@ -32,7 +32,7 @@ from antiphon.core.events import (
 )
 from antiphon.core.journal import Entry, Journal
 from antiphon.core.run_folder import RunFolder
-from antiphon.simulation.availability import Availability
+from antiphon.simulation.availability import Drawn
 from antiphon.simulation.fleet import SimulatedFleet
 from antiphon.simulation.fleet_file import ClientTraits
 from antiphon.simulation.monitor import Monitor
@@ -206,7 +206,7 @@ def test_clients_come_and_go_when_their_availability_says(fleet_config: FleetMak
 
     changes = happened(folder, ClientJoined) + happened(folder, ClientLeft)
     seen = sorted(at_s for at_s, each in changes if each.client == "quarry" and at_s > 0)
-    times, expected, now = Availability(config.seed, "quarry", 0.5, 3.0), list[float](), 0.0
+    times, expected, now = Drawn(config.seed, "quarry", 0.5, 3.0), list[float](), 0.0
     while len(expected) < len(seen):
         expected.append(now := times.next_change(now))
     assert seen == expected

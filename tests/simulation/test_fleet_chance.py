@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antiphon.simulation.availability import Availability
+from antiphon.simulation.availability import Drawn
 from antiphon.simulation.chance import uniform
 from antiphon.simulation.fleet import SimulatedFleet
 from antiphon.simulation.fleet_file import ClientTraits
@@ -16,9 +16,9 @@ from antiphon.simulation.fleet_file import ClientTraits
 moments = st.lists(st.floats(0, 1e5), min_size=1, max_size=30)
 
 
-def phone() -> Availability:
+def phone() -> Drawn:
     """Of a client that is on line for 100 s in the mean, 60 % of the time."""
-    return Availability(3, "a", 0.6, 100.0)
+    return Drawn(3, "a", 0.6, 100.0)
 
 
 @given(moments)
@@ -62,7 +62,7 @@ def test_the_share_and_the_mean_are_as_configured() -> None:
 
 def test_the_process_begins_in_its_stationary_state() -> None:
     """Of many clients, 60 % are on line at 0, and at any later moment too."""
-    clients = [Availability(3, f"c{at}", 0.6, 100.0) for at in range(2000)]
+    clients = [Drawn(3, f"c{at}", 0.6, 100.0) for at in range(2000)]
 
     shares = [sum(each.is_on(when) for each in clients) / 2000 for when in (0.0, 30.0, 1000.0)]
 

@@ -1,4 +1,4 @@
-"""`antiphon fleet`: draw a simulated fleet, look at one."""
+"""`antiphon fleet`: draw a simulated fleet, record one from a run, look at one."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from rich.table import Table
 
 from antiphon.core.errors import ConfigError
 from antiphon.core.files import write_text
+from antiphon.core.journal import Journal
+from antiphon.core.run_folder import RunFolder
 from antiphon.simulation.fleet_file import ClientGroup, fleet_text, read_fleet
 from antiphon.simulation.fleets import KINDS, generate
+from antiphon.simulation.recorded_fleet import recorded
 
 _MOST_ROWS = 50
 _NUMBERS = {
@@ -40,6 +43,18 @@ def new_fleet(kind: str, clients: int, seed: int, out: Path, console: Console) -
     command = f"antiphon fleet new {kind} --clients {clients} --seed {seed}"
     write_text(out, fleet_text(generate(kind, clients, seed), f"{command}\nKeys: docs/fleets.md"))
     console.print(f"written: {escape(str(out))}", soft_wrap=True)
+
+
+def record_fleet(run: Path, out: Path, console: Console) -> None:
+    """Write the fleet that a run has met. Raises RunFolderError, or ConfigError where `out` exists."""
+    if out.exists():
+        raise ConfigError(f"{out} exists already: give a file that does not")
+    with Journal.reading(RunFolder(run).journal_file) as journal:
+        entries = recorded(journal.read())
+    comment = f"antiphon fleet record {run.name}\nKeys: docs/fleets.md"
+    write_text(out, fleet_text(entries, comment))
+    console.print(f"written: {escape(str(out))}", soft_wrap=True)
+    console.print(f"It is of {len(entries)} clients: give it runs whose clients have their names.")
 
 
 def show_fleet(file: Path, console: Console) -> None:

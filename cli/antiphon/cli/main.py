@@ -264,6 +264,17 @@ def fleet_new(
     new_fleet(kind, clients, seed, out, _err)
 
 
+@fleet_app.command("record")
+def fleet_record(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.yaml", help="File to write.")],
+) -> None:
+    """Write the fleet that a run has met: rates, failures and times on line of its clients."""
+    from antiphon.cli.fleet import record_fleet
+
+    record_fleet(run, out, _err)
+
+
 @fleet_app.command("show")
 def fleet_show(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A fleet file.")],

@@ -10,12 +10,26 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections.abc import Sequence
+from typing import Protocol
 
 from antiphon.simulation.chance import uniform
 
 
-class Availability:
-    """One client's times on and off line, from 0 on. It remembers the changes that it was asked past."""
+class Availability(Protocol):
+    """One client's times on and off line, from 0 on."""
+
+    def is_on(self, when: float) -> bool:
+        """Whether the client is on line at a moment (virtual seconds)."""
+        ...
+
+    def next_change(self, when: float) -> float | None:
+        """Return the first moment after `when` at which the client comes or goes; none: it never does."""
+        ...
+
+
+class Drawn:
+    """Times that are drawn. It remembers the changes that it was asked past."""
 
     def __init__(self, seed: int, client: str, share: float, mean_on_s: float) -> None:
         """share: of the time on line, in (0, 1)."""
@@ -43,3 +57,31 @@ class Availability:
             last = self._changes[-1] if self._changes else 0.0
             drawn = -math.log(uniform(self._seed, self._client, "time on or off line", index))
             self._changes.append(last + drawn * self._mean_s[self._after(index)])
+
+
+class Replayed:
+    """Times that were recorded, over and over again."""
+
+    def __init__(self, online: Sequence[tuple[float, float]], period_s: float) -> None:
+        """online: when it is on line within a period, rising and apart, none empty, seconds."""
+        self._online, self._period_s = tuple(online), period_s
+        starts, ends = {start for start, _ in online}, {end for _, end in online}
+        if 0 in starts and period_s in ends:  # it stays from one period to the next
+            starts, ends = starts - {0}, ends - {period_s}
+        self._changes = sorted(starts | ends)
+
+    def is_on(self, when: float) -> bool:
+        """Whether the client is on line at a moment (virtual seconds)."""
+        within = when % self._period_s
+        at = bisect_right(self._online, (within, math.inf)) - 1
+        return at >= 0 and within < self._online[at][1]
+
+    def next_change(self, when: float) -> float | None:
+        """Return the first moment after `when` at which the client comes or goes; none: it never does."""
+        if not self._changes:
+            return None
+        periods, within = divmod(when, self._period_s)
+        at = bisect_right(self._changes, within)
+        if at == len(self._changes):
+            periods, at = periods + 1, 0
+        return periods * self._period_s + self._changes[at]

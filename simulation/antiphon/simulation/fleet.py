@@ -23,7 +23,7 @@ from antiphon.core.config import RunConfig
 from antiphon.core.errors import ConfigError
 from antiphon.core.run_sections import AUTO
 from antiphon.core.types import Plain, Update
-from antiphon.simulation.availability import Availability
+from antiphon.simulation.availability import Availability, Drawn, Replayed
 from antiphon.simulation.chance import uniform
 from antiphon.simulation.fleet_file import ClientTraits, read_fleet, share_out
 from antiphon.simulation.liar import Lie, told
@@ -44,21 +44,21 @@ class SimulatedFleet:
         """traits: of every client, by name."""
         self.traits, self._seed, self.described = dict(traits), seed, described
         self._availability = {
-            name: Availability(seed, name, each.availability, each.mean_on_s)
+            name: times
             for name, each in self.traits.items()
-            if each.availability < 1
+            if (times := _times(seed, name, each)) is not None
         }
 
     @property
     def digest(self) -> str:
         """A hash of what the clients are like, to tell whether a resumed run has the same fleet."""
-        told = sorted((name, each.model_dump_json()) for name, each in self.traits.items())
+        told = sorted((name, _told(each)) for name, each in self.traits.items())
         return hashlib.sha256(repr(told).encode(errors="surrogatepass")).hexdigest()[:16]
 
     @property
     def mean_on_line(self) -> float:
         """How many clients are on line at a time, in the mean."""
-        return sum(each.availability for each in self.traits.values())
+        return sum(each.on_line for each in self.traits.values())
 
     def download_s(self, client: str, size_bytes: int) -> float:
         """Seconds until an assignment and its model have arrived."""
@@ -130,6 +130,20 @@ class SimulatedFleet:
             "latency_s": traits.latency_s,
         }
         return {name: value for name, value in facts.items() if value is not None}
+
+
+def _times(seed: int, name: str, traits: ClientTraits) -> Availability | None:
+    if traits.online is not None and traits.period_s is not None:
+        return Replayed(traits.online, traits.period_s)
+    if traits.availability < 1:
+        return Drawn(seed, name, traits.availability, traits.mean_on_s)
+    return None
+
+
+def _told(traits: ClientTraits) -> str:
+    # Fleets of before there were recorded times keep their hash.
+    unsaid = {"online", "period_s"} if traits.online is None else set[str]()
+    return traits.model_dump_json(exclude=unsaid)
 
 
 def fleet_of(config: RunConfig, names: Iterable[str]) -> SimulatedFleet:

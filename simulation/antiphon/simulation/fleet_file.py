@@ -70,6 +70,14 @@ class ClientTraits(Section):
     mean_on_s: PositiveFloat = Field(
         3600.0, description="Mean seconds on line, where it is not always."
     )
+    online: tuple[tuple[NonNegativeFloat, PositiveFloat], ...] | None = Field(
+        None,
+        description="When it is on line, as pairs of seconds, instead of `availability`: recorded times, "
+        "which are repeated.",
+    )
+    period_s: PositiveFloat | None = Field(
+        None, description="Seconds after which the times of `online` begin again."
+    )
     failure_rate: Annotated[float, Field(ge=0, le=1)] = Field(
         0.0, description="Share of its rounds in which it dies while it trains."
     )
@@ -90,6 +98,29 @@ class ClientTraits(Section):
         if (self.step_s is None) == (self.tokens_per_s is None):
             raise ValueError("expected either step_s or tokens_per_s: give one of them")
         return self
+
+    @model_validator(mode="after")
+    def _times_rise(self) -> Self:
+        if (self.online is None) != (self.period_s is None):
+            raise ValueError("online and period_s go together: give both, or none of them")
+        if self.online is None or self.period_s is None:
+            return self
+        if self.availability < 1:
+            raise ValueError("online says when it is there: leave availability out")
+        edges = [edge for pair in self.online for edge in pair]
+        if not edges or edges[-1] > self.period_s or sorted(set(edges)) != edges:
+            raise ValueError(
+                f"online: expected pairs of seconds that rise, below period_s ({self.period_s:g}), got "
+                f"{[list(pair) for pair in self.online[:3]]}"
+            )
+        return self
+
+    @property
+    def on_line(self) -> float:
+        """Its share of the time on line."""
+        if self.online is None or self.period_s is None:
+            return self.availability
+        return sum(end - start for start, end in self.online) / self.period_s
 
 
 class ClientGroup(ClientTraits):
