@@ -13,7 +13,13 @@ from rich.console import Console
 
 from antiphon.cli.fleet import record_fleet
 from antiphon.core.errors import ConfigError, RunFolderError
-from antiphon.core.events import ClientJoined, ClientLeft
+from antiphon.core.events import (
+    ClientDescribed,
+    ClientJoined,
+    ClientLeft,
+    RoundPlanned,
+    UpdateReceived,
+)
 from antiphon.core.journal import Entry, Journal
 from antiphon.core.run_folder import RunFolder
 from antiphon.simulation.availability import Replayed
@@ -83,6 +89,27 @@ def test_a_journal_without_training_is_refused() -> None:
 
     with pytest.raises(RunFolderError, match="no client that has trained"):
         recorded(entries)
+
+
+@pytest.mark.parametrize("told", [-5, 0, 1e300, float("inf"), float("nan"), "much", True, None])
+def test_what_machines_say_that_is_no_number_is_left_out(told: Any) -> None:
+    """A client may say anything of itself, and of how long it took; a fleet file holds numbers."""
+    facts = {"device": "tpu", "memory_bytes": told, "uplink_kbps": told, "latency_s": told}
+    plan = {name: {"method": "lora", "steps": 2} for name in ("a", "b")}
+    happened = [
+        (0.0, ClientDescribed("a", facts)),
+        (0.0, ClientJoined("a", 10)),
+        (0.0, ClientJoined("b", 10)),
+        (1.0, RoundPlanned(1, ("a", "b"), 2, 60.0, "", plan)),
+        (5.0, UpdateReceived("a", 1, "00", 9, 10, 2, {"seconds": 3.0, "loss": 1.0})),
+        (6.0, UpdateReceived("b", 1, "00", 9, 10, 2, {"seconds": 3.0, "loss": 1.0})),
+    ]
+
+    fleet = recorded(Entry(at, when, event) for at, (when, event) in enumerate(happened, 1))
+
+    assert [(each.name, each.device) for each in fleet] == [("a", "cuda"), ("b", "cpu")]
+    assert fleet[0].memory_gb is None
+    assert fleet[0].step_s == pytest.approx(1.5)
 
 
 @pytest.fixture(scope="module")

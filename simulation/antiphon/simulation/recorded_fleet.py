@@ -28,7 +28,7 @@ from antiphon.strategies.scheduling.telemetry import ClientTelemetry
 _KILO = 1000.0
 _BITS = 8.0
 _GB = 1e9
-_MOST = 1e12  # what a machine says of itself beyond this is no number to go by
+_LEAST, _MOST = 1e-9, 1e12  # what a machine says of itself beyond these is no number to go by
 _SHORTEST_S = 1e-3  # times are kept to milliseconds: what is shorter has not been
 
 
@@ -91,7 +91,11 @@ def recorded(entries: Iterable[Entry]) -> tuple[ClientGroup, ...]:
         recording.hear(entry)
     recording.close()
     known = recording.measured.telemetry(0, recording.seconds).clients
-    trained = [name for name in sorted(recording.presence) if known[name].step_s is not None]
+    trained = [
+        name
+        for name, each in sorted(recording.presence.items())
+        if each.times and _number(known[name].step_s) is not None
+    ]
     if not trained or recording.seconds < _SHORTEST_S:
         raise RunFolderError(
             "the journal tells of no client that has trained: record a run in which some have"
@@ -111,7 +115,7 @@ def _group(
     recording: _Recording,
 ) -> ClientGroup:
     told = {key: _number(facts.get(key)) for key in ("uplink_kbps", "downlink_kbps", "latency_s")}
-    memory = known.memory_bytes
+    memory = _number(known.memory_bytes)
     period = round(recording.seconds, 3)
     online = _rounded(times, period)
     always = online == ((0.0, period),)
@@ -119,15 +123,15 @@ def _group(
         name=_literally(known.client),
         count=1,
         device=_device(known.device),
-        memory_gb=round(memory / _GB, 3) if memory else None,
-        step_s=_digits(known.step_s),
+        memory_gb=_number(memory / _GB) if memory else None,
+        step_s=_number(known.step_s),
         uplink_kbps=told["uplink_kbps"] or _kbps(known.uplink_bytes_per_s),
         downlink_kbps=told["downlink_kbps"] or _kbps(known.downlink_bytes_per_s),
         # Of a line that was only measured, it is in the rates.
         latency_s=(told["latency_s"] or 0.0) if told["uplink_kbps"] else 0.0,
         online=None if always else online,
         period_s=None if always else period,
-        failure_rate=_digits(min(1.0, known.failures / known.asked)) or 0.0 if known.asked else 0.0,
+        failure_rate=_digits(min(1.0, known.failures / max(1, known.asked))),
     )
 
 
@@ -156,16 +160,16 @@ def _literally(name: str) -> str:
 
 
 def _number(told: Plain) -> float | None:
-    """Return a positive number of what a machine has said of itself; none for anything else."""
+    """Return a positive number that a machine said, or was measured by what it said; none for others."""
     if isinstance(told, bool) or not isinstance(told, int | float):
         return None
-    return _digits(float(told)) if 0 < told < _MOST else None
+    return _digits(told) if _LEAST < told < _MOST else None
 
 
 def _kbps(rate: float | None) -> float | None:
-    return _digits(rate * _BITS / _KILO) if rate else None
+    return _number(rate * _BITS / _KILO) if rate else None
 
 
-def _digits(value: float | None) -> float | None:
-    """Return a positive value to four digits; none for nothing."""
-    return float(f"{value:.4g}") if value else None
+def _digits(value: float) -> float:
+    """Return a value to four digits."""
+    return float(f"{value:.4g}")
