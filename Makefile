@@ -21,7 +21,7 @@ TORCH_INDEX ?=
 
 setup: .venv/installed  ## make the virtual environment
 
-demo: setup  ## fine-tune SmolLM2-135M across four clients (about six minutes on two cores)
+demo: setup  ## fine-tune SmolLM2-135M across four clients (about seven minutes on two cores)
 	$(BIN)/antiphon simulate examples/quickstart.yaml
 
 # systemd-analyze is the one thing that the checks need and pip does not bring.
