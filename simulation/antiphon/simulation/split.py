@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _MOST_NAMED = 100
 """Clients that have a row of their own in a table, and whose names still fit under their bars."""
+_WIDE_IN = 12.0
 
 
 def share_out(rows: Rows, partition: Partition, data: DataConfig, seed: int) -> Shares:
@@ -100,13 +101,13 @@ def _figure(clients: Sequence[ClientExamples], names: Sequence[str]) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    width_in = 1.5 + 0.5 * min(len(clients), _MOST_NAMED)
+    named = len(clients) <= _MOST_NAMED
+    width_in = 1.5 + 0.5 * len(clients) if named else _WIDE_IN
     figure = Figure(figsize=(max(4.0, width_in), 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     edges = np.arange(len(clients) + 1) - 0.5
     bottom = np.zeros(len(clients))
-    named = len(clients) <= _MOST_NAMED
     for name, heights in _layers(clients, names).items():
         if named:
             axes.bar(range(len(clients)), heights, bottom=bottom, label=name)

@@ -73,7 +73,7 @@ class Surrogate:
     @property
     def facts(self) -> dict[str, Plain]:
         """What the run's description says of it."""
-        return {"device": "none", "base": "surrogate"}
+        return {"device": "none", "objective": "surrogate"}
 
     def encoded(self, client: ClientExamples) -> ClientData:
         """Return a client's examples as they are trained on: each is like all others."""

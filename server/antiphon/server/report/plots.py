@@ -86,7 +86,9 @@ def _learning(report: Report) -> Any:
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set(xlabel="round (0: before training)", title=_trend(report, key, points))
     if "loss" in means:
-        panels[0].set_ylabel("held-out loss (nats per token)")
+        # Only of a language model is it in nats.
+        unit = "" if "objective" in report["facts"] else " (nats per token)"
+        panels[0].set_ylabel(f"held-out loss{unit}")
     if "accuracy" in means:
         panels[-1].set_ylabel("held-out accuracy")
         panels[-1].yaxis.set_major_formatter(lambda value, _: share(value))
