@@ -27,7 +27,7 @@ _NUMBERS = {
     "downlink_kbps": "down\nkbit/s",
     "uplink_kbps": "up\nkbit/s",
     "latency_s": "latency\ns",
-    "availability": "on line",
+    "on_line": "on line",
     "mean_on_s": "mean on\ns",
     "failure_rate": "fails",
     "data_share": "data",
