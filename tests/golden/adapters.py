@@ -20,6 +20,7 @@ import numpy as np
 import torch
 import yaml
 from safetensors.numpy import load_file
+from threadpoolctl import threadpool_info
 
 from antiphon.core.config import validate
 from antiphon.simulation.run import simulate
@@ -65,8 +66,12 @@ class Golden:
 
 
 def instructions() -> str:
-    """Return what the bits of a run depend on: torch's version and the vector instructions that it uses."""
-    return f"torch {torch.__version__.split('+')[0]}, {torch.backends.cpu.get_cpu_capability()}"
+    """Return what the bits of a run depend on: torch's version, the vector instructions that it uses, and the
+    kernels that numpy's BLAS has chosen for this processor.
+    """
+    kernels = {each["architecture"] for each in threadpool_info() if "architecture" in each}
+    version, vectors = torch.__version__.split("+")[0], torch.backends.cpu.get_cpu_capability()
+    return ", ".join([f"torch {version}", vectors, *sorted(kernels)])
 
 
 def values_of(example: str, differs: Mapping[str, Any], runs: Path) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def test_a_run_goes_from_join_to_report(serve, method):
 
 def test_a_spent_budget_ends_a_run_well(serve):
     """A run whose policy ends it after a round is complete, and its clients hear so."""
-    budget = "policy={kind: adaptive, bytes: 33_000}"
+    budget = "policy={kind: adaptive, bytes: 29_000}"
 
     async def scenario():
         async with serve("method=seeds", "rounds=2", budget) as running:
