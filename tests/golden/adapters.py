@@ -66,8 +66,8 @@ class Golden:
 
 
 def instructions() -> str:
-    """Return what the bits of a run depend on: torch's version, the vector instructions that it uses, and the
-    kernels that numpy's BLAS has chosen for this processor.
+    """Return what the bits of a run depend on: torch's version, the vector instructions that it uses, and
+    which kernels numpy's BLAS has chosen.
     """
     kernels = {each["architecture"] for each in threadpool_info() if "architecture" in each}
     version, vectors = torch.__version__.split("+")[0], torch.backends.cpu.get_cpu_capability()
