@@ -66,6 +66,24 @@ def test_a_client_changes_when_it_says_it_does(
     assert times.is_on(change) != times.is_on(when)
 
 
+@given(
+    start=st.integers(0, 900_000),
+    length=st.integers(1, 99_000),
+    period=st.integers(1_000_000, 1_900_000),
+)
+def test_time_goes_on_from_change_to_change(start: int, length: int, period: int) -> None:
+    """On milliseconds, which floats round: each change is later than the last, and comes after a going."""
+    online = [(start / 1000, (start + length) / 1000)]
+    times, now, was = Replayed(online, period / 1000), 0.0, start == 0
+
+    for _ in range(300):
+        change = times.next_change(now)
+        assert change is not None
+        assert change > now
+        now, was = change, not was
+        assert times.is_on(now) == was
+
+
 @pytest.mark.parametrize(
     "online",
     [[], [(5.0, 5.0)], [(5.0, 4.0)], [(0.0, 6.0), (6.0, 7.0)], [(0.0, PERIOD + 1)]],

@@ -55,9 +55,8 @@ class LazyTensors(Mapping[str, FloatArray]):
         """Read one tensor."""
         place = self._places[name]
         if self._content is not None:
-            return _taken(
-                self._content, place, self.path
-            ).copy()  # whoever looks it up may write to it
+            # Whoever looks it up may write to it.
+            return _taken(self._content, place, self.path).copy()
         tensor: FloatArray = np.empty(place.shape, _LITTLE_FLOAT32)
         if tensor.size:
             # Unlike np.fromfile, this lets other threads run while it reads.

@@ -64,24 +64,32 @@ class Replayed:
 
     def __init__(self, online: Sequence[tuple[float, float]], period_s: float) -> None:
         """online: when it is on line within a period, rising and apart, none empty, seconds."""
-        self._online, self._period_s = tuple(online), period_s
+        self._period_s = period_s
         starts, ends = {start for start, _ in online}, {end for _, end in online}
-        if 0 in starts and period_s in ends:  # it stays from one period to the next
+        self._stays = 0 in starts and period_s in ends  # from one period to the next
+        if self._stays:
             starts, ends = starts - {0}, ends - {period_s}
         self._changes = sorted(starts | ends)
 
     def is_on(self, when: float) -> bool:
         """Whether the client is on line at a moment (virtual seconds)."""
-        within = when % self._period_s
-        at = bisect_right(self._online, (within, math.inf)) - 1
-        return at >= 0 and within < self._online[at][1]
+        return self._stays == (self._passed(when) % 2 == 0)
 
     def next_change(self, when: float) -> float | None:
         """Return the first moment after `when` at which the client comes or goes; none: it never does."""
-        if not self._changes:
-            return None
-        periods, within = divmod(when, self._period_s)
-        at = bisect_right(self._changes, within)
-        if at == len(self._changes):
-            periods, at = periods + 1, 0
+        return self._change(self._passed(when)) if self._changes else None
+
+    def _change(self, number: int) -> float:
+        periods, at = divmod(number, len(self._changes))
         return periods * self._period_s + self._changes[at]
+
+    def _passed(self, when: float) -> int:
+        """Return how many changes there have been, by the very moments that `next_change` says."""
+        if not self._changes:
+            return 0
+        number = int(when // self._period_s) * len(self._changes)
+        while number > 0 and self._change(number - 1) > when:
+            number -= 1
+        while self._change(number) <= when:
+            number += 1
+        return number

@@ -45,9 +45,8 @@ def simulate(
     """Run a config on this machine and write its report; return the run's folder.
 
     from_round: whose model a resumed run goes on with, where a newer one is damaged; on_folder: is called
-    before the first round. Raises UserError for what the user can mend, ReportError
-    where only the report is missing; KeyboardInterrupt passes through and leaves a run that can be resumed,
-    or one that is over.
+    before the first round. Raises UserError for what the user can mend, ReportError where only the report
+    is missing; KeyboardInterrupt passes through and leaves a run that can be resumed, or one that is over.
     """
     resumed = resumed_folder(config) if resume else None
     if config.engine.kind == "flower":
@@ -73,10 +72,8 @@ def simulate(
             clock = VirtualClock(_last_moment(journal))
             worker.write_tokenizer(folder.tokenizer)
             begun = partial(begin_run, engine=config.engine.kind, secret=simulated_secret(config))
-            facts = _facts(worker, clients, split)
-            federation = begun(
-                config, folder, journal, space, clock, facts=facts, from_round=from_round
-            )
+            begun = partial(begun, facts=_facts(worker, clients, split), from_round=from_round)
+            federation = begun(config, folder, journal, space, clock)
             if config.output.plots:
                 draw_split(split.clients, folder.plots / "split.svg", split.labels)
             with monitor_for(len(clients)) as monitor:

@@ -29,7 +29,7 @@ from antiphon.core.config import RunConfig
 from antiphon.core.defaults import RATED
 from antiphon.core.errors import UpdateError
 from antiphon.core.limits import MOST_ANSWER_BYTES
-from antiphon.core.space import Shape, SpaceShapes
+from antiphon.core.space import Shape
 from antiphon.core.types import AnyArray, Float64Array, FloatArray, Params, State
 from antiphon.strategies.aggregation.adapter import A_SUFFIX, B_SUFFIX
 from antiphon.strategies.compression.codec import Codec
@@ -111,17 +111,12 @@ def gradient(
     def pack(sides: Sides) -> State:
         return _packed(_principal_parts(sides, r, held), sketch_bits, config.seed)
 
-    def once(shapes: SpaceShapes) -> tuple[int, int]:
-        # What is principal in a sketch has as many numbers as the frames.
-        sketch = sketched(shapes.factors)
-        return _about(sketch, sketch_bits), _about(sketch, bits)
-
     return GradientFrames(
         GRADIENT,
         held,
         factors,
         lambda shapes: _most_bytes(sketched(shapes.factors)),
-        once,
+        lambda shapes: _once(sketched(shapes.factors), sketch_bits, bits),
         Exchange(GRADIENT, check, combine, most_bytes=MOST_ANSWER_BYTES, lasting=True),
         {"steps": 1, "batch": size, "accumulation": batches},
         f"a sketch of its mean gradient over {batches * size} examples",
@@ -137,9 +132,13 @@ def _most_bytes(sketch: Sketch) -> int:
     return 4 * sum(numbers) + _HEADER_BYTES
 
 
-def _about(sketch: Sketch, bits: float) -> int:
+def _once(sketch: Sketch, sketch_bits: float, bits: float) -> tuple[int, int]:
+    """Return about how many bytes a client sends and receives: what is principal in its sketch has as many
+    numbers as the frames.
+    """
     left, right = (sum(map(math.prod, side.values())) for side in _frames(sketch))
-    return math.ceil((left * bits + right * (bits + _MORE_BITS)) / 8)
+    up, down = ((left * each + right * (each + _MORE_BITS)) / 8 for each in (sketch_bits, bits))
+    return math.ceil(up), math.ceil(down)
 
 
 def _packed(sides: Sides, bits: float, seed: int) -> State:
