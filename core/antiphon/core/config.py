@@ -145,10 +145,16 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
-        if self.compression.downlink.kind != defaults.DENSE and self.lora.client_ranks:
+        down, changes = self.compression.downlink.kind, self.compression.changes
+        if down != defaults.DENSE and self.lora.client_ranks and not changes:
             raise ValueError(
                 "compression.downlink packs one adapter for all, but lora.client_ranks gives some clients "
                 "another: leave one of them out"
+            )
+        if changes and down == defaults.DENSE:
+            raise ValueError(
+                f"compression.changes packs what a round has changed, but compression.downlink is {down}: "
+                "name a codec that packs there, or leave changes out"
             )
         return self
 

@@ -260,7 +260,13 @@ class CompressionConfig(Section):
     )
     downlink: Choice = Field(
         Choice(kind=defaults.DENSE),
-        description="Codec of the adapter that clients receive; not with `lora.client_ranks`.",
+        description="Codec of the adapter that clients receive; not with `lora.client_ranks`, but for "
+        "`changes`.",
+    )
+    changes: bool = Field(
+        False,
+        description="`downlink` packs what a round has changed, for clients that hold the model before it; "
+        "others receive it as float32. Not on Flower.",
     )
     error_feedback: bool = Field(
         True,

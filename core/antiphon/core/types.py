@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from antiphon.core.blob import Blob
+from antiphon.core.blob import Blob, ModelChange
 from antiphon.core.defaults import DENSE
 
 FloatArray = npt.NDArray[np.float32]
@@ -84,7 +84,8 @@ class Assignment:
     that it sends; folded_round: the last round whose fold has an update of this client in it (0: none),
     up to which its error feedback is settled; upload_bytes: about how many the update will have; told: what
     the round's earlier exchanges have come to for this client, arrays by name; frames: see Package, as a
-    blob (none: nothing stands still, or it follows from the seed).
+    blob (none: nothing stands still, or it follows from the seed); change: another way to its model (none:
+    its bytes are the only one).
     """
 
     round: int
@@ -103,3 +104,4 @@ class Assignment:
     pool: int = 0
     told: State = field(default_factory=dict, compare=False)
     frames: Blob | None = None
+    change: ModelChange | None = None

@@ -19,7 +19,7 @@ from typing import TypeVar, cast
 from google.protobuf.message import DecodeError, Message
 
 from antiphon.core import registry
-from antiphon.core.blob import Blob, blob_of
+from antiphon.core.blob import Blob, ModelChange, blob_of
 from antiphon.core.channel import MAX_MESSAGE_BYTES
 from antiphon.core.content import Content
 from antiphon.core.defaults import DENSE
@@ -160,6 +160,7 @@ def pack_assignment(assignment: Assignment, model: Blob, run_id: str) -> bytes:
         pool=assignment.pool,
         told=to_content(assignment.told).joined() if assignment.told else b"",
         frames=pack_blob(assignment.frames) if assignment.frames else None,
+        change=pack_change(assignment.change) if assignment.change else None,
     )
     return message.SerializeToString(deterministic=True)
 
@@ -188,6 +189,7 @@ def unpack_assignment(message: bytes, client: str, run_id: str) -> tuple[Assignm
         pool=parsed.pool,
         told=from_bytes(parsed.told) if parsed.told else {},
         frames=unpack_blob(parsed.frames) if parsed.HasField("frames") else None,
+        change=unpack_change(parsed.change) if parsed.HasField("change") else None,
     )
     return assignment, unpack_blob(parsed.model)
 
@@ -285,6 +287,23 @@ def unpack_blob(message: update_pb2.Blob) -> Blob:
     if len(message.sha256) != _SHA256_BYTES:
         raise UpdateError(f"a blob's SHA-256 has {len(message.sha256)} bytes, expected 32")
     return Blob(message.sha256.hex(), message.bytes, message.encoding)
+
+
+def pack_change(change: ModelChange) -> update_pb2.ModelChange:
+    """Return the message that names another way to a model."""
+    blob = pack_blob(change.blob) if change.blob else None
+    return update_pb2.ModelChange(since=bytes.fromhex(change.since), blob=blob)
+
+
+def unpack_change(message: update_pb2.ModelChange) -> ModelChange:
+    """Return what `pack_change` has packed. Raises UpdateError where it says only half of it."""
+    if not message.since and not message.HasField("blob"):
+        return ModelChange()
+    if len(message.since) != _SHA256_BYTES or not message.HasField("blob"):
+        raise UpdateError(
+            f"a change since a model whose SHA-256 has {len(message.since)} bytes, expected 32 and a blob"
+        )
+    return ModelChange(message.since.hex(), unpack_blob(message.blob))
 
 
 def _parsed(kind: type[Proto], content: bytes, max_bytes: int = MAX_MESSAGE_BYTES) -> Proto:

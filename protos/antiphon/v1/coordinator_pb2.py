@@ -26,7 +26,7 @@ from antiphon.v1 import enrolment_pb2 as antiphon_dot_v1_dot_enrolment__pb2
 from antiphon.v1 import update_pb2 as antiphon_dot_v1_dot_update__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x61ntiphon/v1/coordinator.proto\x12\x0b\x61ntiphon.v1\x1a\x1b\x61ntiphon/v1/enrolment.proto\x1a\x18\x61ntiphon/v1/update.proto\"(\n\x0cHelloRequest\x12\x18\n\x10\x61ntiphon_version\x18\x01 \x01(\t\"\xaf\x01\n\rHelloResponse\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06\x63onfig\x18\x02 \x01(\x0c\x12\x13\n\x0b\x63onfig_hash\x18\x03 \x01(\t\x12\x12\n\nmin_cohort\x18\x04 \x01(\r\x12\x18\n\x10max_upload_bytes\x18\x05 \x01(\x04\x12\x16\n\x0eretry_after_ms\x18\x06 \x01(\r\x12#\n\x04\x61sks\x18\x07 \x03(\x0b\x32\x15.antiphon.v1.RoleWork\"L\n\x08RoleWork\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\r\n\x05steps\x18\x02 \x01(\r\x12\r\n\x05\x62\x61tch\x18\x03 \x01(\r\x12\x14\n\x0c\x61\x63\x63umulation\x18\x04 \x01(\r\":\n\x0bMatrixShape\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\r\x12\x0f\n\x07\x63olumns\x18\x03 \x01(\r\"\x93\x01\n\x0bSpaceReport\x12)\n\x07\x66\x61\x63tors\x18\x01 \x03(\x0b\x32\x18.antiphon.v1.MatrixShape\x12)\n\x07weights\x18\x02 \x03(\x0b\x32\x18.antiphon.v1.MatrixShape\x12\x18\n\x10model_parameters\x18\x03 \x01(\x04\x12\x14\n\x0cmodel_digest\x18\x04 \x01(\x0c\"\x86\x03\n\x0c\x43\x61pabilities\x12\x18\n\x10\x61ntiphon_version\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65vice_kind\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65vice_name\x18\x03 \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x04 \x01(\x04\x12\x11\n\tcpu_cores\x18\x05 \x01(\r\x12\x14\n\x0ctokens_per_s\x18\x06 \x01(\x01\x12;\n\tlibraries\x18\x07 \x03(\x0b\x32(.antiphon.v1.Capabilities.LibrariesEntry\x12\x10\n\x08platform\x18\x08 \x01(\t\x12\x35\n\x06golden\x18\t \x03(\x0b\x32%.antiphon.v1.Capabilities.GoldenEntry\x12\x0c\n\x04\x62\x61se\x18\n \x01(\t\x1a\x30\n\x0eLibrariesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a-\n\x0bGoldenEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xbb\x01\n\x0bJoinRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63onfig_hash\x18\x02 \x01(\t\x12\x10\n\x08\x65xamples\x18\x03 \x01(\x04\x12\x1b\n\x13\x65valuation_examples\x18\x04 \x01(\x04\x12/\n\x0c\x63\x61pabilities\x18\x05 \x01(\x0b\x32\x19.antiphon.v1.Capabilities\x12\'\n\x05space\x18\x06 \x01(\x0b\x32\x18.antiphon.v1.SpaceReport\" \n\x0cJoinResponse\x12\x10\n\x08lease_ms\x18\x01 \x01(\r\"\x86\x01\n\x0fNextTaskRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0f\n\x07wait_ms\x18\x02 \x01(\r\x12\x18\n\x10working_on_round\x18\x03 \x01(\r\x12\x12\n\nevaluating\x18\x04 \x01(\x08\x12\x12\n\nsteps_done\x18\x05 \x01(\r\x12\x10\n\x08\x65xchange\x18\x06 \x01(\t\"4\n\tTrainTask\x12\x12\n\nassignment\x18\x01 \x01(\x0c\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x02 \x01(\x04\"w\n\x0c\x45valuateTask\x12\r\n\x05round\x18\x01 \x01(\r\x12 \n\x05model\x18\x02 \x01(\x0b\x32\x11.antiphon.v1.Blob\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x03 \x01(\x04\x12!\n\x06\x66rames\x18\x04 \x01(\x0b\x32\x11.antiphon.v1.Blob\"V\n\x0c\x45xchangeTask\x12\r\n\x05round\x18\x01 \x01(\r\x12\x10\n\x08\x65xchange\x18\x02 \x01(\t\x12\x10\n\x08question\x18\x03 \x01(\x0c\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x04 \x01(\x04\"+\n\nCancelTask\x12\r\n\x05round\x18\x01 \x01(\r\x12\x0e\n\x06reason\x18\x02 \x01(\t\"+\n\x07RunOver\x12\x10\n\x08\x63omplete\x18\x01 \x01(\x08\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\xa2\x02\n\x10NextTaskResponse\x12\'\n\x05train\x18\x01 \x01(\x0b\x32\x16.antiphon.v1.TrainTaskH\x00\x12-\n\x08\x65valuate\x18\x02 \x01(\x0b\x32\x19.antiphon.v1.EvaluateTaskH\x00\x12)\n\x06\x63\x61ncel\x18\x03 \x01(\x0b\x32\x17.antiphon.v1.CancelTaskH\x00\x12$\n\x04over\x18\x04 \x01(\x0b\x32\x14.antiphon.v1.RunOverH\x00\x12-\n\x08\x65xchange\x18\n \x01(\x0b\x32\x19.antiphon.v1.ExchangeTaskH\x00\x12\x16\n\x0eretry_after_ms\x18\x05 \x01(\r\x12\x10\n\x08lease_ms\x18\x06 \x01(\rB\x06\n\x04taskJ\x04\x08\x0b\x10\x14\"A\n\x0f\x44ownloadRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\x0c\x12\x0e\n\x06offset\x18\x03 \x01(\x04\" \n\rDownloadChunk\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\"F\n\x13UploadStatusRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x1f\n\x04\x62lob\x18\x02 \x01(\x0b\x32\x11.antiphon.v1.Blob\"&\n\x14UploadStatusResponse\x12\x0e\n\x06offset\x18\x01 \x01(\x04\"_\n\x0bUploadChunk\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x1f\n\x04\x62lob\x18\x02 \x01(\x0b\x32\x11.antiphon.v1.Blob\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x0f\n\x07\x63ontent\x18\x04 \x01(\x0c\"%\n\x13SubmitUpdateRequest\x12\x0e\n\x06update\x18\x01 \x01(\x0c\"\xda\x01\n\x14SubmitUpdateResponse\x12:\n\x07verdict\x18\x01 \x01(\x0e\x32).antiphon.v1.SubmitUpdateResponse.Verdict\x12\x0e\n\x06reason\x18\x02 \x01(\t\"v\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x0c\n\x08\x41\x43\x43\x45PTED\x10\x01\x12\r\n\tDUPLICATE\x10\x02\x12\x08\n\x04LATE\x10\x03\x12\x0c\n\x08REJECTED\x10\x04\x12\x0b\n\x07UNKNOWN\x10\x05\x12\x10\n\x0cUPLOAD_FIRST\x10\x06\"V\n\x13SubmitAnswerRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\r\x12\x10\n\x08\x65xchange\x18\x03 \x01(\t\x12\x0e\n\x06\x61nswer\x18\x04 \x01(\x0c\"\xbe\x01\n\x17SubmitEvaluationRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\r\x12\x10\n\x08\x65xamples\x18\x03 \x01(\x04\x12\x42\n\x07metrics\x18\x04 \x03(\x0b\x32\x31.antiphon.v1.SubmitEvaluationRequest.MetricsEntry\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\",\n\x18SubmitEvaluationResponse\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x08\"y\n\x14ReportFailureRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\r\x12\x12\n\nevaluating\x18\x03 \x01(\x08\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0c\n\x04\x63ode\x18\x05 \x01(\t\x12\x10\n\x08\x65xchange\x18\x06 \x01(\t\"\x17\n\x15ReportFailureResponse\"=\n\x0cLeaveRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05\x63odes\x18\x03 \x03(\t\"\x0f\n\rLeaveResponse\"+\n\x0cRenewRequest\x12\x1b\n\x13\x63\x65rtificate_request\x18\x01 \x01(\x0c\x32\x9a\x07\n\x0b\x43oordinator\x12>\n\x05Hello\x12\x19.antiphon.v1.HelloRequest\x1a\x1a.antiphon.v1.HelloResponse\x12;\n\x04Join\x12\x18.antiphon.v1.JoinRequest\x1a\x19.antiphon.v1.JoinResponse\x12G\n\x08NextTask\x12\x1c.antiphon.v1.NextTaskRequest\x1a\x1d.antiphon.v1.NextTaskResponse\x12\x46\n\x08\x44ownload\x12\x1c.antiphon.v1.DownloadRequest\x1a\x1a.antiphon.v1.DownloadChunk0\x01\x12S\n\x0cUploadStatus\x12 .antiphon.v1.UploadStatusRequest\x1a!.antiphon.v1.UploadStatusResponse\x12G\n\x06Upload\x12\x18.antiphon.v1.UploadChunk\x1a!.antiphon.v1.UploadStatusResponse(\x01\x12S\n\x0cSubmitUpdate\x12 .antiphon.v1.SubmitUpdateRequest\x1a!.antiphon.v1.SubmitUpdateResponse\x12S\n\x0cSubmitAnswer\x12 .antiphon.v1.SubmitAnswerRequest\x1a!.antiphon.v1.SubmitUpdateResponse\x12_\n\x10SubmitEvaluation\x12$.antiphon.v1.SubmitEvaluationRequest\x1a%.antiphon.v1.SubmitEvaluationResponse\x12V\n\rReportFailure\x12!.antiphon.v1.ReportFailureRequest\x1a\".antiphon.v1.ReportFailureResponse\x12>\n\x05Leave\x12\x19.antiphon.v1.LeaveRequest\x1a\x1a.antiphon.v1.LeaveResponse\x12<\n\x05Renew\x12\x19.antiphon.v1.RenewRequest\x1a\x18.antiphon.v1.Certificateb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x61ntiphon/v1/coordinator.proto\x12\x0b\x61ntiphon.v1\x1a\x1b\x61ntiphon/v1/enrolment.proto\x1a\x18\x61ntiphon/v1/update.proto\"(\n\x0cHelloRequest\x12\x18\n\x10\x61ntiphon_version\x18\x01 \x01(\t\"\xaf\x01\n\rHelloResponse\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06\x63onfig\x18\x02 \x01(\x0c\x12\x13\n\x0b\x63onfig_hash\x18\x03 \x01(\t\x12\x12\n\nmin_cohort\x18\x04 \x01(\r\x12\x18\n\x10max_upload_bytes\x18\x05 \x01(\x04\x12\x16\n\x0eretry_after_ms\x18\x06 \x01(\r\x12#\n\x04\x61sks\x18\x07 \x03(\x0b\x32\x15.antiphon.v1.RoleWork\"L\n\x08RoleWork\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\r\n\x05steps\x18\x02 \x01(\r\x12\r\n\x05\x62\x61tch\x18\x03 \x01(\r\x12\x14\n\x0c\x61\x63\x63umulation\x18\x04 \x01(\r\":\n\x0bMatrixShape\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\r\x12\x0f\n\x07\x63olumns\x18\x03 \x01(\r\"\x93\x01\n\x0bSpaceReport\x12)\n\x07\x66\x61\x63tors\x18\x01 \x03(\x0b\x32\x18.antiphon.v1.MatrixShape\x12)\n\x07weights\x18\x02 \x03(\x0b\x32\x18.antiphon.v1.MatrixShape\x12\x18\n\x10model_parameters\x18\x03 \x01(\x04\x12\x14\n\x0cmodel_digest\x18\x04 \x01(\x0c\"\x86\x03\n\x0c\x43\x61pabilities\x12\x18\n\x10\x61ntiphon_version\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65vice_kind\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65vice_name\x18\x03 \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x04 \x01(\x04\x12\x11\n\tcpu_cores\x18\x05 \x01(\r\x12\x14\n\x0ctokens_per_s\x18\x06 \x01(\x01\x12;\n\tlibraries\x18\x07 \x03(\x0b\x32(.antiphon.v1.Capabilities.LibrariesEntry\x12\x10\n\x08platform\x18\x08 \x01(\t\x12\x35\n\x06golden\x18\t \x03(\x0b\x32%.antiphon.v1.Capabilities.GoldenEntry\x12\x0c\n\x04\x62\x61se\x18\n \x01(\t\x1a\x30\n\x0eLibrariesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a-\n\x0bGoldenEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xbb\x01\n\x0bJoinRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63onfig_hash\x18\x02 \x01(\t\x12\x10\n\x08\x65xamples\x18\x03 \x01(\x04\x12\x1b\n\x13\x65valuation_examples\x18\x04 \x01(\x04\x12/\n\x0c\x63\x61pabilities\x18\x05 \x01(\x0b\x32\x19.antiphon.v1.Capabilities\x12\'\n\x05space\x18\x06 \x01(\x0b\x32\x18.antiphon.v1.SpaceReport\" \n\x0cJoinResponse\x12\x10\n\x08lease_ms\x18\x01 \x01(\r\"\x86\x01\n\x0fNextTaskRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0f\n\x07wait_ms\x18\x02 \x01(\r\x12\x18\n\x10working_on_round\x18\x03 \x01(\r\x12\x12\n\nevaluating\x18\x04 \x01(\x08\x12\x12\n\nsteps_done\x18\x05 \x01(\r\x12\x10\n\x08\x65xchange\x18\x06 \x01(\t\"4\n\tTrainTask\x12\x12\n\nassignment\x18\x01 \x01(\x0c\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x02 \x01(\x04\"\xa1\x01\n\x0c\x45valuateTask\x12\r\n\x05round\x18\x01 \x01(\r\x12 \n\x05model\x18\x02 \x01(\x0b\x32\x11.antiphon.v1.Blob\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x03 \x01(\x04\x12!\n\x06\x66rames\x18\x04 \x01(\x0b\x32\x11.antiphon.v1.Blob\x12(\n\x06\x63hange\x18\x05 \x01(\x0b\x32\x18.antiphon.v1.ModelChange\"V\n\x0c\x45xchangeTask\x12\r\n\x05round\x18\x01 \x01(\r\x12\x10\n\x08\x65xchange\x18\x02 \x01(\t\x12\x10\n\x08question\x18\x03 \x01(\x0c\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x04 \x01(\x04\"+\n\nCancelTask\x12\r\n\x05round\x18\x01 \x01(\r\x12\x0e\n\x06reason\x18\x02 \x01(\t\"+\n\x07RunOver\x12\x10\n\x08\x63omplete\x18\x01 \x01(\x08\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\xa2\x02\n\x10NextTaskResponse\x12\'\n\x05train\x18\x01 \x01(\x0b\x32\x16.antiphon.v1.TrainTaskH\x00\x12-\n\x08\x65valuate\x18\x02 \x01(\x0b\x32\x19.antiphon.v1.EvaluateTaskH\x00\x12)\n\x06\x63\x61ncel\x18\x03 \x01(\x0b\x32\x17.antiphon.v1.CancelTaskH\x00\x12$\n\x04over\x18\x04 \x01(\x0b\x32\x14.antiphon.v1.RunOverH\x00\x12-\n\x08\x65xchange\x18\n \x01(\x0b\x32\x19.antiphon.v1.ExchangeTaskH\x00\x12\x16\n\x0eretry_after_ms\x18\x05 \x01(\r\x12\x10\n\x08lease_ms\x18\x06 \x01(\rB\x06\n\x04taskJ\x04\x08\x0b\x10\x14\"A\n\x0f\x44ownloadRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\x0c\x12\x0e\n\x06offset\x18\x03 \x01(\x04\" \n\rDownloadChunk\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\"F\n\x13UploadStatusRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x1f\n\x04\x62lob\x18\x02 \x01(\x0b\x32\x11.antiphon.v1.Blob\"&\n\x14UploadStatusResponse\x12\x0e\n\x06offset\x18\x01 \x01(\x04\"_\n\x0bUploadChunk\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x1f\n\x04\x62lob\x18\x02 \x01(\x0b\x32\x11.antiphon.v1.Blob\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x0f\n\x07\x63ontent\x18\x04 \x01(\x0c\"%\n\x13SubmitUpdateRequest\x12\x0e\n\x06update\x18\x01 \x01(\x0c\"\xda\x01\n\x14SubmitUpdateResponse\x12:\n\x07verdict\x18\x01 \x01(\x0e\x32).antiphon.v1.SubmitUpdateResponse.Verdict\x12\x0e\n\x06reason\x18\x02 \x01(\t\"v\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x0c\n\x08\x41\x43\x43\x45PTED\x10\x01\x12\r\n\tDUPLICATE\x10\x02\x12\x08\n\x04LATE\x10\x03\x12\x0c\n\x08REJECTED\x10\x04\x12\x0b\n\x07UNKNOWN\x10\x05\x12\x10\n\x0cUPLOAD_FIRST\x10\x06\"V\n\x13SubmitAnswerRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\r\x12\x10\n\x08\x65xchange\x18\x03 \x01(\t\x12\x0e\n\x06\x61nswer\x18\x04 \x01(\x0c\"\xbe\x01\n\x17SubmitEvaluationRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\r\x12\x10\n\x08\x65xamples\x18\x03 \x01(\x04\x12\x42\n\x07metrics\x18\x04 \x03(\x0b\x32\x31.antiphon.v1.SubmitEvaluationRequest.MetricsEntry\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\",\n\x18SubmitEvaluationResponse\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x08\"y\n\x14ReportFailureRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05round\x18\x02 \x01(\r\x12\x12\n\nevaluating\x18\x03 \x01(\x08\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0c\n\x04\x63ode\x18\x05 \x01(\t\x12\x10\n\x08\x65xchange\x18\x06 \x01(\t\"\x17\n\x15ReportFailureResponse\"=\n\x0cLeaveRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05\x63odes\x18\x03 \x03(\t\"\x0f\n\rLeaveResponse\"+\n\x0cRenewRequest\x12\x1b\n\x13\x63\x65rtificate_request\x18\x01 \x01(\x0c\x32\x9a\x07\n\x0b\x43oordinator\x12>\n\x05Hello\x12\x19.antiphon.v1.HelloRequest\x1a\x1a.antiphon.v1.HelloResponse\x12;\n\x04Join\x12\x18.antiphon.v1.JoinRequest\x1a\x19.antiphon.v1.JoinResponse\x12G\n\x08NextTask\x12\x1c.antiphon.v1.NextTaskRequest\x1a\x1d.antiphon.v1.NextTaskResponse\x12\x46\n\x08\x44ownload\x12\x1c.antiphon.v1.DownloadRequest\x1a\x1a.antiphon.v1.DownloadChunk0\x01\x12S\n\x0cUploadStatus\x12 .antiphon.v1.UploadStatusRequest\x1a!.antiphon.v1.UploadStatusResponse\x12G\n\x06Upload\x12\x18.antiphon.v1.UploadChunk\x1a!.antiphon.v1.UploadStatusResponse(\x01\x12S\n\x0cSubmitUpdate\x12 .antiphon.v1.SubmitUpdateRequest\x1a!.antiphon.v1.SubmitUpdateResponse\x12S\n\x0cSubmitAnswer\x12 .antiphon.v1.SubmitAnswerRequest\x1a!.antiphon.v1.SubmitUpdateResponse\x12_\n\x10SubmitEvaluation\x12$.antiphon.v1.SubmitEvaluationRequest\x1a%.antiphon.v1.SubmitEvaluationResponse\x12V\n\rReportFailure\x12!.antiphon.v1.ReportFailureRequest\x1a\".antiphon.v1.ReportFailureResponse\x12>\n\x05Leave\x12\x19.antiphon.v1.LeaveRequest\x1a\x1a.antiphon.v1.LeaveResponse\x12<\n\x05Renew\x12\x19.antiphon.v1.RenewRequest\x1a\x18.antiphon.v1.Certificateb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -63,50 +63,50 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NEXTTASKREQUEST']._serialized_end=1361
   _globals['_TRAINTASK']._serialized_start=1363
   _globals['_TRAINTASK']._serialized_end=1415
-  _globals['_EVALUATETASK']._serialized_start=1417
-  _globals['_EVALUATETASK']._serialized_end=1536
-  _globals['_EXCHANGETASK']._serialized_start=1538
-  _globals['_EXCHANGETASK']._serialized_end=1624
-  _globals['_CANCELTASK']._serialized_start=1626
-  _globals['_CANCELTASK']._serialized_end=1669
-  _globals['_RUNOVER']._serialized_start=1671
-  _globals['_RUNOVER']._serialized_end=1714
-  _globals['_NEXTTASKRESPONSE']._serialized_start=1717
-  _globals['_NEXTTASKRESPONSE']._serialized_end=2007
-  _globals['_DOWNLOADREQUEST']._serialized_start=2009
-  _globals['_DOWNLOADREQUEST']._serialized_end=2074
-  _globals['_DOWNLOADCHUNK']._serialized_start=2076
-  _globals['_DOWNLOADCHUNK']._serialized_end=2108
-  _globals['_UPLOADSTATUSREQUEST']._serialized_start=2110
-  _globals['_UPLOADSTATUSREQUEST']._serialized_end=2180
-  _globals['_UPLOADSTATUSRESPONSE']._serialized_start=2182
-  _globals['_UPLOADSTATUSRESPONSE']._serialized_end=2220
-  _globals['_UPLOADCHUNK']._serialized_start=2222
-  _globals['_UPLOADCHUNK']._serialized_end=2317
-  _globals['_SUBMITUPDATEREQUEST']._serialized_start=2319
-  _globals['_SUBMITUPDATEREQUEST']._serialized_end=2356
-  _globals['_SUBMITUPDATERESPONSE']._serialized_start=2359
-  _globals['_SUBMITUPDATERESPONSE']._serialized_end=2577
-  _globals['_SUBMITUPDATERESPONSE_VERDICT']._serialized_start=2459
-  _globals['_SUBMITUPDATERESPONSE_VERDICT']._serialized_end=2577
-  _globals['_SUBMITANSWERREQUEST']._serialized_start=2579
-  _globals['_SUBMITANSWERREQUEST']._serialized_end=2665
-  _globals['_SUBMITEVALUATIONREQUEST']._serialized_start=2668
-  _globals['_SUBMITEVALUATIONREQUEST']._serialized_end=2858
-  _globals['_SUBMITEVALUATIONREQUEST_METRICSENTRY']._serialized_start=2812
-  _globals['_SUBMITEVALUATIONREQUEST_METRICSENTRY']._serialized_end=2858
-  _globals['_SUBMITEVALUATIONRESPONSE']._serialized_start=2860
-  _globals['_SUBMITEVALUATIONRESPONSE']._serialized_end=2904
-  _globals['_REPORTFAILUREREQUEST']._serialized_start=2906
-  _globals['_REPORTFAILUREREQUEST']._serialized_end=3027
-  _globals['_REPORTFAILURERESPONSE']._serialized_start=3029
-  _globals['_REPORTFAILURERESPONSE']._serialized_end=3052
-  _globals['_LEAVEREQUEST']._serialized_start=3054
-  _globals['_LEAVEREQUEST']._serialized_end=3115
-  _globals['_LEAVERESPONSE']._serialized_start=3117
-  _globals['_LEAVERESPONSE']._serialized_end=3132
-  _globals['_RENEWREQUEST']._serialized_start=3134
-  _globals['_RENEWREQUEST']._serialized_end=3177
-  _globals['_COORDINATOR']._serialized_start=3180
-  _globals['_COORDINATOR']._serialized_end=4102
+  _globals['_EVALUATETASK']._serialized_start=1418
+  _globals['_EVALUATETASK']._serialized_end=1579
+  _globals['_EXCHANGETASK']._serialized_start=1581
+  _globals['_EXCHANGETASK']._serialized_end=1667
+  _globals['_CANCELTASK']._serialized_start=1669
+  _globals['_CANCELTASK']._serialized_end=1712
+  _globals['_RUNOVER']._serialized_start=1714
+  _globals['_RUNOVER']._serialized_end=1757
+  _globals['_NEXTTASKRESPONSE']._serialized_start=1760
+  _globals['_NEXTTASKRESPONSE']._serialized_end=2050
+  _globals['_DOWNLOADREQUEST']._serialized_start=2052
+  _globals['_DOWNLOADREQUEST']._serialized_end=2117
+  _globals['_DOWNLOADCHUNK']._serialized_start=2119
+  _globals['_DOWNLOADCHUNK']._serialized_end=2151
+  _globals['_UPLOADSTATUSREQUEST']._serialized_start=2153
+  _globals['_UPLOADSTATUSREQUEST']._serialized_end=2223
+  _globals['_UPLOADSTATUSRESPONSE']._serialized_start=2225
+  _globals['_UPLOADSTATUSRESPONSE']._serialized_end=2263
+  _globals['_UPLOADCHUNK']._serialized_start=2265
+  _globals['_UPLOADCHUNK']._serialized_end=2360
+  _globals['_SUBMITUPDATEREQUEST']._serialized_start=2362
+  _globals['_SUBMITUPDATEREQUEST']._serialized_end=2399
+  _globals['_SUBMITUPDATERESPONSE']._serialized_start=2402
+  _globals['_SUBMITUPDATERESPONSE']._serialized_end=2620
+  _globals['_SUBMITUPDATERESPONSE_VERDICT']._serialized_start=2502
+  _globals['_SUBMITUPDATERESPONSE_VERDICT']._serialized_end=2620
+  _globals['_SUBMITANSWERREQUEST']._serialized_start=2622
+  _globals['_SUBMITANSWERREQUEST']._serialized_end=2708
+  _globals['_SUBMITEVALUATIONREQUEST']._serialized_start=2711
+  _globals['_SUBMITEVALUATIONREQUEST']._serialized_end=2901
+  _globals['_SUBMITEVALUATIONREQUEST_METRICSENTRY']._serialized_start=2855
+  _globals['_SUBMITEVALUATIONREQUEST_METRICSENTRY']._serialized_end=2901
+  _globals['_SUBMITEVALUATIONRESPONSE']._serialized_start=2903
+  _globals['_SUBMITEVALUATIONRESPONSE']._serialized_end=2947
+  _globals['_REPORTFAILUREREQUEST']._serialized_start=2949
+  _globals['_REPORTFAILUREREQUEST']._serialized_end=3070
+  _globals['_REPORTFAILURERESPONSE']._serialized_start=3072
+  _globals['_REPORTFAILURERESPONSE']._serialized_end=3095
+  _globals['_LEAVEREQUEST']._serialized_start=3097
+  _globals['_LEAVEREQUEST']._serialized_end=3158
+  _globals['_LEAVERESPONSE']._serialized_start=3160
+  _globals['_LEAVERESPONSE']._serialized_end=3175
+  _globals['_RENEWREQUEST']._serialized_start=3177
+  _globals['_RENEWREQUEST']._serialized_end=3220
+  _globals['_COORDINATOR']._serialized_start=3223
+  _globals['_COORDINATOR']._serialized_end=4145
 # @@protoc_insertion_point(module_scope)

@@ -151,16 +151,18 @@ class TrainTask(_message.Message):
     def __init__(self, assignment: _Optional[bytes] = ..., deadline_ms: _Optional[int] = ...) -> None: ...
 
 class EvaluateTask(_message.Message):
-    __slots__ = ("round", "model", "deadline_ms", "frames")
+    __slots__ = ("round", "model", "deadline_ms", "frames", "change")
     ROUND_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     DEADLINE_MS_FIELD_NUMBER: _ClassVar[int]
     FRAMES_FIELD_NUMBER: _ClassVar[int]
+    CHANGE_FIELD_NUMBER: _ClassVar[int]
     round: int
     model: _update_pb2.Blob
     deadline_ms: int
     frames: _update_pb2.Blob
-    def __init__(self, round: _Optional[int] = ..., model: _Optional[_Union[_update_pb2.Blob, _Mapping]] = ..., deadline_ms: _Optional[int] = ..., frames: _Optional[_Union[_update_pb2.Blob, _Mapping]] = ...) -> None: ...
+    change: _update_pb2.ModelChange
+    def __init__(self, round: _Optional[int] = ..., model: _Optional[_Union[_update_pb2.Blob, _Mapping]] = ..., deadline_ms: _Optional[int] = ..., frames: _Optional[_Union[_update_pb2.Blob, _Mapping]] = ..., change: _Optional[_Union[_update_pb2.ModelChange, _Mapping]] = ...) -> None: ...
 
 class ExchangeTask(_message.Message):
     __slots__ = ("round", "exchange", "question", "deadline_ms")

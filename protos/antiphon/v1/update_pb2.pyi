@@ -110,8 +110,16 @@ class PackedModel(_message.Message):
     content: bytes
     def __init__(self, codec: _Optional[_Union[Codec, _Mapping]] = ..., shapes: _Optional[_Iterable[_Union[TensorShape, _Mapping]]] = ..., content: _Optional[bytes] = ...) -> None: ...
 
+class ModelChange(_message.Message):
+    __slots__ = ("since", "blob")
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    BLOB_FIELD_NUMBER: _ClassVar[int]
+    since: bytes
+    blob: Blob
+    def __init__(self, since: _Optional[bytes] = ..., blob: _Optional[_Union[Blob, _Mapping]] = ...) -> None: ...
+
 class Assignment(_message.Message):
-    __slots__ = ("run_id", "round", "method", "steps", "first_step", "total_steps", "learning_rate", "r", "seed", "model", "max_tokens", "told", "codec", "folded_round", "upload_bytes", "pool", "frames")
+    __slots__ = ("run_id", "round", "method", "steps", "first_step", "total_steps", "learning_rate", "r", "seed", "model", "max_tokens", "told", "codec", "folded_round", "upload_bytes", "pool", "frames", "change")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
@@ -129,6 +137,7 @@ class Assignment(_message.Message):
     UPLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
     POOL_FIELD_NUMBER: _ClassVar[int]
     FRAMES_FIELD_NUMBER: _ClassVar[int]
+    CHANGE_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     round: int
     method: str
@@ -146,4 +155,5 @@ class Assignment(_message.Message):
     upload_bytes: int
     pool: int
     frames: Blob
-    def __init__(self, run_id: _Optional[str] = ..., round: _Optional[int] = ..., method: _Optional[str] = ..., steps: _Optional[int] = ..., first_step: _Optional[int] = ..., total_steps: _Optional[int] = ..., learning_rate: _Optional[float] = ..., r: _Optional[int] = ..., seed: _Optional[int] = ..., model: _Optional[_Union[Blob, _Mapping]] = ..., max_tokens: _Optional[int] = ..., told: _Optional[bytes] = ..., codec: _Optional[_Union[Codec, _Mapping]] = ..., folded_round: _Optional[int] = ..., upload_bytes: _Optional[int] = ..., pool: _Optional[int] = ..., frames: _Optional[_Union[Blob, _Mapping]] = ...) -> None: ...
+    change: ModelChange
+    def __init__(self, run_id: _Optional[str] = ..., round: _Optional[int] = ..., method: _Optional[str] = ..., steps: _Optional[int] = ..., first_step: _Optional[int] = ..., total_steps: _Optional[int] = ..., learning_rate: _Optional[float] = ..., r: _Optional[int] = ..., seed: _Optional[int] = ..., model: _Optional[_Union[Blob, _Mapping]] = ..., max_tokens: _Optional[int] = ..., told: _Optional[bytes] = ..., codec: _Optional[_Union[Codec, _Mapping]] = ..., folded_round: _Optional[int] = ..., upload_bytes: _Optional[int] = ..., pool: _Optional[int] = ..., frames: _Optional[_Union[Blob, _Mapping]] = ..., change: _Optional[_Union[ModelChange, _Mapping]] = ...) -> None: ...

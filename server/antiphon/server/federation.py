@@ -110,7 +110,7 @@ class Federation:
         self.machine = RunState()
         self._plans: dict[int, RoundPlanned] = {}
         self._measured = Measured()
-        self._model = GlobalModel(config, folder, space, self._method, self.exchanges)
+        self.global_model = GlobalModel(config, folder, space, self._method, self.exchanges)
         self._telemetry = Accumulator()
         for entry in journal.read():
             self.machine, _ = step(self.machine, entry.event, entry.at_s)
@@ -121,7 +121,7 @@ class Federation:
         remove_parts(
             folder.path
         )  # of a process that was killed: it is gone, says the journal's lock
-        self._rewinding = self._model.take_up(from_round)
+        self._rewinding = self.global_model.take_up(from_round)
         self._measuring_since = self._stopwatch()
 
     def start(self, min_clients: int, *, clock_stood: bool = False) -> tuple[Action, ...]:
@@ -208,7 +208,7 @@ class Federation:
             case Conclude():
                 return self.conclude(action.round)
             case Finish():
-                self._model.save_last_adapter(self.machine.outcomes)
+                self.global_model.save_last_adapter(self.machine.outcomes)
         return ()
 
     def plan(
@@ -258,26 +258,24 @@ class Federation:
 
     def packed_assignment(self, client: str) -> tuple[bytes, Blob]:
         """Return the message that goes to a client, and the model that it names."""
-        assignment = replace(self.assignment(client), frames=self.frames())
-        model = self._model.blob_before(assignment.round, assignment.r)
+        asked, known = self.assignment(client), self.global_model
+        model = known.blob_before(asked.round, asked.r)
+        change = known.change_before(asked.round, asked.r)
+        assignment = replace(asked, frames=known.frames(), change=change)
         return pack_assignment(assignment, model, self.run_id), model
 
     @property
     def state(self) -> State:
         """The model's state: after the newest fold, or as the run was taken up."""
-        return self._model.state
+        return self.global_model.state
 
     def download(self, r: int | None = None) -> Package:
         """Return the global model as a client of rank r receives it; none: the full rank."""
-        return self._model.download(r)
+        return self.global_model.download(r)
 
     def model(self, r: int | None = None) -> Blob:
         """Return the global model as a blob, whose file is `folder.model_blob`; r as in `download`."""
-        return self._model.blob(r)
-
-    def frames(self) -> Blob | None:
-        """Return what stands still beside the model, as a blob of the same folder; none: nothing."""
-        return self._model.frames()
+        return self.global_model.blob(r)
 
     def was_accepted(self, client: str, message: bytes) -> bool:
         """Whether this very update is the last one that was accepted from the client."""
@@ -358,7 +356,7 @@ class Federation:
         if number and loss is not None and (undone := self.undo_if_exploded(number, loss)):
             return undone
         if adapter_is_due(self.config, number):
-            self._model.save_adapter(number)
+            self.global_model.save_adapter(number)
         return RoundEvaluated(number, means(measured))
 
     def undo_if_exploded(self, number: int, loss: float) -> RoundUndone | None:
@@ -384,7 +382,7 @@ class Federation:
     def _remember(self, event: Event, at_s: float) -> None:
         self._telemetry.hear(event, at_s)
         self._measured.hear(event)
-        self._model.hear(event)
+        self.global_model.hear(event)
         self.exchanges.hear(event)
         if isinstance(event, RoundPlanned):
             self._plans[event.round] = event
@@ -447,4 +445,4 @@ class Federation:
     def _write(self, number: int, file: Path, content: Content, state: State) -> str:
         """Write a state and make it the model; return the file's hex SHA-256."""
         begun = [slot.base for slot in slots(self.machine).values()]
-        return self._model.write(number, file, content, state, begun)
+        return self.global_model.write(number, file, content, state, begun)

@@ -177,17 +177,18 @@ class Simulation(Driver):
             here = given.at + self._fleet.download_s(client, given.bytes_down)
             self._agenda.add(Due(here, client, Moment.ASKED, given))
             return
-        message, model = self._federation.packed_assignment(client)
-        frames = self._federation.frames()
+        message, _ = self._federation.packed_assignment(client)
+        asked = self._federation.assignment(client)
+        frames = self._federation.global_model.frames()
         new = frames is not None and not self._federation.exchanges.has_frames(client)
         beside = frames.bytes if frames and new else 0
-        size = len(message) + model.bytes
+        size = len(message) + self._federation.global_model.bytes_to(client, asked.round, asked.r)
         given = Given(client, number, before.at, size, message=message, frames_down=beside)
         self._agenda.give(given)
         here = given.at + self._fleet.download_s(client, given.bytes_down + beside)
         if self._fleet.described and not before.downloaded:
             self._agenda.add(Due(here, client, Moment.DOWNLOADED, given))
-        training_s = self._training_s(self._federation.assignment(client))
+        training_s = self._training_s(asked)
         dies = self._fleet.failure(client, number)
         if dies is None:
             self._agenda.add(Due(here + training_s, client, Moment.TRAINED, given))
@@ -290,7 +291,7 @@ class Simulation(Driver):
         for done, ask in enumerate(asked):
             if ask.round == self._federation.config.rounds:
                 # Others come with the next round's assignment, and a model goes to a client once.
-                size = self._federation.model().bytes
+                size = self._federation.global_model.bytes_to(ask.client)
                 found.append(BytesMoved(ask.round, ask.client, "down", "model", size))
             self._monitor.evaluating(ask.round, done, len(asked))
             measured = self._worker.evaluate(self._clients[ask.client])

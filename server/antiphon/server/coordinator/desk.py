@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import ClassVar
 
-from antiphon.core.blob import Blob
+from antiphon.core.blob import Blob, ModelChange
 from antiphon.core.events import MEASURING, TRAINING
 
 
@@ -26,13 +26,14 @@ class Training:
 
 @dataclass(frozen=True)
 class Measuring:
-    """The model after a round is to be measured. frames: see Assignment."""
+    """The model after a round is to be measured. frames, change: see Assignment."""
 
     exchange: ClassVar[str] = MEASURING
     round: int
     model: Blob
     deadline: float
     frames: Blob | None = None
+    change: ModelChange | None = None
 
 
 @dataclass(frozen=True)

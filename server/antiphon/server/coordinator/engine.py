@@ -395,8 +395,9 @@ class Engine:
         if not is_assigned(self.federation.machine, client, number, action.exchange):
             return None
         if action.exchange == MEASURING:
-            model, frames = self.federation.model(), self.federation.frames()
-            return Measuring(number, model, action.deadline, frames)
+            known = self.federation.global_model
+            frames, change = known.frames(), known.change()
+            return Measuring(number, known.blob(), action.deadline, frames, change)
         if action.exchange != TRAINING:
             question = self.federation.exchanges.ask(self.federation.machine, client)
             return Answering(number, action.exchange, question, action.deadline)

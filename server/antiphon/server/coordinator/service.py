@@ -23,7 +23,7 @@ from antiphon.core.config import RunConfig
 from antiphon.core.errors import UpdateError
 from antiphon.core.events import MEASURING, TRAINING, ClientDeclined
 from antiphon.core.refusals import read_codes, said_of
-from antiphon.core.wire import pack_blob, round_of, unpack_blob, update_blob
+from antiphon.core.wire import pack_blob, pack_change, round_of, unpack_blob, update_blob
 from antiphon.server.coordinator.admission import Admission, Held, Refused
 from antiphon.server.coordinator.allowance import A_MINUTE, Allowance
 from antiphon.server.coordinator.chatter import Chatter
@@ -150,6 +150,8 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServicer):
                 )
                 if answer.frames:
                     task.frames.CopyFrom(pack_blob(answer.frames))
+                if answer.change:
+                    task.change.CopyFrom(pack_change(answer.change))
                 return pb.NextTaskResponse(evaluate=task)
             case Answering():
                 asked = pb.ExchangeTask(

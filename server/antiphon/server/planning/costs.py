@@ -44,6 +44,10 @@ class _Bounds:
         """Return the bound of the global model as a client of this rank receives it."""
         down = self._config.compression.downlink
         choice = CodecChoice(down.kind, down.arguments)
+        if (
+            self._config.compression.changes
+        ):  # anybody may need the whole model, which no codec packs
+            choice = CodecChoice()
         if self._method.space.num_seeds is None:
             return self._tensors(choice, rank)
         codec: Codec = member("codec", choice.kind, choice.arguments)

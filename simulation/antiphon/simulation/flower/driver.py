@@ -181,7 +181,7 @@ class GridDriver(Driver):
         return Letter(node, kind, parcel, client, number, left, exchange)
 
     def _to_measure(self, number: int, left: float) -> Parcel:
-        model, frames = self._federation.model(), self._federation.frames()
+        model, frames = self._federation.model(), self._federation.global_model.frames()
         task = coordinator_pb2.EvaluateTask(
             round=number,
             model=pack_blob(model),
@@ -211,7 +211,7 @@ class GridDriver(Driver):
         return Parcel(task.SerializeToString(), run=self._federation.run_id)
 
     def _with_model(self, message: bytes, model: Blob) -> Parcel:
-        frames = self._federation.frames()
+        frames = self._federation.global_model.frames()
         beside = self._content_of("frames", frames) if frames else b""
         return Parcel(message, self._content_of("model", model), frames=beside)
 

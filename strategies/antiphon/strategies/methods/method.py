@@ -9,15 +9,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import cast
 
 from antiphon.core import registry
 from antiphon.core.config import RunConfig
 from antiphon.core.defaults import DENSE
 from antiphon.core.errors import ConfigError
-from antiphon.core.types import Plain
+from antiphon.core.types import Params, Plain, State
 from antiphon.strategies.bases.base import Base, Need, giving, known_base
 from antiphon.strategies.compression.codec import Codec
-from antiphon.strategies.compression.downlink import packed_downlink
+from antiphon.strategies.compression.downlink import packed_changes, packed_downlink
 from antiphon.strategies.exchanges.exchange import Exchange, check_list, training
 from antiphon.strategies.fold import Chain, Stage
 from antiphon.strategies.guard import guard
@@ -202,9 +203,20 @@ def _chain(space: Space, config: RunConfig, before: Sequence[Stage]) -> Chain:
     if compression.downlink.kind != DENSE:
         down = compression.downlink
         codec: Codec = registry.build("codec", down.kind, down.arguments)
-        last.append(packed_downlink(codec, config.seed, feedback=compression.error_feedback))
+        last.append(_downlink(space, config, codec))
     between = [registry.build("stage", each.kind, each.arguments) for each in config.stages]
     return chain(space, protections, optimizer, last, between, before)
+
+
+def _downlink(space: Space, config: RunConfig, codec: Codec) -> Stage:
+    feedback = config.compression.error_feedback
+    if not config.compression.changes:
+        return packed_downlink(codec, config.seed, feedback=feedback)
+
+    def received(state: State) -> Params:
+        return cast(Params, space.download(state, config.lora.r).arrays)
+
+    return packed_changes(codec, config.seed, received, feedback=feedback)
 
 
 def chain(
