@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from tests.strategies.served import sent, walk
 
-from antiphon.core.blob import Blob, blob_of
+from antiphon.core.blob import Blob, ModelChange, blob_of
 from antiphon.core.coefficients import SeedCoefficients, as_package, coefficients_of
 from antiphon.core.content import Content
 from antiphon.core.errors import UpdateError
@@ -52,6 +52,13 @@ UPDATES = st.builds(
     payload=SCALARS | TENSORS.map(sent),
     metrics=st.dictionaries(st.text(max_size=8), st.floats(), max_size=4),
 )
+HASHES = st.binary(min_size=32, max_size=32).map(bytes.hex)
+BLOBS = st.builds(
+    Blob,
+    sha256=HASHES,
+    bytes=st.integers(0, 2**64 - 1),
+    encoding=st.text(max_size=12),
+)
 ASSIGNMENTS = st.builds(
     Assignment,
     round=UINT32,
@@ -64,14 +71,10 @@ ASSIGNMENTS = st.builds(
     r=UINT32,
     seed=st.integers(0, 2**64 - 1),
     max_tokens=st.integers(0, 2**64 - 1),
-)
-BLOBS = st.builds(
-    Blob,
-    sha256=st.binary(min_size=32, max_size=32).map(bytes.hex),
-    bytes=st.integers(0, 2**64 - 1),
-    encoding=st.text(max_size=12),
+    change=st.none() | st.just(ModelChange()) | st.builds(ModelChange, HASHES, BLOBS),
 )
 ONE = Update("north", 3, 120, 20, sent({"m": np.ones((2, 3), np.float32)}), {"loss": 0.5})
+PLAIN = Assignment(1, "north", "lora", 1, 0, 1, 0.0, 8, 0)
 STEPS = replace(ONE, payload=walk([3], [0.5]))
 
 
@@ -362,3 +365,25 @@ def test_a_packed_model_has_the_shapes_of_its_reader(folder):
 
     with pytest.raises(UpdateError, match="packed"):
         unpack_model(folder / "model", encoding)
+
+
+@pytest.mark.parametrize("since", [b"", b"x", bytes(31), bytes(33)])
+def test_a_change_since_no_model_is_refused(since):
+    """A blob needs the hash of what it is added to."""
+    model = Blob("ab" * 32, 1000, "safetensors")
+    message = update_pb2.Assignment.FromString(pack_assignment(PLAIN, model, "run"))
+    message.change.since = since
+    message.change.blob.sha256 = bytes(32)
+
+    with pytest.raises(UpdateError, match="change"):
+        unpack_assignment(message.SerializeToString(), "north", "run")
+
+
+def test_a_model_that_nothing_is_added_to_is_refused():
+    """A hash needs a blob."""
+    model = Blob("ab" * 32, 1000, "safetensors")
+    message = update_pb2.Assignment.FromString(pack_assignment(PLAIN, model, "run"))
+    message.change.since = bytes(32)
+
+    with pytest.raises(UpdateError, match="change"):
+        unpack_assignment(message.SerializeToString(), "north", "run")

@@ -23,7 +23,7 @@ from antiphon.client.daemon.open_run import Declined, OpenRun, open_run
 from antiphon.client.daemon.outbox import Outbox, Queued
 from antiphon.client.daemon.policy import SitePolicy, permits
 from antiphon.client.daemon.settings import load_settings
-from antiphon.client.daemon.tasks import TaskFailed
+from antiphon.client.daemon.task_failed import TaskFailed
 from antiphon.client.daemon.tell import Tell
 from antiphon.client.daemon.work import Work
 from antiphon.core.blob import Blob
@@ -95,6 +95,8 @@ def _task(content: bytes) -> None:
     task = tasks.in_hand(_OPEN, response, 1.0)
     if task.kind == "train":
         tasks._checked(update_pb2.Assignment.FromString(task.message), _OPEN)
+    elif task.kind == "evaluate":
+        tasks._read(task.named)
 
 
 def _task_seeds() -> list[bytes]:
@@ -104,6 +106,8 @@ def _task_seeds() -> list[bytes]:
     )
     measure = pb.NextTaskResponse(evaluate=pb.EvaluateTask(round=3, deadline_ms=9000))
     measure.evaluate.model.sha256, measure.evaluate.model.encoding = b"\xab" * 32, "safetensors"
+    measure.evaluate.change.since = b"\xcd" * 32
+    measure.evaluate.change.blob.CopyFrom(measure.evaluate.model)
     asked = pb.ExchangeTask(round=3, exchange="keys", question=b"q", deadline_ms=9000)
     exchange = pb.NextTaskResponse(exchange=asked)
     return [each.SerializeToString() for each in (train, measure, exchange)]

@@ -21,6 +21,7 @@ import numpy as np
 
 from antiphon.client.data.clients import ClientData
 from antiphon.client.exchanges.exchange import Kept, answered, half
+from antiphon.client.rebuilding import rebuilt
 from antiphon.client.sender import Sender
 from antiphon.client.site_config import site_config
 from antiphon.client.trainer_protocol import (
@@ -29,6 +30,8 @@ from antiphon.client.trainer_protocol import (
     OnStepped,
     Prepare,
     Prepared,
+    Rebuild,
+    Rebuilt,
     Respond,
     Responded,
     Stepped,
@@ -41,12 +44,15 @@ from antiphon.core.directions import run_key
 from antiphon.core.files import write_bytes
 from antiphon.core.run_sections import CompressionConfig
 from antiphon.core.seed_choice import given
+from antiphon.core.space import SpaceShapes
 from antiphon.core.types import Assignment, Package, Update
 from antiphon.core.wire import as_tensors, unpack_assignment, unpack_model
 from antiphon.strategies.forms.scalars import packed
 from antiphon.strategies.forms.walk import Walk
 from antiphon.strategies.methods.method import method_of
 from antiphon.v1 import coordinator_pb2, update_pb2
+
+SIDES = ("factors", "weights")
 
 
 class NumpySession:
@@ -64,7 +70,7 @@ class NumpySession:
                 coordinator_pb2.MatrixShape(name=name, rows=rows, columns=columns)
                 for name, (rows, columns) in self._data.get(kind, {}).items()
             ]
-            for kind in ("factors", "weights")
+            for kind in SIDES
         }
         space = coordinator_pb2.SpaceReport(**shapes, model_parameters=1, model_digest=b"\0" * 32)
         told = coordinator_pb2.Capabilities(
@@ -123,6 +129,12 @@ class NumpySession:
         """Call the model's hash its loss."""
         digest = hashlib.sha256(Path(request.model).read_bytes()).digest()
         return Evaluated(10, {"loss": 1.0 + digest[0] / 256})
+
+    def rebuild(self, request: Rebuild) -> Rebuilt:
+        """Make a model as any trainer does."""
+        factors, weights = ({n: tuple(s) for n, s in self._data.get(k, {}).items()} for k in SIDES)
+        space = SpaceShapes(factors, weights, "tiny", 1)
+        return rebuilt(request, site_config(self._request), space)
 
     def respond(self, request: Respond) -> Responded:
         """Answer with the installed half of the exchange."""

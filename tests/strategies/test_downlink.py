@@ -2,13 +2,24 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.strategies.served import lora
 from tests.strategies.served import sent as sent_delta
 
 from antiphon.core import registry
+from antiphon.core.errors import UpdateError
+from antiphon.core.tensors import to_content
 from antiphon.core.types import Update
 from antiphon.strategies.aggregation.factors import factors
-from antiphon.strategies.compression.downlink import packed_downlink
+from antiphon.strategies.compression.downlink import (
+    added,
+    code,
+    packed_changes,
+    packed_downlink,
+    since,
+)
+from antiphon.strategies.fold import params_of
 from antiphon.strategies.server_opt.optimizers import sgd
 
 A, B = "m.lora_A.weight", "m.lora_B.weight"
@@ -55,3 +66,97 @@ def test_rounding_at_random_does_not_wander():
         state = served.fold(state, [Update("north", number, 10, 1, sent_delta(still))], 0.0).state
 
     assert max(np.abs(state[f"params/{k}"] - start[k]).max() for k in SHAPES) < 3 * first
+
+
+def by_changes(kind, *, feedback=True, **arguments):
+    """The same, where the changes are packed."""
+    codec = registry.build("codec", kind, arguments)
+    last = [packed_changes(codec, 7, params_of, feedback=feedback)]
+    return codec, lora(aggregation=factors(), optimizer=sgd(), last=last)
+
+
+def folded(served, state, move):
+    """The state after a round in which one client has moved."""
+    return served.fold(state, [Update("north", 1, 10, 1, sent_delta(move))], 0.0).state
+
+
+def test_the_first_point_is_as_it_was():
+    """Before the first round nothing is packed, and there is no model before it."""
+    _, served = by_changes("int8")
+
+    state = served.init(tensors(0))
+
+    assert all(np.array_equal(state[f"params/{k}"], each) for k, each in tensors(0).items())
+    assert since(state) == ""
+
+
+def test_a_round_ends_where_its_change_leads():
+    """What is unpacked of the change, added to the point before, is the point: bit for bit."""
+    codec, served = by_changes("ecdq", bits=1.0)
+    before = served.init(tensors(0))
+
+    state = folded(served, before, tensors(1, 1e-2))
+
+    change = codec.decode(code(state), SHAPES)
+    assert all(
+        np.array_equal(state[f"params/{k}"], before[f"params/{k}"] + change[k]) for k in SHAPES
+    )
+    assert any(change[k].any() for k in SHAPES)
+
+
+def test_a_change_names_the_file_that_it_is_added_to():
+    """By the hash of the model's file before the round."""
+    _, served = by_changes("int8")
+    first = folded(served, served.init(tensors(0)), tensors(1))
+
+    second = folded(served, first, tensors(2))
+
+    assert since(second) == to_content(params_of(first)).sha256
+    assert since(first) == to_content(tensors(0)).sha256
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    seeds=st.lists(st.integers(0, 99), min_size=1, max_size=6),
+    kind=st.sampled_from(["int8", "bf16", "sign", "topk", "ecdq"]),
+    size=st.floats(1e-3, 1.0),
+)
+def test_what_was_left_out_and_the_point_are_the_truth(seeds, kind, size):
+    """Over any rounds: the point and the residual are the first point and all moves."""
+    _, served = by_changes(kind)
+    state = served.init(tensors(0))
+
+    for seed in seeds:
+        state = folded(served, state, tensors(seed, size))
+
+    for k in SHAPES:
+        wanted = tensors(0)[k] + sum(tensors(seed, size)[k] for seed in seeds)
+        got = state[f"params/{k}"] + state[f"downlink/residual/{k}"]
+        np.testing.assert_allclose(got, wanted, atol=1e-5)
+
+
+def test_without_feedback_nothing_is_kept():
+    """The state has no residual."""
+    _, served = by_changes("topk", feedback=False)
+
+    state = folded(served, served.init(tensors(0)), tensors(1))
+
+    assert not [name for name in state if "residual" in name]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{A: np.zeros(SHAPES[A], "f4")}, {A: np.zeros((1, 2), "f4"), B: np.zeros(SHAPES[B], "f4")}],
+)
+def test_a_change_of_other_tensors_is_refused(change):
+    """A name that is missing, another shape: never broadcast."""
+    with pytest.raises(UpdateError):
+        added(tensors(0), change)
+
+
+def test_a_sum_that_is_not_finite_is_refused():
+    """Two large numbers, each of which a file can hold."""
+    large = {k: np.full(s, 3e38, np.float32) for k, s in SHAPES.items()}
+
+    with pytest.raises(UpdateError, match="NaN or Inf"):
+        added(large, large)

@@ -24,6 +24,11 @@ Any program that keeps to this page can train, in any language.
            files of a serialised Update and of the blob that it names (null: it names none)
     {"do": "evaluate", "model", "encoding", "frames"}
         -> {"done": "evaluate", "examples", "metrics"}
+    {"do": "rebuild", "out", "held", "change"}
+        make a model without downloading it: add a change to the model held (files; both null: the untouched
+        model of the run), and write its file to a folder. The daemon compares the file's hash with the one
+        that the coordinator has named, and downloads the model where it differs or where this fails.
+        -> {"done": "rebuild", "model"}
     {"do": "respond", "round", "exchange", "question", "out", "keep"}
         an exchange of a round that is neither training nor measuring: the file of its question, a folder to
         write to, and the folder that lasts as long as the run
@@ -110,6 +115,17 @@ class Respond:
 
 
 @dataclass(frozen=True)
+class Rebuild:
+    """Make a model. out: a folder; held, change: files of the model before and of what is added to it;
+    none: the untouched model.
+    """
+
+    out: str
+    held: str | None = None
+    change: str | None = None
+
+
+@dataclass(frozen=True)
 class Cancel:
     """End the request in hand."""
 
@@ -164,6 +180,13 @@ class Responded:
 
 
 @dataclass(frozen=True)
+class Rebuilt:
+    """A model was made. model: its file, of the bytes that a coordinator's has."""
+
+    model: str
+
+
+@dataclass(frozen=True)
 class Cancelled:
     """A request was ended by Cancel."""
 
@@ -182,16 +205,17 @@ class Failed:
     code: str = Refusal.TRAINER_FAILED.value
 
 
-Request = Prepare | Train | Evaluate | Respond | Cancel
+Request = Prepare | Train | Evaluate | Rebuild | Respond | Cancel
 OnStepped = Callable[[Stepped], None]
 """Told of each step; may raise, where the request is not wanted any more."""
 
-Response = Prepared | Stepped | Trained | Evaluated | Responded | Cancelled | Failed
+Response = Prepared | Stepped | Trained | Evaluated | Rebuilt | Responded | Cancelled | Failed
 
 _REQUESTS: dict[str, type[Request]] = {
     "prepare": Prepare,
     "train": Train,
     "evaluate": Evaluate,
+    "rebuild": Rebuild,
     "respond": Respond,
     "cancel": Cancel,
 }
@@ -199,6 +223,7 @@ _DONE: dict[str, type[Response]] = {
     "prepare": Prepared,
     "train": Trained,
     "evaluate": Evaluated,
+    "rebuild": Rebuilt,
     "respond": Responded,
 }
 _MOST = (1 << 63) - 1
@@ -206,7 +231,7 @@ _OTHERS: dict[str, type[Response]] = {"step": Stepped, "cancelled": Cancelled, "
 
 
 def name_of(request: Request) -> str:
-    """Return a request's name: `prepare`, `train`, `evaluate`, `respond` or `cancel`."""
+    """Return a request's name: as it stands in the line that says it."""
     return next(name for name, kind in _REQUESTS.items() if isinstance(request, kind))
 
 

@@ -20,6 +20,7 @@ from antiphon.client.data.clients import ClientData, encode_client
 from antiphon.client.data.local import load_local
 from antiphon.client.exchanges.exchange import Kept
 from antiphon.client.model_digest import model_digest
+from antiphon.client.rebuilding import rebuilt
 from antiphon.client.sender import Sender
 from antiphon.client.shapes import space_of, space_report
 from antiphon.client.site_config import site_config
@@ -28,6 +29,8 @@ from antiphon.client.trainer_protocol import (
     Evaluated,
     Prepare,
     Prepared,
+    Rebuild,
+    Rebuilt,
     Respond,
     Responded,
     Stepped,
@@ -56,6 +59,7 @@ class _Loaded:
     data: ClientData
     worker: Worker
     numbers: Mapping[str, Shape]
+    shapes: SpaceShapes
 
 
 class TrainingSession:
@@ -88,7 +92,7 @@ class TrainingSession:
         with _memory_errors():
             worker = Worker(config)
             data = encode_client(worker.model.tokenizer, local.examples, config.model.max_length)
-            self._loaded = _Loaded(request.client, config, data, worker, numbers)
+            self._loaded = _Loaded(request.client, config, data, worker, numbers, shapes)
             capabilities = describe(worker, config, shapes, data, self._now)
         space = space_report(shapes, model_digest(config.model.model_name_or_path))
         return Prepared(
@@ -142,6 +146,11 @@ class TrainingSession:
             measured: dict[str, Any] = asdict(loaded.worker.evaluate(loaded.data, on_batch))
         examples = measured.pop("examples")
         return Evaluated(examples, {k: v for k, v in measured.items() if v is not None})
+
+    def rebuild(self, request: Rebuild) -> Rebuilt:
+        """Make a model; its file appears whole. Raises UpdateError where these files are of no such one."""
+        loaded = self._ready("rebuild")
+        return rebuilt(request, loaded.config, loaded.shapes)
 
     def respond(self, request: Respond) -> Responded:
         """Answer an exchange of a round; the file appears whole. Raises UpdateError where it cannot."""

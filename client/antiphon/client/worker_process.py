@@ -26,6 +26,8 @@ from antiphon.client.trainer_protocol import (
     OnStepped,
     Prepare,
     Prepared,
+    Rebuild,
+    Rebuilt,
     Request,
     Respond,
     Responded,
@@ -63,6 +65,10 @@ class WorkerSession(Protocol):
 
     def evaluate(self, request: Evaluate, on_batch: Callable[[], None]) -> Evaluated:
         """Measure a model."""
+        ...
+
+    def rebuild(self, request: Rebuild) -> Rebuilt:
+        """Make a model."""
         ...
 
     def respond(self, request: Respond) -> Responded:
@@ -164,6 +170,9 @@ def _carry_out(
         case Evaluate():
             on_batch()
             return session.evaluate(request, on_batch)
+        case Rebuild():
+            on_batch()
+            return session.rebuild(request)
         case Respond():
             on_batch()
             return session.respond(request)

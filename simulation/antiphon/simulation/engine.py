@@ -178,17 +178,18 @@ class Simulation(Driver):
             self._agenda.add(Due(here, client, Moment.ASKED, given))
             return
         message, _ = self._federation.packed_assignment(client)
-        asked = self._federation.assignment(client)
+        assignment = self._federation.assignment(client)
         frames = self._federation.global_model.frames()
         new = frames is not None and not self._federation.exchanges.has_frames(client)
         beside = frames.bytes if frames and new else 0
-        size = len(message) + self._federation.global_model.bytes_to(client, asked.round, asked.r)
+        fetched = self._federation.global_model.bytes_to(client, assignment.round, assignment.r)
+        size = len(message) + fetched
         given = Given(client, number, before.at, size, message=message, frames_down=beside)
         self._agenda.give(given)
         here = given.at + self._fleet.download_s(client, given.bytes_down + beside)
         if self._fleet.described and not before.downloaded:
             self._agenda.add(Due(here, client, Moment.DOWNLOADED, given))
-        training_s = self._training_s(asked)
+        training_s = self._training_s(assignment)
         dies = self._fleet.failure(client, number)
         if dies is None:
             self._agenda.add(Due(here + training_s, client, Moment.TRAINED, given))

@@ -1,7 +1,8 @@
 """A program that keeps to the trainer protocol and trains nothing: what a config's `test` says.
 
 Keys of `test`: blob_bytes (0: scalars), examples, steps, step_s, exchanges, fail ("prepare", "prepare!"
-(fatal), "train", "evaluate", "respond"). Every request is written to the file $SCRIPTED_TRAINER_LOG, one
+(fatal), "train", "evaluate", "rebuild", "respond"). The model that it makes is the one held with the change
+behind it, or `untouched`. Every request is written to the file $SCRIPTED_TRAINER_LOG, one
 JSON line each.
 """
 
@@ -26,6 +27,8 @@ from antiphon.client.trainer_protocol import (
     Failed,
     Prepare,
     Prepared,
+    Rebuild,
+    Rebuilt,
     Request,
     Respond,
     Responded,
@@ -113,6 +116,16 @@ def responded(request: Respond, test: Mapping[str, Any]) -> Responded | Failed:
     return Responded(str(path))
 
 
+def remade(request: Rebuild, test: Mapping[str, Any]) -> Rebuilt | Failed:
+    """Put a change behind the model that is held."""
+    if test.get("fail") == "rebuild":
+        return Failed("rebuild", "as the test asked", False)
+    files = [each for each in (request.held, request.change) if each is not None]
+    path = Path(request.out) / "made"
+    path.write_bytes(b"".join(Path(each).read_bytes() for each in files) or b"untouched")
+    return Rebuilt(str(path))
+
+
 def main() -> None:
     """Serve requests until the end of stdin."""
     test: dict[str, Any] = {}
@@ -125,6 +138,8 @@ def main() -> None:
             say(prepared(request.config, test))
         elif isinstance(request, Train):
             say(trained(request, test))
+        elif isinstance(request, Rebuild):
+            say(remade(request, test))
         elif isinstance(request, Respond):
             say(responded(request, test))
         elif isinstance(request, Evaluate):

@@ -17,7 +17,8 @@ from tests.strategies.served import sent as sent_delta
 from antiphon.core import registry
 from antiphon.core.tensors import from_bytes, to_bytes
 from antiphon.core.types import Package, Params, Update
-from antiphon.strategies.compression.downlink import code, packed_downlink
+from antiphon.strategies.compression.downlink import code, packed_changes, packed_downlink
+from antiphon.strategies.fold import params_of
 from antiphon.strategies.forms.scalars import walks
 
 A, B = "m.lora_A.weight", "m.lora_B.weight"
@@ -105,6 +106,10 @@ def with_downlink(codec: Any) -> Made:
     return made(plain(last=[packed_downlink(codec, 7, feedback=True)]), delta)
 
 
+def with_changes(codec: Any) -> Made:
+    return made(plain(last=[packed_changes(codec, 7, params_of, feedback=True)]), delta)
+
+
 def methods(kind: str, *makers: Callable[[Any], Made]) -> list[Any]:
     """Return each maker with each installed member of a kind."""
     pairs = [(make, case) for make in makers for case in cases(kind)]
@@ -115,7 +120,7 @@ DIRECT = [
     *methods("aggregation", with_aggregation),
     *methods("server_opt", with_optimizer, with_both_kinds_of_clients, with_seeds),
 ]
-PACKED = methods("codec", with_downlink)
+PACKED = methods("codec", with_downlink, with_changes)
 
 
 @pytest.fixture(scope="module", params=[*DIRECT, *PACKED])
@@ -221,3 +226,18 @@ def test_a_quiet_round_takes_nothing_from_what_was_left_out(codec):
             for state in (before, after)
         ]
         np.testing.assert_allclose(whole[1], whole[0], atol=1e-5)
+
+
+def test_clients_add_a_change_to_the_very_model_before_it(codec):
+    """Round after round, what a client has and what it decodes make the state's adapter, bit for bit."""
+    served = with_changes(codec)
+    before = served.begin()
+
+    for _ in range(3):
+        state = folded(served, before, served.updates, 1)
+        change, held = codec.decode(code(state), SHAPES), served.method.download(before, R)
+
+        assert all(
+            np.array_equal(held[name] + change[name], state[f"params/{name}"]) for name in SHAPES
+        )
+        before = state

@@ -31,7 +31,8 @@ from antiphon.client.daemon.room import most_download_bytes
 from antiphon.client.daemon.settings import ClientSettings
 from antiphon.client.daemon.settled_configs import SettledConfigs
 from antiphon.client.daemon.site_models import unnamed
-from antiphon.client.daemon.tasks import ClientTask, TaskFailed, Workbench, in_hand
+from antiphon.client.daemon.task_failed import TaskFailed
+from antiphon.client.daemon.tasks import ClientTask, Workbench, in_hand
 from antiphon.client.daemon.tell import told_capabilities, told_examples
 from antiphon.client.daemon.trainer import TrainerFailed, TrainerProgram
 from antiphon.client.daemon.work import told_works

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -14,10 +14,11 @@ import grpc
 import structlog
 from google.protobuf.message import DecodeError
 
-from antiphon.client.daemon.calls import CallRefused, Gone
+from antiphon.client.daemon.calls import CallRefused
 from antiphon.client.daemon.delivery import UNANSWERED, Delivery, Withheld
 from antiphon.client.daemon.link import Link
 from antiphon.client.daemon.metrics import Metrics
+from antiphon.client.daemon.model_files import ModelFiles, NamedModel, named_model
 from antiphon.client.daemon.open_run import OpenRun
 from antiphon.client.daemon.outbox import Outbox, Queued
 from antiphon.client.daemon.policy import (
@@ -27,15 +28,15 @@ from antiphon.client.daemon.policy import (
     rows_refused,
     upload_refused,
 )
-from antiphon.client.daemon.room import DownloadTooLarge, FreeBytes, check_room, free_bytes
+from antiphon.client.daemon.room import FreeBytes, free_bytes
 from antiphon.client.daemon.settings import ClientSettings
+from antiphon.client.daemon.task_failed import TaskFailed
 from antiphon.client.daemon.tell import NOT_TOLD, Tell, told_examples, told_update
 from antiphon.client.daemon.trainer import TrainerFailed, TrainerProgram
 from antiphon.client.daemon.transfers import named_blob
 from antiphon.client.daemon.work import Work
 from antiphon.client.trainer_protocol import Evaluate, Respond, Responded, Stepped, Train, Trained
-from antiphon.core.blob import Blob
-from antiphon.core.errors import AntiphonError, RunFolderError
+from antiphon.core.errors import RunFolderError
 from antiphon.core.limits import MOST_ANSWER_BYTES
 from antiphon.core.refusals import Refusal
 from antiphon.v1 import coordinator_pb2 as pb
@@ -49,19 +50,10 @@ _MOST_FOR_UPLOAD = 0.5  # of the time left
 _MOST_STEPS = (1 << 32) - 1  # that a message can say
 
 
-class TaskFailed(AntiphonError):
-    """The task cannot be done here; the message is for the log, the code is for the coordinator."""
-
-    def __init__(self, text: str, code: Refusal = Refusal.TRAINER_FAILED) -> None:
-        """text: with paths and a library's own words, perhaps: it stays here."""
-        super().__init__(text)
-        self.code = code
-
-
 @dataclass
 class ClientTask:
     """A task of a run. until: loop time at which its round closes, none: never; exchange, question: of a
-    task that is neither to train nor to measure; named: the model that is to be measured, see `_named`.
+    task that is neither to train nor to measure; named: what is to be measured.
     """
 
     run: OpenRun
@@ -69,7 +61,7 @@ class ClientTask:
     evaluating: bool
     until: float | None
     message: bytes = b""
-    named: tuple[update_pb2.Blob, ...] = ()
+    named: pb.EvaluateTask = field(default_factory=pb.EvaluateTask)
     steps_done: int = 0
     exchange: str = ""
     question: bytes = b""
@@ -96,9 +88,7 @@ def in_hand(run: OpenRun, response: pb.NextTaskResponse, arrived: float) -> Clie
     task = response.evaluate if evaluating else response.train
     until = arrived + task.deadline_ms / 1000 if task.deadline_ms else None
     if evaluating:
-        return ClientTask(
-            run, response.evaluate.round, True, until, named=_named(response.evaluate)
-        )
+        return ClientTask(run, response.evaluate.round, True, until, named=response.evaluate)
     message = response.train.assignment
     try:
         number = update_pb2.Assignment.FromString(message).round
@@ -124,15 +114,12 @@ class Workbench:
         free: FreeBytes = free_bytes,
     ) -> None:
         """now: the local time; free: bytes of a folder's disk."""
-        self._free = free
         self._link, self._trainer, self._outbox = link, trainer, outbox
         self._delivery, self._metrics, self._now = delivery, metrics, now
         folder = folder.absolute()  # the trainer works in a folder of its own
-        self._models, self._out, self._kept = folder / "models", folder / "out", folder / "kept"
+        self._out, self._kept = folder / "out", folder / "kept"
         shutil.rmtree(self._out, ignore_errors=True)  # of a process that was killed
-        for model in self._models.glob("*"):
-            if not model.suffix:  # the machine may have lost power: its hash is compared before use
-                model.replace(model.with_name(f"{model.name}.part"))
+        self._models = ModelFiles(link, trainer, folder / "models", free)
 
     async def train(self, task: ClientTask, settings: ClientSettings) -> bool:
         """Carry out an assignment and hand in the update; return whether it has its answer.
@@ -141,10 +128,10 @@ class Workbench:
         """
         policy = settings.policy
         assignment = update_pb2.Assignment.FromString(task.message)
-        blobs = _checked(assignment, task.run)
+        named = _checked(assignment, task.run)
         work = replace(task.run.work_of(assignment.method), steps=assignment.steps)
         self._permitted(task.run, policy, work, _expected_bytes(assignment))
-        files = await self._model(task.run, blobs, settings.free_disk_floor_mb)
+        files = await self._files(task.run, named, settings)
         trained = await self._trained(task, files, _expected_bytes(assignment))
         entry, content = _entry(task, trained, settings.tell)
         size = entry.blob.bytes if entry.blob else len(entry.message)
@@ -175,11 +162,11 @@ class Workbench:
         if not tell.scores:
             await self._link.submit_evaluation(task.run.run_id, task.round, NOT_TOLD, {})
             return
-        blobs = [named_blob(each) for each in task.named]
-        model, *frames = await self._model(task.run, blobs, settings.free_disk_floor_mb)
+        named = _read(task.named)
+        model, *frames = await self._files(task.run, named, settings)
         try:
             done = await self._trainer.evaluate(
-                Evaluate(str(model), blobs[0].encoding, *map(str, frames))
+                Evaluate(str(model), named.model.encoding, *map(str, frames))
             )
             await self._link.submit_evaluation(
                 task.run.run_id, task.round, told_examples(tell, done.examples), done.metrics
@@ -274,41 +261,8 @@ class Workbench:
                 shutil.rmtree(other, ignore_errors=True)
         return folder
 
-    async def _model(self, run: OpenRun, blobs: Sequence[Blob], floor_mb: float) -> list[Path]:
-        """Return the files of a model and of what stands still beside it, fetched unless the last task had
-        them.
-
-        floor_mb: what must be left of the disk. Raises TaskFailed before a byte of one that is too large.
-        """
-        names = {each.sha256 for each in blobs}
-        for other in self._models.glob("*"):
-            if other.name.removesuffix(".part") not in names:
-                other.unlink()
-        return [await self._fetched(run, each, floor_mb) for each in blobs]
-
-    async def _fetched(self, run: OpenRun, blob: Blob, floor_mb: float) -> Path:
-        if run.most_download is not None and blob.bytes > run.most_download:
-            raise TaskFailed(
-                f"a model of {blob.bytes} bytes, expected {run.most_download} at most: that is what the "
-                "run trains in this site's base model",
-                Refusal.MODEL_DOWNLOAD,
-            )
-        path = self._models / blob.sha256
-        if not path.exists():
-            try:
-                check_room(path, blob.bytes, floor_mb, self._free)
-                await self._link.download(run.run_id, blob, path)
-            except DownloadTooLarge as error:
-                raise TaskFailed(str(error), Refusal.DISK) from None
-            except (Gone, CallRefused) as error:
-                raise TaskFailed(
-                    f"cannot fetch the model: {error}", Refusal.MODEL_DOWNLOAD
-                ) from None
-            except OSError as error:
-                raise TaskFailed(
-                    f"cannot keep the model in {self._models}: {error}", Refusal.DISK
-                ) from None
-        return path
+    async def _files(self, run: OpenRun, named: NamedModel, settings: ClientSettings) -> list[Path]:
+        return await self._models.of(run, named, settings.free_disk_floor_mb, self._fresh_out())
 
     def _seconds(self, task: ClientTask, upload_bytes: int) -> float | None:
         """Return the time that training may take, so that the update is in before the round closes."""
@@ -352,14 +306,7 @@ class Workbench:
             raise TaskFailed("; ".join(each.text for each in reasons), reasons[0].code)
 
 
-def _named(
-    message: update_pb2.Assignment | pb.EvaluateTask,
-) -> tuple[update_pb2.Blob, ...]:
-    """Return the model that a message names and, behind it, what stands still beside it, if anything."""
-    return (message.model, *((message.frames,) if message.HasField("frames") else ()))
-
-
-def _checked(assignment: update_pb2.Assignment, run: OpenRun) -> list[Blob]:
+def _checked(assignment: update_pb2.Assignment, run: OpenRun) -> NamedModel:
     if assignment.run_id != run.run_id:
         raise TaskFailed(
             f"an assignment of the run {assignment.run_id[:64]!r}, not {run.run_id!r}",
@@ -371,8 +318,12 @@ def _checked(assignment: update_pb2.Assignment, run: OpenRun) -> list[Blob]:
             f"an assignment of method {assignment.method[:16]!r}, expected {wanted}",
             Refusal.TASK_UNEXPECTED,
         )
+    return _read(assignment)
+
+
+def _read(message: update_pb2.Assignment | pb.EvaluateTask) -> NamedModel:
     try:
-        return [named_blob(each) for each in _named(assignment)]
+        return named_model(message)
     except CallRefused as error:
         raise TaskFailed(str(error), Refusal.TASK_UNREADABLE) from None
 

@@ -30,6 +30,8 @@ from antiphon.client.trainer_protocol import (
     OnStepped,
     Prepare,
     Prepared,
+    Rebuild,
+    Rebuilt,
     Request,
     Respond,
     Responded,
@@ -44,7 +46,7 @@ from antiphon.client.trainer_protocol import (
 from antiphon.core.errors import AntiphonError, ProtocolError
 from antiphon.core.refusals import Refusal
 
-Wanted = TypeVar("Wanted", Prepared, Trained, Evaluated, Responded)
+Wanted = TypeVar("Wanted", Prepared, Trained, Evaluated, Rebuilt, Responded)
 
 WORKER_COMMAND = (sys.executable, "-m", "antiphon.client.worker_process")
 """The usual program."""
@@ -126,6 +128,10 @@ class TrainerProgram:
     async def evaluate(self, request: Evaluate) -> Evaluated:
         """Measure a model. Raises TrainerFailed, and TrainerCancelled after `cancel`."""
         return await self._ask(request, Evaluated, _ignore)
+
+    async def rebuild(self, request: Rebuild) -> Rebuilt:
+        """Make a model. Raises TrainerFailed, and TrainerCancelled after `cancel`."""
+        return await self._ask(request, Rebuilt, _ignore)
 
     async def respond(self, request: Respond) -> Responded:
         """Answer an exchange. Raises TrainerFailed, and TrainerCancelled after `cancel`."""

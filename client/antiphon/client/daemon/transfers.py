@@ -18,7 +18,7 @@ import grpc
 
 from antiphon.client.daemon.calls import CallRefused, Interrupted, Stub
 from antiphon.client.sent.recorded import RecordedDownload, RecordedUpload
-from antiphon.core.blob import Blob
+from antiphon.core.blob import Blob, ModelChange
 from antiphon.core.channel import CHUNK_BYTES
 from antiphon.v1 import coordinator_pb2, update_pb2
 
@@ -44,6 +44,19 @@ def named_blob(message: update_pb2.Blob) -> Blob:
             grpc.StatusCode.INVALID_ARGUMENT,
         )
     return Blob(message.sha256.hex(), message.bytes, message.encoding)
+
+
+def named_change(message: update_pb2.ModelChange) -> ModelChange:
+    """Read another way to a model. Raises Refused where a message says only half of it."""
+    if not message.since and not message.HasField("blob"):
+        return ModelChange()
+    if len(message.since) != 32 or not message.HasField("blob"):
+        raise CallRefused(
+            f"the coordinator named a change since a model of {len(message.since)} bytes, expected a "
+            "SHA-256 and a blob",
+            grpc.StatusCode.INVALID_ARGUMENT,
+        )
+    return ModelChange(message.since.hex(), named_blob(message.blob))
 
 
 class Download:

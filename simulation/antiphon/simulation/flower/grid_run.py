@@ -11,7 +11,7 @@ import structlog
 
 from antiphon.core.clock import SteadyClock
 from antiphon.core.config import RunConfig, config_hash
-from antiphon.core.errors import AntiphonError
+from antiphon.core.errors import AntiphonError, ConfigError
 from antiphon.core.events import RoundPlanned
 from antiphon.core.home import fleet_folder, home_folder
 from antiphon.core.journal import Journal
@@ -35,6 +35,15 @@ from antiphon.simulation.resumption import bytes_up
 log = structlog.get_logger()
 
 _POLL_S = 0.2
+
+
+def check_changes(config: RunConfig) -> None:
+    """Raise ConfigError for a run whose clients must remember the model that they have."""
+    if config.compression.changes:
+        raise ConfigError(
+            "compression.changes packs what a round has changed, for clients that keep the one before it, "
+            "but Flower's nodes keep none: leave it out, or use the simulation or `antiphon serve`"
+        )
 
 
 def run_over(
@@ -91,6 +100,7 @@ def serve_on_grid(
     Raises AntiphonError where the run stopped before its last round, UserError for what the user can
     mend.
     """
+    check_changes(config)
     resumed = resumed_folder(config) if resume else None
     greeted = _Greeted(post)
     if resumed is not None and resumed.space_file.exists():
