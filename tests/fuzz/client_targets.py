@@ -140,6 +140,7 @@ def _answer_seeds() -> list[bytes]:
         protocol.Trained("update-3.binpb", None, 6),
         protocol.Evaluated(30, {"loss": 0.5, "accuracy": float("nan")}),
         protocol.Responded("answer"),
+        protocol.Rebuilt("model"),
         protocol.Cancelled("train"),
         protocol.Failed("train", "out of memory", False),
     ]
@@ -155,6 +156,7 @@ def _request_seeds() -> list[bytes]:
         protocol.Prepare("north", _CONFIG, {"dataset": "d"}, "cpu", 2),
         protocol.Train("assignment", "model", "out", "keep", 59.5),
         protocol.Evaluate("model", "safetensors"),
+        protocol.Rebuild("out", "held", "change"),
         protocol.Respond(3, "keys", "question", "out", "keep"),
         protocol.Cancel(),
     ]

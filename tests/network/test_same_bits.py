@@ -16,7 +16,13 @@ from tests.network.nemesis import CLIENTS, run_config, write_data
 from tests.network.numpy_engine import simulate_in_numpy
 
 from antiphon.core.config import validate
+from antiphon.core.events import BytesMoved
+from antiphon.core.journal import Journal
+from antiphon.core.run_folder import RunFolder, read_state
 from antiphon.core.space import SpaceShapes
+from antiphon.core.types import CodecChoice
+from antiphon.core.wire import CodedModel, pack_model
+from antiphon.strategies.compression.downlink import code
 
 ROUNDS = 3
 TWO_OF_THREE = {"min_clients": 3, "size": 2, "deadline_s": 600.0}
@@ -32,6 +38,14 @@ RUNS: dict[str, dict[str, Any]] = {
     },
     "ecdq both ways": {
         "compression": {"uplink": {"kind": "ecdq", "bits": 1.0}, "downlink": "ecdq"}
+    },
+    "changes": {
+        "compression": {
+            "uplink": {"kind": "ecdq", "bits": 1.0},
+            "downlink": {"kind": "ecdq", "bits": 1.0},
+            "changes": True,
+        },
+        "lora": {"r": 4, "target_modules": "all-linear"},
     },
     "seeds": {"method": "seeds"},
 }
@@ -71,3 +85,27 @@ def test_a_simulation_and_daemons_end_with_the_same_adapter(run: str, tmp_path: 
         for folder in (simulated, fleet.run_folder)
     )
     assert ours == theirs
+    if "changes" in run:
+        _check_bytes(simulated, fleet.run_folder)
+
+
+def _check_bytes(simulated: RunFolder, served: RunFolder) -> None:
+    """Each client has received each round's change, and no model, on both engines."""
+    states = [read_state(served.state_file(number)) for number in range(1, ROUNDS + 1)]
+    codec = CodecChoice("ecdq", {"bits": 1.0})
+    changes = sum(pack_model(CodedModel(codec, code(each)))[0].size for each in states)
+
+    assert _bytes_down(served) == dict.fromkeys(CLIENTS, changes)
+    for client, moved in _bytes_down(simulated).items():
+        # The simulation counts its assignments too.
+        assert 0 < moved - changes < ROUNDS * 400, client
+
+
+def _bytes_down(folder: RunFolder) -> dict[str, int]:
+    moved = dict.fromkeys(CLIENTS, 0)
+    with Journal.reading(folder.journal_file) as journal:
+        for entry in journal.read(kinds=[BytesMoved]):
+            event = entry.event
+            if isinstance(event, BytesMoved) and event.purpose == "model":
+                moved[event.client] += event.bytes
+    return moved

@@ -23,6 +23,7 @@ from antiphon.core.wire import unpack_assignment, update_blob
 from antiphon.server.federation import Federation
 from antiphon.server.folding.held_models import HeldModels
 from antiphon.server.machine.actions import Fold
+from antiphon.server.planning.costs import costs_of
 
 CLIENTS = ("north", "south")
 MODULES = ("m", "n")
@@ -225,3 +226,13 @@ def test_other_files_make_no_model(federation, tmp_path):
         rebuilt(
             Rebuild(str(tmp_path), str(tmp_path / "model"), str(coded)), federation.config, SPACE
         )
+
+
+def test_the_bound_of_a_round_is_that_of_the_whole_model(federation, config):
+    """Anybody may need it: a budget counts with that."""
+    costs = costs_of(config, SPACE, 1, CLIENTS, simulated=False)
+    fold(federation, 1)
+    model, _ = told(federation, "south")
+
+    assert costs.down("south") >= model.bytes
+    assert costs.evaluation >= 2 * model.bytes

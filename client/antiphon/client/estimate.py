@@ -13,7 +13,7 @@ from antiphon.core.config import RunConfig
 from antiphon.core.defaults import DENSE
 from antiphon.core.section import Choice
 from antiphon.strategies.compression.codec import Codec
-from antiphon.strategies.methods.method import method_of
+from antiphon.strategies.methods.method import Method, method_of
 from antiphon.strategies.methods.role import Role
 
 _FLOAT = 4
@@ -24,7 +24,8 @@ _ADAM_COPIES = 4  # the factor, its gradient and two moments, all float32
 class Estimate:
     """Parameters in numbers, sizes in bytes; per client and round where it says so.
 
-    once_up, once_down: before a client trains for the first time, about, see Frames; memory_bytes: weights
+    once_up, once_down: before a client trains for the first time, about, see Frames, and a model where
+    rounds move changes; memory_bytes: weights
     and training state, without activations and libraries. Where clients differ (method mixed, ranks of
     single clients), all sizes are those of the client that needs most.
     """
@@ -46,13 +47,13 @@ def estimate(config: RunConfig) -> Estimate:
     shapes = space_of(config)
     method = method_of(config)
     total, trained = shapes.model_parameters, method.space.trained(shapes)
-    roles, down = method.roles, _codec(config.compression.downlink)
+    roles, down = method.roles, config.compression.downlink
     names = method.space.places(shapes)
     up = max(_bytes_up(config, role, trained, names) for role in roles)
-    received = math.ceil(method.space.size(trained, down))
-    if method.space.as_tensors and config.compression.downlink.kind == DENSE:
-        received += names  # codecs leave them out: both sides know them
     once_up, once_down = method.space.frames.once(shapes)
+    if config.compression.changes:  # who comes late receives the model, too
+        once_down += _bytes_down(method, Choice(kind=DENSE), trained, names)
+    received = _bytes_down(method, down, trained, names)
     memory = max(_memory_bytes(config, role, total, trained) for role in roles)
     return Estimate(total, trained, up, received, once_up, once_down, memory)
 
@@ -61,6 +62,12 @@ def _bytes_up(config: RunConfig, role: Role, trained: int, names: int) -> int:
     uplink = config.compression.uplink
     size = math.ceil(role.form.size(trained, _codec(uplink), role.trainer.steps))
     return size + names if role.form.packs and uplink.kind == DENSE else size
+
+
+def _bytes_down(method: Method, choice: Choice, trained: int, names: int) -> int:
+    size = math.ceil(method.space.size(trained, _codec(choice)))
+    # Codecs leave the names out: both sides know them.
+    return size + names if method.space.as_tensors and choice.kind == DENSE else size
 
 
 def _codec(choice: Choice) -> Codec:
