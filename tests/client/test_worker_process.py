@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from antiphon.client.shapes import space_of
 from antiphon.client.trainer_protocol import (
     Evaluate,
     Prepare,
+    Rebuild,
     Train,
     decode_answer,
     encode_request,
@@ -32,9 +34,12 @@ from antiphon.core.config import resolved
 from antiphon.core.errors import ConfigError, ModelError
 from antiphon.core.files import write_bytes
 from antiphon.core.tensors import LazyTensors, write_tensors
-from antiphon.core.types import Assignment, Package
-from antiphon.core.wire import pack_assignment, pack_model, pack_update, unpack_update
+from antiphon.core.types import Assignment, CodecChoice, Package, Update
+from antiphon.core.wire import CodedModel, pack_assignment, pack_model, pack_update, unpack_update
+from antiphon.strategies.compression.downlink import code
+from antiphon.strategies.fold import Context
 from antiphon.strategies.initial_factors import initial_factors
+from antiphon.strategies.methods.method import method_of
 from antiphon.v1 import coordinator_pb2
 
 COMMAND = [sys.executable, "-m", "antiphon.client.worker_process"]
@@ -129,6 +134,34 @@ def test_the_child_trains_as_this_process_does(work, tmp_path):
         "perplexity": measured.perplexity,
         "accuracy": measured.accuracy,
     }
+
+
+@pytest.mark.slow
+def test_the_child_makes_a_coordinators_model(tiny_config, tmp_path):
+    """The untouched one from the seed, and one after a round from that and the change: the same files."""
+    config = tiny_config("compression={downlink: {kind: ecdq, bits: 1}, changes: true}")
+    task = Task(config, tmp_path)
+    served, shapes = method_of(config).serve(), space_of(config)
+    first = served.begin(shapes)
+    rng = np.random.default_rng(0)
+    moved = {k: rng.normal(size=s).astype(np.float32) for k, s in shapes.factors.items()}
+    update = Update("meadow", 1, 10, 1, Package("delta", moved), {"loss": 1.0})
+    second = served.fold(first, [update], Context(1)).state
+    coded = CodedModel(CodecChoice("ecdq", {"bits": 1}), code(second))
+    write_bytes(tmp_path / "change", pack_model(coded)[0])
+
+    async def ask(trainer):
+        await trainer.prepare(task.prepare())
+        untouched = await trainer.rebuild(Rebuild(str(tmp_path / "before")))
+        change = str(tmp_path / "change")
+        made = await trainer.rebuild(Rebuild(str(tmp_path / "after"), untouched.model, change))
+        return untouched, made
+
+    for made, state in zip(use(ask), (first, second), strict=True):
+        assert (
+            Path(made.model).read_bytes()
+            == pack_model(served.download(state, config.lora.r))[0].joined()
+        )
 
 
 @pytest.mark.slow

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from types import MappingProxyType
 from typing import Any, get_args
 
 import yaml
@@ -137,10 +138,11 @@ class Nemesis:
         *,
         bug: str | None = None,
         lease_s: float = 60.0,
+        also: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
-        """bug: planted into every life of the coordinator (planted.py)."""
+        """bug: planted into every life of the coordinator (planted.py); also: of the run's config."""
         self._lease_s = lease_s
-        self._fleet = ProcessFleet(folder, run_config(method, rounds))
+        self._fleet = ProcessFleet(folder, {**run_config(method, rounds), **also})
         self._data = write_data(folder, method)
         self._bug = bug
         names = (COORDINATOR, *CLIENTS)

@@ -69,6 +69,17 @@ def test_a_run_survives_kills_at_every_step(method, schedule, tmp_path):
     assert len({(answer.client, answer.round) for answer in history.told}) >= ROUNDS * 2
 
 
+@pytest.mark.slow
+def test_changes_survive_kills(tmp_path):
+    """A daemon that comes back adds to the model that it had, or fetches the whole of it."""
+    changes = {"compression": {"downlink": {"kind": "ecdq", "bits": 1.0}, "changes": True}}
+    undisturbed = Nemesis(tmp_path / "undisturbed", "lora", ROUNDS, also=changes).run(60.0)
+
+    disturbed = Nemesis(tmp_path / "disturbed", "lora", ROUNDS, SOME_STEPS, also=changes)
+
+    assert judged(disturbed.run(120.0), undisturbed.folder) == []
+
+
 def test_every_step_is_in_the_schedule():
     """A step that is added to core/fault_points.py is killed at."""
     assert {death.step for death in EVERY_STEP} == set(STEPS)

@@ -1,5 +1,6 @@
 """A simulated run from end to end, on the tiny model and the real journal."""
 
+import shutil
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -110,6 +111,38 @@ def test_resume_keeps_the_updates_it_has(tiny_config):
 
     trained = [event.client for event in events(folder, BytesMoved) if event.direction == "up"]
     assert sorted(trained) == ["harbour", "meadow", "quarry", "summit"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("at", [5, 11])
+def test_a_resumed_run_moves_the_same_changes(tiny_config, at):
+    """What clients had before an interruption they have after it: the same bits, and the same bytes."""
+    config = tiny_config("compression={downlink: {kind: ecdq, bits: 1}, changes: true}", "rounds=3")
+    whole = run(config)
+    expected, adapter = bytes_down(whole), final_adapter(whole, config)
+    shutil.rmtree(whole.path)
+
+    interrupted(config, at)
+    resumed = run(config, resume=True)
+
+    assert final_adapter(resumed, config) == adapter
+    assert bytes_down(resumed) == expected
+
+
+def bytes_down(folder):
+    return sorted(
+        (each.round, each.client, each.bytes)
+        for each in events(folder, BytesMoved)
+        if each.direction == "down"
+    )
+
+
+def test_nodes_that_keep_no_model_receive_no_changes(tiny_config):
+    """On Flower whole models would go down: it is said before anything is started."""
+    config = tiny_config("compression={downlink: int8, changes: true}", "engine.kind=flower")
+
+    with pytest.raises(ConfigError, match=r"compression\.changes"):
+        run(config)
 
 
 @pytest.mark.slow
