@@ -124,6 +124,16 @@ def test_a_loss_near_the_best_is_no_explosion(federation):
     assert federation.undo_if_exploded(1, 2.5) is None
 
 
+def test_after_an_undone_round_clients_receive_the_model_before_it(federation):
+    """Not the one that was measured and broke: its file may be there from the fold."""
+    before = federation.model()
+    fold_round(federation, 1)
+    federation.submit(federation.undo_if_exploded(1, float("nan")))
+
+    assert federation.model() == before
+    assert federation.folder.model_blob(before.sha256).is_file()
+
+
 @pytest.mark.parametrize("stage", ["opened", "received", "folded", "undone", "evaluated"])
 def test_replay_restores_the_model_and_the_machine(federation, make, stage):
     """Whatever was the last event, a new process has the same state as the one that died."""

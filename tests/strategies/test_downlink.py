@@ -1,10 +1,12 @@
 """The global adapter as a codec leaves it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.strategies.served import lora
+from tests.strategies.served import Method, lora
 from tests.strategies.served import sent as sent_delta
 
 from antiphon.core import registry
@@ -20,6 +22,7 @@ from antiphon.strategies.compression.downlink import (
     since,
 )
 from antiphon.strategies.fold import params_of
+from antiphon.strategies.guard import guard, undo
 from antiphon.strategies.server_opt.optimizers import sgd
 
 A, B = "m.lora_A.weight", "m.lora_B.weight"
@@ -160,3 +163,18 @@ def test_a_sum_that_is_not_finite_is_refused():
 
     with pytest.raises(UpdateError, match="NaN or Inf"):
         added(large, large)
+
+
+def test_a_round_that_is_undone_is_named_as_before_it():
+    """The state goes back to the point, the change and the residual before the fold."""
+    _, served = by_changes("ecdq", bits=1.0)
+    guarded = replace(served.served.chain, stages=(guard(1.5), *served.served.chain.stages))
+    served = Method(replace(served.served, chain=guarded))
+    first = folded(served, served.init(tensors(0)), tensors(1))
+    second = folded(served, first, tensors(2))
+
+    undone = undo(second)
+
+    assert since(undone) == since(first) != since(second)
+    assert code(undone) == code(first)
+    assert all(np.array_equal(each, undone[k]) for k, each in first.items() if "guard" not in k)

@@ -115,6 +115,7 @@ class GlobalModel:
 
         begun: rounds whose assignments are still out; the models that they start from are kept.
         """
+        self._blobs.forget(number)  # of a fold that has been undone after it was measured
         with ThreadPoolExecutor(1) as beside:  # the model that most clients ask for next
             blob = beside.submit(self._blobs.get, number, self._config.lora.r, lambda: state)
             digest = write_hashed(file, content)

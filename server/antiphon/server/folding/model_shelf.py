@@ -61,6 +61,12 @@ class ModelShelf:
             write_cache(self._folder.model_blob(self._frames.sha256), content)
         return self._frames
 
+    def forget(self, version: int) -> None:
+        """Know nothing of a version: another state takes its place."""
+        self._blobs = {key: each for key, each in self._blobs.items() if key[0] != version}
+        self._hashes = {key: each for key, each in self._hashes.items() if key[0] != version}
+        self._changes.pop(version, None)
+
     def keep(self, versions: Collection[int]) -> None:
         """Remove all models but those of these versions."""
         self._blobs = {key: blob for key, blob in self._blobs.items() if key[0] in versions}
