@@ -29,6 +29,7 @@ SCRIPTS = (
     "mixed",
     "asynchrony",
     "crowd",
+    "time_to_loss",
     "dashboard",
     "replay",
     "flower_round",

@@ -244,8 +244,8 @@ def test_a_policy_may_end_the_run(tiny_config):
 def test_a_budget_shrinks_the_cohort_down_to_the_quorum(tiny_config):
     """Where the scheduler may leave clients out, a tight budget asks fewer of them."""
     config = tiny_config(
-        "cohort={size: 5, quorum: 2, scheduler: random}", "rounds=1",
-        "policy={kind: adaptive, bytes: 45_000}",
+        "cohort={size: 5, quorum: 2, scheduler: random}", "rounds=2",
+        "policy={kind: adaptive, bytes: 90_000}",
     )  # fmt: skip
 
     plan = plan_round(config, 1, CLIENTS, 1.0, Telemetry(RunTelemetry(simulated=True)), space=SPACE)

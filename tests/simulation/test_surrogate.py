@@ -11,6 +11,8 @@ import pytest
 from antiphon.client.shapes import space_of
 from antiphon.core.config import RunConfig
 from antiphon.core.errors import ConfigError, UpdateError
+from antiphon.core.events import BytesMoved
+from antiphon.core.journal import Journal
 from antiphon.core.types import Assignment, Package, Update
 from antiphon.server.report.report import read
 from antiphon.simulation.run import simulate
@@ -195,3 +197,14 @@ def test_a_diverging_client_says_that_the_rate_is_too_high(config: Any) -> None:
 
     with pytest.raises(UpdateError, match="lower the learning rate"):
         trained(run)
+
+
+def test_a_simulation_keeps_its_budget_with_the_last_measurement(config: Any) -> None:
+    """What a run under a budget of bytes moves is within it, the model measured at the end included."""
+    chosen = config("rounds=2", "lora.r=32", "policy={kind: adaptive, bytes: 1_100_000}")
+
+    folder = simulate(chosen, load_split(chosen))
+
+    with Journal.reading(folder.journal_file) as journal:
+        moved = sum(entry.event.bytes for entry in journal.read(kinds=[BytesMoved]))
+    assert 0 < moved <= 1_100_000

@@ -57,6 +57,7 @@ ARGUMENTS: Mapping[tuple[str, str], tuple[Mapping[str, Any], ...]] = {
         {"seconds": 20_000.0},
         {"bytes": 10**7, "seconds": 20_000.0, "min_bits": 0.5},
     ),
+    ("policy", "swift"): ({}, {"until_loss": 0.1, "reach": 1.0}),
     ("format", "classification"): (
         {
             "text": "text",

@@ -80,10 +80,12 @@ def costs_of(
 ) -> Costs:
     """Return the bounds of round `number`. clients: all that may be asked to measure the model after it.
 
-    simulated: the engine is the simulation, whose evaluation moves nothing.
+    simulated: the engine is the simulation, which counts a measured model only after the last round: the
+    others go out with the next round's assignments.
     """
     bounds = _Bounds(config, space)
-    due = number % config.evaluation.every == 0 or number == config.rounds
-    measuring = 0 if simulated or not due else max(len(clients), config.data.clients or 0)
+    last = number == config.rounds
+    due = last or (not simulated and number % config.evaluation.every == 0)
+    measuring = max(len(clients), config.data.clients or 0) if due else 0
     evaluation = measuring * (_MESSAGE_BYTES + bounds.model(config.lora.r)) if measuring else 0
     return Costs(bounds.down, bounds.up, evaluation)

@@ -31,15 +31,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from antiphon.core import registry
 from antiphon.core.defaults import RATED
 from antiphon.core.errors import ConfigError
 from antiphon.core.types import CodecChoice, Plain
 from antiphon.strategies.policy.policy import Decision, Draft, Policy, Steps, Stop
+from antiphon.strategies.policy.rates import Rates
 from antiphon.strategies.scheduling.telemetry import Telemetry
 from antiphon.strategies.scheduling.work import MemberWork
 
-_SCALE = (1.0, 1.25, 1.6, 2.0, 2.5, 3.2, 4.0, 5.0, 6.3, 8.0)  # ten preferred numbers per decade
 _SHRINK = 0.8
 _TRANSFER_SHARE = 0.5
 _WORK_SHARE = 0.9  # of a round's time: an update that arrives on the deadline is late
@@ -53,9 +52,7 @@ _WORTH = (
 class _Budget:
     bytes: int | None
     seconds: float | None
-    codec: str
-    min_bits: float
-    max_bits: float
+    rates: Rates
 
 
 @dataclass(frozen=True)
@@ -92,7 +89,7 @@ def adaptive(
     bytes: both ways, all clients, evaluations included; codec: one that takes `bits`; min_bits,
     max_bits: bits per parameter. Raises ConfigError where the arguments contradict each other.
     """
-    budget = _Budget(bytes, seconds, codec, min_bits, max_bits)
+    budget = _Budget(bytes, seconds, Rates(codec, min_bits, max_bits))
     _check(budget)
 
     def decide(telemetry: Telemetry, draft: Draft, rng: np.random.Generator) -> Decision | Stop:
@@ -110,17 +107,7 @@ def _check(budget: _Budget) -> None:
             f"policy adaptive: a budget should be above 0, got bytes {budget.bytes} and seconds "
             f"{budget.seconds}"
         )
-    if not 0 < budget.min_bits <= budget.max_bits:
-        raise ConfigError(
-            f"policy adaptive: expected 0 < min_bits <= max_bits, got {budget.min_bits:g} and "
-            f"{budget.max_bits:g}"
-        )
-    if "bits" not in registry.signature("codec", budget.codec):
-        raise ConfigError(
-            f"policy adaptive turns a codec's `bits`, which {budget.codec} does not take: use ecdq"
-        )
-    for bits in (budget.min_bits, budget.max_bits):
-        registry.build("codec", budget.codec, {"bits": bits})
+    budget.rates.check("adaptive")
 
 
 def _decide(budget: _Budget, telemetry: Telemetry, draft: Draft) -> Decision | Stop:
@@ -156,7 +143,8 @@ def _left(budget: _Budget, telemetry: Telemetry, draft: Draft) -> _Left:
 
 def _chosen(budget: _Budget, telemetry: Telemetry, draft: Draft, left: _Left) -> _Round | Stop:
     """Return the largest cohort whose rounds fit, at the highest rate whose transfers take no too long."""
-    codecs = _codecs(budget, draft)
+    # None where no client sends tensors.
+    codecs = [None] if draft.codec is None else budget.rates.choices()
     floor = _floor([_round(telemetry, draft, draft.size, codec) for codec in codecs], left)
     for size in _sizes(draft):
         lowest = _round(telemetry, draft, size, codecs[floor])
@@ -222,16 +210,6 @@ def _sizes(draft: Draft) -> Iterator[int]:
     while size > draft.smallest:
         size = max(draft.smallest, min(size - 1, math.floor(size * _SHRINK)))
         yield size
-
-
-def _codecs(budget: _Budget, draft: Draft) -> list[CodecChoice | None]:
-    """Return the codec at its rates, the highest first; none where no client sends tensors."""
-    if draft.codec is None:
-        return [None]
-    decades = [each * 10.0**power for power in range(-3, 2) for each in _SCALE]
-    rates = {budget.min_bits, budget.max_bits} | set(decades)
-    kept = sorted((r for r in rates if budget.min_bits <= r <= budget.max_bits), reverse=True)
-    return [CodecChoice(budget.codec, {"bits": float(f"{each:.4g}")}) for each in kept]
 
 
 def _round(
