@@ -17,7 +17,7 @@ def of(*losses):
     return [read_measurement(1, f"c{i}", 10, {"loss": loss}) for i, loss in enumerate(losses)]
 
 
-@given(st.dictionaries(st.sampled_from(METRICS), st.floats(), max_size=4), st.integers(0, 2**64))
+@given(st.dictionaries(st.sampled_from(METRICS), st.floats(), max_size=5), st.integers(0, 2**64))
 def test_what_is_taken_is_finite_and_in_its_range(metrics, examples):
     """Whatever numbers a client says, a measurement holds only such as can be true."""
     try:
@@ -27,12 +27,19 @@ def test_what_is_taken_is_finite_and_in_its_range(metrics, examples):
 
     assert taken.loss is None or 0 <= taken.loss <= MOST_LOSS
     assert taken.perplexity is None or math.isfinite(taken.perplexity)
-    assert all(v is None or 0 <= v <= 1 for v in (taken.accuracy, taken.rouge_l))
+    assert all(v is None or 0 <= v <= 1 for v in (taken.accuracy, taken.rouge_l, taken.exact_match))
 
 
 @pytest.mark.parametrize(
     "metrics",
-    [{"accuracy": 1.5}, {"rouge_l": -0.1}, {"accuracy": math.inf}, {"loss": -1.0}, {"x": 1.0}],
+    [
+        {"accuracy": 1.5},
+        {"rouge_l": -0.1},
+        {"exact_match": 2.0},
+        {"accuracy": math.inf},
+        {"loss": -1.0},
+        {"x": 1.0},
+    ],
 )
 def test_what_cannot_be_true_is_refused(metrics):
     """A share outside [0, 1], a negative loss, an unknown metric."""

@@ -78,6 +78,17 @@ def test_means_are_macro(tmp_path: Path) -> None:
     assert initial["per_client"]["south"]["examples"] == 30
 
 
+def test_exact_match_is_reported(tmp_path: Path) -> None:
+    """What was measured stands with the means and with its client; what was not is null."""
+    matched = Evaluated(0, "north", 10, loss=1.0, exact_match=0.25)
+
+    initial = report_of(tmp_path, *JOINED, matched, RoundEvaluated(0, {"loss": 1.0}))["initial"]
+
+    assert initial is not None
+    assert (initial["exact_match"], initial["accuracy"]) == (0.25, None)
+    assert initial["per_client"]["north"]["exact_match"] == 0.25
+
+
 def test_means_without_clients(tmp_path: Path) -> None:
     """Where no client's numbers were kept, the round's own means are reported."""
     initial = report_of(tmp_path, *JOINED, RoundEvaluated(0, {"loss": 1.25}))["initial"]

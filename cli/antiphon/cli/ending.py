@@ -27,11 +27,13 @@ def tell_ending(console: Console, folder: RunFolder) -> dict[str, Any]:
     elif (report["reason"] or "").startswith(BY_POLICY):
         console.print(f"[bold]complete[/]: {escape(report['reason'])}", highlight=False)
     initial, final = report["initial"], report["final"]
-    for metric in ("accuracy", "loss"):
+    for metric in ("accuracy", "exact_match", "loss"):
         if final and final.get(metric) is not None:
             before = initial[metric] if initial and initial.get(metric) is not None else None
             start = f"{before:.3f} → " if before is not None else ""
-            console.print(f"[bold]{metric}[/]: {start}{final[metric]:.3f}", highlight=False)
+            console.print(
+                f"[bold]{metric.replace('_', ' ')}[/]: {start}{final[metric]:.3f}", highlight=False
+            )
     if moved := _moved(report):
         console.print(moved, highlight=False, soft_wrap=True)
     if advice := advice_of(cast(Report, report)):

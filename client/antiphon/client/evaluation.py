@@ -1,8 +1,12 @@
-"""Measuring a model on held-out examples: loss, perplexity, accuracy by verbalizers, Rouge-L.
+"""Measuring a model on held-out examples: loss, perplexity, accuracy, exact match, Rouge-L.
 
 * Loss: mean cross-entropy over the tokens of the right completions, nats; perplexity = exp(loss).
 * Accuracy: the verbalizer with the largest log-probability after the prompt is the right one. Where every
   verbalizer is one token, one pass per example gives loss and accuracy together.
+* Exact match, of examples without choices: a greedy completion would be the reference, token by token, its
+  end included. Nothing is generated for it: greedy decoding takes the likeliest token after what it has
+  said so far, so that it says the whole reference if and only if each of the reference's tokens is the
+  likeliest one after those before it. The pass that gives the loss says that of all of them.
 * Rouge-L: greedy completions against the references.
 """
 
@@ -18,6 +22,7 @@ from torch.nn import functional
 from antiphon.client.data.clients import HeldOut
 from antiphon.client.data.tokens import Batch, Encoded, collate
 from antiphon.client.language_model import (
+    IGNORED,
     LanguageModel,
     completion_logits,
     label_targets,
@@ -35,6 +40,7 @@ class HeldOutScores:
     perplexity: float
     accuracy: float | None
     rouge_l: float | None
+    exact_match: float | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,8 @@ class _Sums:
     tokens: int
     right: int
     classified: int
+    exact: int = 0
+    completed: int = 0
 
 
 @torch.no_grad()
@@ -70,6 +78,7 @@ def evaluate(
         on_batch()
         sums.append(_measure(model, batch))
     classified = sum(each.classified for each in sums)
+    completed = sum(each.completed for each in sums)
     loss = sum(each.nats for each in sums) / sum(each.tokens for each in sums)
     return HeldOutScores(
         examples=len(held),
@@ -77,6 +86,7 @@ def evaluate(
         perplexity=_exp(loss),
         accuracy=sum(each.right for each in sums) / classified if classified else None,
         rouge_l=_rouge(model, held, what, on_batch),
+        exact_match=sum(each.exact for each in sums) / completed if completed else None,
     )
 
 
@@ -97,10 +107,41 @@ def _batches(held: Sequence[HeldOut], size: int) -> Iterator[list[HeldOut]]:
 def _measure(model: LanguageModel, batch: list[HeldOut]) -> _Sums:
     if all(_one_token_each(each) for each in batch):
         return _measure_single_tokens(model, batch)
-    losses, rows = _losses(model, [each.reference for each in batch])
+    encoded = _collated(model, [each.reference for each in batch])
+    logits, rows = completion_logits(model, encoded)
+    targets = label_targets(encoded, rows)
+    losses = functional.cross_entropy(logits, targets, reduction="none")
     choices = [each for each in batch if each.example.choices]
     right = sum(_choose(model, each) == each.example.label for each in choices)
-    return _Sums(float(losses.double().sum()), len(rows), right, len(choices))
+    exact, completed = _exact(model, batch, encoded, logits.argmax(dim=1) == targets)
+    nats = float(losses.double().sum())
+    return _Sums(nats, len(rows), right, len(choices), exact, completed)
+
+
+def _exact(
+    model: LanguageModel, batch: list[HeldOut], encoded: Batch, likeliest: torch.Tensor
+) -> tuple[int, int]:
+    """Return how many of a batch would be completed exactly, and how many have one right completion.
+
+    likeliest: (n,) whether each label is what the model would say there, in the order of
+    `completion_logits`. Of a conversation it is the last reply that is completed.
+    """
+    said = encoded.labels[:, 1:] != IGNORED
+    missed = torch.zeros_like(said).masked_scatter(said, ~likeliest).cpu()
+    asked = [at for at, each in enumerate(batch) if _is_completed(each)]
+    exact = sum(not missed[at, _completion_of(model, batch[at])].any() for at in asked)
+    return exact, len(asked)
+
+
+def _is_completed(held: HeldOut) -> bool:
+    return not held.example.choices and bool(held.example.prompt or held.example.messages)
+
+
+def _completion_of(model: LanguageModel, held: HeldOut) -> slice:
+    """Where a reference's last completion stands in its labels without the first, its end included."""
+    ids, begin = held.reference.input_ids, max(held.reference.prompt, 1)
+    ends = (at for at in range(begin, len(ids)) if ids[at] == model.tokenizer.eos_token_id)
+    return slice(begin - 1, next(ends, len(ids) - 1))
 
 
 def _measure_single_tokens(model: LanguageModel, batch: list[HeldOut]) -> _Sums:

@@ -202,7 +202,7 @@ class RunRewound:
 class Evaluated:
     """One client's held-out measurement of the global model after a round (0: the untouched model).
 
-    loss: mean cross-entropy, nats per token; accuracy and rouge_l: shares in [0, 1];
+    loss: mean cross-entropy, nats per token; accuracy, rouge_l, exact_match: shares in [0, 1];
     perplexity: exp(loss); examples: held-out examples measured. None: not measured.
     """
 
@@ -213,6 +213,7 @@ class Evaluated:
     accuracy: float | None = None
     perplexity: float | None = None
     rouge_l: float | None = None
+    exact_match: float | None = None
 
 
 @dataclass(frozen=True)

@@ -107,6 +107,8 @@ class TerminalMonitor(Monitor):
         shown = [f"held-out loss {metrics['loss']:.3f}"]
         if "accuracy" in metrics:
             shown.append(f"accuracy {metrics['accuracy']:.3f}")
+        if "exact_match" in metrics:
+            shown.append(f"exact match {metrics['exact_match']:.3f}")
         if "rouge_l" in metrics:
             shown.append(f"Rouge-L {metrics['rouge_l']:.3f}")
         if number:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from antiphon.core.errors import UpdateError
 from antiphon.core.events import Evaluated
 
-METRICS = ("loss", "perplexity", "accuracy", "rouge_l")
+METRICS = ("loss", "perplexity", "accuracy", "rouge_l", "exact_match")
 """What an evaluation measures."""
 MOST_LOSS = 1e4
 """Nats per token; a loss that is larger, or no number, counts as this much: the model is broken."""
@@ -42,6 +42,7 @@ def read_measurement(
         accuracy=_share(metrics, "accuracy"),
         perplexity=None if loss is None else math.exp(min(loss, _MOST_EXPONENT)),
         rouge_l=_share(metrics, "rouge_l"),
+        exact_match=_share(metrics, "exact_match"),
     )
 
 

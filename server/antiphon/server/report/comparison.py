@@ -8,7 +8,7 @@ from typing import Literal
 
 from antiphon.server.report.report_types import Evaluation, Report
 
-Score = Literal["loss", "accuracy", "rouge_l"]
+Score = Literal["loss", "accuracy", "exact_match", "rouge_l"]
 
 
 @dataclass(frozen=True)

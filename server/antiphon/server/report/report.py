@@ -186,6 +186,7 @@ def _evaluation(run: Chronicle, number: int) -> Evaluation | None:
             accuracy=each.accuracy,
             perplexity=each.perplexity,
             rouge_l=each.rouge_l,
+            exact_match=each.exact_match,
         )
         for name, each in sorted(clients.items())
     }

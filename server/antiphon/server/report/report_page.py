@@ -120,6 +120,7 @@ def _result(report: Report) -> str:
     said = [f"After round {after['round']}, {over}"]
     scores: tuple[tuple[str, Callable[[float], str], Score], ...] = (
         ("accuracy", share, "accuracy"),
+        ("exact match", share, "exact_match"),
         ("loss", _number, "loss"),
         ("Rouge-L", _number, "rouge_l"),
     )

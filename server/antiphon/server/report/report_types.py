@@ -18,12 +18,13 @@ RoundOutcome = Ending | Literal["open"]
 
 
 class Scores(TypedDict):
-    """Held-out numbers. loss: nats per token; accuracy, rouge_l: shares in [0, 1]."""
+    """Held-out numbers. loss: nats per token; accuracy, rouge_l, exact_match: shares in [0, 1]."""
 
     loss: float | None
     accuracy: float | None
     perplexity: float | None
     rouge_l: float | None
+    exact_match: float | None
 
 
 class Measurement(Scores):
