@@ -35,6 +35,7 @@ SCRIPTS = (
     "flower_round",
     "flower_simulation",
     "bytes_to_quality",
+    "second_task",
 )
 
 
