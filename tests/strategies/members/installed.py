@@ -40,6 +40,7 @@ ARGUMENTS: Mapping[tuple[str, str], tuple[Mapping[str, Any], ...]] = {
     ("aggregation", "factors"): ({}, {"report_error": False}),
     ("aggregation", "fltrust"): ({"trusted": "client-0"},),
     ("server_opt", "sgd"): ({}, {"lr": 0.7}),
+    ("frames", "gradient"): ({}, {"skip": 1, "weigh": True}),
     ("codec", "int8"): ({}, {"block": 7, "scales": "float32"}),
     ("codec", "topk"): ({}, {"fraction": 0.5, "values": "float32"}),
     ("codec", "ecdq"): ({}, {"bits": 0.1}, {"bits": 8.0}),

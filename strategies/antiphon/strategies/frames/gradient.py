@@ -34,12 +34,15 @@ from antiphon.core.types import AnyArray, Float64Array, FloatArray, Params, Stat
 from antiphon.strategies.aggregation.adapter import A_SUFFIX, B_SUFFIX
 from antiphon.strategies.compression.codec import Codec
 from antiphon.strategies.exchanges.exchange import Exchange, SoFar
+from antiphon.strategies.frames import lengths
 from antiphon.strategies.frames.frames import Frames
+from antiphon.strategies.frames.lengths import Table
 from antiphon.strategies.frames.orthonormal import orthonormal_frames
 from antiphon.strategies.frames.sketch import Sketch, kind_of, sketch_of
 
 GRADIENT = "gradient"
 _LEFT, _RIGHT = "left", "right"
+_LENGTHS = "lengths"
 _MORE_BITS = 1.0  # what all modules share is few numbers
 _OF_B, _OF_A = 2, 1  # direction j is coded at 1 / √(j to this power) of its length
 _MOST_BITS = 7.0
@@ -74,31 +77,38 @@ def gradient(
     bits: Rate = 1.25,
     sketch_bits: Rate = 0.4,
     batches: Annotated[int, Field(ge=1, le=64)] = 2,
+    skip: Annotated[int, Field(ge=0)] = 0,
+    weigh: bool = False,
 ) -> GradientFrames:
     """Found from the clients' first gradients, in one exchange. rows: of A (0: twice lora.r); bits: of each
     number of B, as every client receives it; sketch_bits: of each that a client sends; batches: of its
-    training data, whose mean gradient it sketches.
+    training data, whose mean gradient it sketches; skip: leading directions that B leaves out; weigh: a
+    module counts by its gradient's length.
     """
     r, held = config.lora.r, rows or 2 * config.lora.r
     size = config.training.per_device_train_batch_size
 
     def sketched(factors: Mapping[str, Shape]) -> Sketch:
-        return sketch_of(factors, r, held, config.seed)
+        return sketch_of(factors, r + skip, held, config.seed)
 
     def factors(shapes: Mapping[str, Shape], coded: State) -> Params:
         if coded:
             sketch = sketched(shapes)
-            return _named(sketch, _lengthened(_unpacked(coded, *_frames(sketch), bits)))
+            found, table = _cut(coded, sketch, weigh)
+            frames = _lengthened(_unpacked(found, *_frames(sketch, r), bits))
+            return _named(sketch, frames if table is None else _weighed(frames, table))
         # Before the exchange nothing moves between them.
         seeded = orthonormal_frames(shapes, config.seed)
         return {n: _filled(a, held) if n.endswith(A_SUFFIX) else a for n, a in seeded.items()}
 
-    def read(so_far: SoFar, answer: State) -> Sides:
+    def read(so_far: SoFar, answer: State) -> tuple[Sides, Table | None]:
+        sketch = sketched(so_far.shapes.factors)
+        found, table = _cut(answer, sketch, weigh)
         # What is principal in a sketch has the shapes of frames.
-        return _unpacked(answer, *_frames(sketched(so_far.shapes.factors)), sketch_bits)
+        return _unpacked(found, *_frames(sketch, sketch.r), sketch_bits), table
 
     def check(so_far: SoFar, client: str, answer: State) -> None:
-        sent = read(so_far, answer)
+        sent, _ = read(so_far, answer)
         if not all(
             np.isfinite(each).all() for side in (sent.left, sent.right) for each in side.values()
         ):
@@ -106,17 +116,24 @@ def gradient(
 
     def combine(so_far: SoFar, answers: Mapping[str, State]) -> State:
         sent = [read(so_far, answers[each]) for each in sorted(answers)]
-        return _packed(_shortened(_in_common(sent, r, held)), bits, config.seed)
+        common = _in_common([sides for sides, _ in sent], r, held, skip)
+        coded = _packed(_shortened(common), bits, config.seed)
+        tables = [table for _, table in sent if table is not None]
+        return {**coded, _LENGTHS: lengths.in_common(tables)} if tables else coded
 
     def pack(sides: Sides) -> State:
-        return _packed(_principal_parts(sides, r, held), sketch_bits, config.seed)
+        coded = _packed(_principal_parts(sides, r + skip, held), sketch_bits, config.seed)
+        if not weigh:
+            return coded
+        norms = [float(np.linalg.norm(sides.left[each])) for each in sorted(sides.left)]
+        return {**coded, _LENGTHS: lengths.as_bytes(np.array(norms))}
 
     return GradientFrames(
         GRADIENT,
         held,
         factors,
-        lambda shapes: _most_bytes(sketched(shapes.factors)),
-        lambda shapes: _once(sketched(shapes.factors), sketch_bits, bits),
+        lambda shapes: _most_bytes(sketched(shapes.factors), r),
+        lambda shapes: _once(sketched(shapes.factors), r, sketch_bits, bits),
         Exchange(GRADIENT, check, combine, most_bytes=MOST_ANSWER_BYTES, lasting=True),
         {"steps": 1, "batch": size, "accumulation": batches},
         f"a sketch of its mean gradient over {batches * size} examples",
@@ -126,19 +143,36 @@ def gradient(
     )
 
 
-def _most_bytes(sketch: Sketch) -> int:
-    """Return the bytes of frames at most: as float32, whatever the codec says."""
-    numbers = [math.prod(shape) for side in _frames(sketch) for shape in side.values()]
-    return 4 * sum(numbers) + _HEADER_BYTES
+def _most_bytes(sketch: Sketch, r: int) -> int:
+    """Return the bytes of frames at most: as float32, whatever the codec says, and a byte each module."""
+    numbers = [math.prod(shape) for side in _frames(sketch, r) for shape in side.values()]
+    return 4 * sum(numbers) + len(sketch.sides) + _HEADER_BYTES
 
 
-def _once(sketch: Sketch, sketch_bits: float, bits: float) -> tuple[int, int]:
+def _once(sketch: Sketch, r: int, sketch_bits: float, bits: float) -> tuple[int, int]:
     """Return about how many bytes a client sends and receives: what is principal in its sketch has as many
-    numbers as the frames.
+    numbers as the frames, and those of the directions that B leaves out. Lengths are next to nothing.
     """
-    left, right = (sum(map(math.prod, side.values())) for side in _frames(sketch))
-    up, down = ((left * each + right * (each + _MORE_BITS)) / 8 for each in (sketch_bits, bits))
-    return math.ceil(up), math.ceil(down)
+
+    def size(columns: int, each: float) -> int:
+        left, right = (sum(map(math.prod, side.values())) for side in _frames(sketch, columns))
+        return math.ceil((left * each + right * (each + _MORE_BITS)) / 8)
+
+    return size(sketch.r, sketch_bits), size(r, bits)
+
+
+def _cut(coded: State, sketch: Sketch, weigh: bool) -> tuple[State, Table | None]:
+    """Return the coded sides, and the modules' lengths beside them: none where all count alike."""
+    if not weigh:
+        return coded, None
+    sides = {name: each for name, each in coded.items() if name != _LENGTHS}
+    return sides, lengths.checked(coded.get(_LENGTHS), len(sketch.sides))
+
+
+def _weighed(frames: Sides, table: Table) -> Sides:
+    """Return the frames whose B are as long as their modules count."""
+    by = zip(sorted(frames.left), lengths.weights(table), strict=True)
+    return Sides({name: frames.left[name] * weight for name, weight in by}, frames.right)
 
 
 def _packed(sides: Sides, bits: float, seed: int) -> State:
@@ -170,9 +204,9 @@ def _codec(bits: float) -> Codec:
     return codec
 
 
-def _frames(sketch: Sketch) -> tuple[dict[str, Shape], dict[str, Shape]]:
-    """Return the shapes of B, by module, and of A, by what modules read."""
-    left = {module: (d_out, sketch.r) for module, (d_out, _) in sketch.sides.items()}
+def _frames(sketch: Sketch, columns: int) -> tuple[dict[str, Shape], dict[str, Shape]]:
+    """Return the shapes of B, by module, of so many columns, and of A, by what modules read."""
+    left = {module: (d_out, columns) for module, (d_out, _) in sketch.sides.items()}
     right = {kind: (sketch.rows, d_in) for kind, (_, d_in) in sketch.right.items()}
     return left, right
 
@@ -221,13 +255,15 @@ def _principal_parts(sketch: Sides, r: int, rows: int) -> Sides:
     return Sides(left, right)
 
 
-def _in_common(sent: Sequence[Sides], r: int, rows: int) -> Sides:
-    """Return B of each module and A of each kind: leading directions of all clients' parts side by side."""
+def _in_common(sent: Sequence[Sides], r: int, rows: int, skip: int) -> Sides:
+    """Return B of each module and A of each kind: leading directions of all clients' parts side by side,
+    B's without the first `skip`.
+    """
 
     def beside(side: str, name: str, axis: int) -> FloatArray:
         return np.concatenate([_unit(getattr(each, side)[name]) for each in sent], axis)
 
-    b = {name: _leading(beside(_LEFT, name, 1), r) for name in sent[0].left}
+    b = {name: _leading(beside(_LEFT, name, 1), r + skip)[:, skip:] for name in sent[0].left}
     a = {name: _leading(beside(_RIGHT, name, 0).T, rows).T for name in sent[0].right}
     return Sides(b, a)
 
