@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from antiphon.client import directions
-from antiphon.client.trainers.spsa import projected_gradient
+from antiphon.client.trainers.spsa import clipped, projected_gradient
 from antiphon.client.zeroth_order.dense import DenseProbe
 from antiphon.client.zeroth_order.lowrank import LowRankProbe
 from antiphon.client.zeroth_order.rebuild import WeightsFile, add_directions
@@ -170,6 +170,30 @@ def test_a_loss_that_is_not_finite_gives_no_scalar():
 def test_scalars_are_clipped():
     """A huge difference gives the limit, with its sign."""
     assert projected_gradient(0.0, 5.0, 1e-3, 100.0) == np.float32(-100)
+
+
+def test_an_unusual_scalar_is_clipped_at_medians_of_those_so_far():
+    """Twice the median magnitude, with its own sign; a usual one is left as it is, bit for bit."""
+    seen = [1.0, 2.0, 3.0, 0.5, 40.0]
+
+    assert clipped(np.float32(-40.0), seen, 2.0) == np.float32(-4.0)
+    assert clipped(np.float32(0.1), seen, 2.0) == np.float32(0.1)
+
+
+def test_a_clip_does_not_shrink_by_itself():
+    """Magnitudes count as they were before the clip: equal ones stay for ever, at a factor of one too."""
+    seen = []
+    sent = []
+    for _ in range(20):
+        seen.append(3.0)
+        sent.append(clipped(np.float32(3.0), seen, 1.0))
+
+    assert sent == [np.float32(3.0)] * 20
+
+
+def test_the_first_scalar_of_a_round_has_nothing_to_be_held_against():
+    """At one median and more it is sent as it is."""
+    assert clipped(np.float32(7.5), [7.5], 1.0) == np.float32(7.5)
 
 
 def test_weights_files_restore_every_bit(tmp_path, linears):

@@ -177,6 +177,11 @@ class SeedsConfig(Section):
     max_scalar: PositiveFloat = Field(
         1e3, description="Clip of each scalar; the server refuses one beyond it."
     )
+    clip: PositiveFloat | None = Field(
+        None,
+        description="Clip of each scalar at so many times the median magnitude of the client's scalars of "
+        "the round so far, its own included; none: only `max_scalar`.",
+    )
     guard_loss_factor: Annotated[float, Field(gt=1)] = Field(
         1.5,
         description="Stability guard: a round whose clients report a loss this many times the best "

@@ -8,7 +8,7 @@ update.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,6 +61,7 @@ class SpsaTrainer:
             epsilon=self.seeds.epsilon,
             learning_rate=assignment.learning_rate,
             max_scalar=self.seeds.max_scalar,
+            clip=self.seeds.clip,
         )
         batches = local_batches(model, data, assignment, self.seeds.per_device_train_batch_size)
         probe = self._probe(space)
@@ -86,12 +87,15 @@ class SpsaTrainer:
 
 @dataclass(frozen=True)
 class SeedTraining:
-    """The constants of a client's round. seeds: of its steps, uint32 (steps,)."""
+    """The constants of a client's round. seeds: of its steps, uint32 (steps,); clip: of scalars, in medians
+    of their magnitudes so far.
+    """
 
     seeds: npt.NDArray[np.uint32]
     epsilon: float
     learning_rate: float
     max_scalar: float
+    clip: float | None = None
 
 
 @torch.no_grad()
@@ -112,6 +116,7 @@ def train(
     meter = meter or Meter()
     indices: list[int] = []
     values: list[np.float32] = []
+    magnitudes: list[float] = []
     losses: list[float] = []
     steps = zip(meter.limit(batches), plan.seeds.tolist(), strict=False)
     for done, (batch, seed) in enumerate(steps, 1):
@@ -119,6 +124,9 @@ def train(
         loss = (above + below) / 2
         scalar = projected_gradient(above, below, plan.epsilon, plan.max_scalar)
         if scalar is not None:
+            magnitudes.append(abs(float(scalar)))
+            if plan.clip is not None:
+                scalar = clipped(scalar, magnitudes, plan.clip)
             # What is sent is float32, so the client moves by the float32 too: server and client agree.
             probe.move(seed, -plan.learning_rate * float(scalar))
             indices.append(seed)
@@ -147,3 +155,13 @@ def projected_gradient(
     if not (math.isfinite(above) and math.isfinite(below)):
         return None
     return np.float32(np.clip((above - below) / (2 * epsilon), -limit, limit))
+
+
+def clipped(scalar: np.float32, magnitudes: Sequence[float], factor: float) -> np.float32:
+    """Return g clipped to ± `factor` times the median of the magnitudes so far, before any clip.
+
+    A step whose batch is unlike the others, or whose direction happens to lie along what all examples
+    want alike, has a scalar many times the usual one, and one such step undoes many.
+    """
+    limit = np.float32(factor * float(np.median(magnitudes)))
+    return np.float32(np.clip(scalar, -limit, limit))
