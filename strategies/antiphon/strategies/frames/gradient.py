@@ -108,11 +108,7 @@ def gradient(
         return _unpacked(found, *_frames(sketch, sketch.r), sketch_bits), table
 
     def check(so_far: SoFar, client: str, answer: State) -> None:
-        sent, _ = read(so_far, answer)
-        if not all(
-            np.isfinite(each).all() for side in (sent.left, sent.right) for each in side.values()
-        ):
-            raise UpdateError("a sketch with numbers that are not finite")
+        _check_finite(read(so_far, answer)[0])
 
     def combine(so_far: SoFar, answers: Mapping[str, State]) -> State:
         sent = [read(so_far, answers[each]) for each in sorted(answers)]
@@ -123,10 +119,7 @@ def gradient(
 
     def pack(sides: Sides) -> State:
         coded = _packed(_principal_parts(sides, r + skip, held), sketch_bits, config.seed)
-        if not weigh:
-            return coded
-        norms = [float(np.linalg.norm(sides.left[each])) for each in sorted(sides.left)]
-        return {**coded, _LENGTHS: lengths.as_bytes(np.array(norms))}
+        return {**coded, _LENGTHS: _lengths(sides)} if weigh else coded
 
     return GradientFrames(
         GRADIENT,
@@ -159,6 +152,17 @@ def _once(sketch: Sketch, r: int, sketch_bits: float, bits: float) -> tuple[int,
         return math.ceil((left * each + right * (each + _MORE_BITS)) / 8)
 
     return size(sketch.r, sketch_bits), size(r, bits)
+
+
+def _check_finite(sent: Sides) -> None:
+    if not all(np.isfinite(x).all() for side in (sent.left, sent.right) for x in side.values()):
+        raise UpdateError("a sketch with numbers that are not finite")
+
+
+def _lengths(sketched: Sides) -> Table:
+    """Return how long a client's gradients are, by what their sketch tells: modules in order of name."""
+    norms = [float(np.linalg.norm(sketched.left[each])) for each in sorted(sketched.left)]
+    return lengths.as_bytes(np.array(norms))
 
 
 def _cut(coded: State, sketch: Sketch, weigh: bool) -> tuple[State, Table | None]:
