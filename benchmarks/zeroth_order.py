@@ -29,10 +29,10 @@ _COMMON = (
 _UNLIKE = "frames={kind: gradient, rows: 4, skip: 1, weigh: true}"
 SETTINGS = {
     "plain": ("frames={kind: gradient, rows: 4}", "seeds.learning_rate=5e-3"),
-    "frames": (_UNLIKE, "seeds.learning_rate=8e-3"),
+    "frames": (_UNLIKE, "seeds.learning_rate=4e-3"),
     "small": (
         _UNLIKE,
-        "seeds.learning_rate=5e-3",
+        "seeds.learning_rate=3e-3",
         "seeds.max_steps=64",
         "seeds.per_device_train_batch_size=4",
         "seeds.clip=1",
