@@ -32,7 +32,7 @@ SETTINGS = {
     "frames": (_UNLIKE, "seeds.learning_rate=4e-3"),
     "small": (
         _UNLIKE,
-        "seeds.learning_rate=3e-3",
+        "seeds.learning_rate=5e-3",
         "seeds.max_steps=64",
         "seeds.per_device_train_batch_size=4",
         "seeds.clip=1",
