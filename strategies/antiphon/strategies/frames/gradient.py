@@ -129,11 +129,15 @@ def gradient(
         lambda shapes: _once(sketched(shapes.factors), r, sketch_bits, bits),
         Exchange(GRADIENT, check, combine, most_bytes=MOST_ANSWER_BYTES, lasting=True),
         {"steps": 1, "batch": size, "accumulation": batches},
-        f"a sketch of its mean gradient over {batches * size} examples",
+        f"a sketch of its mean gradient over {batches * size} examples"
+        + (_LENGTHS_TOO if weigh else ""),
         sketched=sketched,
         pack=pack,
         batches=batches,
     )
+
+
+_LENGTHS_TOO = ", and how long it is in each module beside the others"
 
 
 def _most_bytes(sketch: Sketch, r: int) -> int:
