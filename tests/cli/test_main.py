@@ -180,6 +180,7 @@ def test_check_reads_the_rows(here, tiny_file):
     told = json.loads(whole.stdout.splitlines()[-1])["data"]
     assert told["clients"]["harbour"] == {"train": 40, "evaluation": 20}
     assert "of 160 training examples" in told["advice"][0]
+    assert "4 of 4 clients" in told["first_round"]
     assert json.loads(without.stdout.splitlines()[-1])["data"] is None
 
 

@@ -14,23 +14,28 @@ from rich.console import Console
 from rich.markup import escape
 
 from antiphon.client.data.advice import advice
-from antiphon.client.data.clients import encode_client
+from antiphon.client.data.clients import ClientData, encode_client
 from antiphon.client.estimate import Estimate, estimate
 from antiphon.client.language_model import load_tokenizer
 from antiphon.core.config import RunConfig, config_hash, load, resolved
+from antiphon.core.events import RunStopped
 from antiphon.core.json_text import json_text
 from antiphon.server.folding.space_file import write_space
+from antiphon.simulation.first_round import first_round
+from antiphon.simulation.fleet import fleet_of
 from antiphon.simulation.shares import Split, load_split
 from antiphon.simulation.split import split_table
+from antiphon.simulation.surrogate import stood_for
 from antiphon.strategies.methods.method import method_of
 
 
 @dataclass(frozen=True)
 class _Rows:
-    """What the data is. advice: what is valid and probably not meant."""
+    """What the data is. advice: what is valid and probably not meant; first_round: in words."""
 
     split: Split
     advice: tuple[str, ...]
+    first_round: str
 
     @property
     def values(self) -> dict[str, Any]:
@@ -43,6 +48,7 @@ class _Rows:
             "clients": clients,
             "skipped_rows": len(self.split.skipped),
             "advice": list(self.advice),
+            "first_round": self.first_round,
         }
 
 
@@ -82,18 +88,33 @@ def check_config(
             console.print(f"[yellow]{len(rows.split.skipped)} broken rows would be skipped.")
         for sentence in rows.advice:
             console.print(f"[yellow]{escape(sentence)}.", highlight=False, soft_wrap=True)
+        console.print(f"Round 1: {escape(rows.first_round)}.", highlight=False, soft_wrap=True)
     console.print(_said(costs), highlight=False)
 
 
 def _read(config: RunConfig) -> _Rows:
     split = load_split(config)
     if split.invented:
-        return _Rows(split, ())
-    tokenizer = load_tokenizer(config.model.model_name_or_path)
-    length = config.model.max_length
-    clients = [encode_client(tokenizer, each, length) for each in split.clients]
-    batch = method_of(config).most_examples
-    return _Rows(split, advice(clients, max_length=length, batch=batch))
+        clients = [stood_for(each) for each in split.clients]
+        found: tuple[str, ...] = ()
+    else:
+        tokenizer = load_tokenizer(config.model.model_name_or_path)
+        length = config.model.max_length
+        clients = [encode_client(tokenizer, each, length) for each in split.clients]
+        found = advice(clients, max_length=length, batch=method_of(config).most_examples)
+    return _Rows(split, found, _first_round(config, split, clients))
+
+
+def _first_round(config: RunConfig, split: Split, clients: Sequence[ClientData]) -> str:
+    by_name = {each.name: each for each in clients}
+    fleet = split.fleet or fleet_of(config, list(by_name))
+    first = first_round(config, by_name, fleet)
+    there = f"of {len(by_name)} clients {first.here} are there"
+    there += f" after {first.at_s:.4g} s" if first.at_s else ""
+    plan = first.plan
+    if isinstance(plan, RunStopped):
+        return f"{there}; {plan.reason}"
+    return f"{there}; {plan.reason}; over after {plan.deadline_s:.4g} s at the latest"
 
 
 def _said(costs: Estimate) -> str:

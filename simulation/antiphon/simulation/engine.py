@@ -23,9 +23,7 @@ from antiphon.core.events import (
     MEASURING,
     TRAINING,
     BytesMoved,
-    ClientDescribed,
     ClientFailed,
-    ClientJoined,
     ClientLeft,
     Evaluated,
     Event,
@@ -45,12 +43,13 @@ from antiphon.server.machine.round import next_deadline
 from antiphon.server.machine.run_state import present
 from antiphon.simulation.agenda import Agenda, Due, Given, Moment
 from antiphon.simulation.driver import Driver
+from antiphon.simulation.first_round import coming
 from antiphon.simulation.fleet import SimulatedFleet, clients_needed
 from antiphon.simulation.monitor import Monitor
 from antiphon.simulation.packing import PackedUpdate, Packing
 from antiphon.simulation.resumption import UnderWay
 from antiphon.simulation.workforce import Workforce
-from antiphon.simulation.workload import Workload, mean_tokens, workload_of
+from antiphon.simulation.workload import Workload, workload_of
 from antiphon.strategies.methods.method import method_of
 
 
@@ -152,14 +151,8 @@ class Simulation(Driver):
     def _coming_or_going(self, client: str, when: float) -> Iterable[Event]:
         if not self._fleet.is_on(client, when):
             return [ClientLeft(client, "it is off line")]
-        data = self._clients[client]
-        joined = ClientJoined(client, self._fleet.claimed_examples(client, len(data.train)))
-        if not self._fleet.described or client in self._federation.machine.clients:
-            return [joined]
-        config = self._federation.config
-        usual = method_of(config).roles[-1].trainer
-        tokens = usual.examples_per_step * mean_tokens(data)
-        return [ClientDescribed(client, self._fleet.facts(client, tokens)), joined]
+        known = client in self._federation.machine.clients
+        return coming(self._federation.config, self._fleet, self._clients[client], known=known)
 
     def _await_change(self, client: str, now: float) -> None:
         when = self._fleet.next_change(client, now)

@@ -77,7 +77,7 @@ class Surrogate:
 
     def encoded(self, client: ClientExamples) -> ClientData:
         """Return a client's examples as they are trained on: each is like all others."""
-        return ClientData(client.name, (_EXAMPLE,) * len(client.train), ())
+        return stood_for(client)
 
     def advice(self, clients: Iterable[ClientData]) -> tuple[str, ...]:
         """Return nothing: nobody wrote the data."""
@@ -198,6 +198,11 @@ def invented(names: Iterable[str], examples: int) -> tuple[ClientExamples, ...]:
     """Return clients that hold so many examples each, and no text."""
     nothing = Example(prompt="", completion="")
     return tuple(ClientExamples(name, (nothing,) * examples, ()) for name in names)
+
+
+def stood_for(client: ClientExamples) -> ClientData:
+    """Return a client's examples as a surrogate has them: each is like all others."""
+    return ClientData(client.name, (_EXAMPLE,) * len(client.train), ())
 
 
 def checked_surrogate(config: RunConfig) -> SurrogateConfig:
