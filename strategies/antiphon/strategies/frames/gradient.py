@@ -97,13 +97,10 @@ def gradient(
             found, table = _cut(coded, sketch, weigh)
             frames = _lengthened(_unpacked(found, *_frames(sketch, r), bits))
             return _named(sketch, frames if table is None else _weighed(frames, table))
-        # Before the exchange nothing moves between them.
-        seeded = orthonormal_frames(shapes, config.seed)
-        return {n: _filled(a, held) if n.endswith(A_SUFFIX) else a for n, a in seeded.items()}
+        return _before(shapes, held, config.seed)
 
     def read(so_far: SoFar, answer: State) -> tuple[Sides, Table | None]:
-        sketch = sketched(so_far.shapes.factors)
-        found, table = _cut(answer, sketch, weigh)
+        found, table = _cut(answer, sketch := sketched(so_far.shapes.factors), weigh)
         # What is principal in a sketch has the shapes of frames.
         return _unpacked(found, *_frames(sketch, sketch.r), sketch_bits), table
 
@@ -112,8 +109,8 @@ def gradient(
 
     def combine(so_far: SoFar, answers: Mapping[str, State]) -> State:
         sent = [read(so_far, answers[each]) for each in sorted(answers)]
-        common = _in_common([sides for sides, _ in sent], r, held, skip)
-        coded = _packed(_shortened(common), bits, config.seed)
+        common = _shortened(_in_common([sides for sides, _ in sent], r, held, skip))
+        coded = _packed(common, bits, config.seed)
         tables = [table for _, table in sent if table is not None]
         return {**coded, _LENGTHS: lengths.in_common(tables)} if tables else coded
 
@@ -129,15 +126,22 @@ def gradient(
         lambda shapes: _once(sketched(shapes.factors), r, sketch_bits, bits),
         Exchange(GRADIENT, check, combine, most_bytes=MOST_ANSWER_BYTES, lasting=True),
         {"steps": 1, "batch": size, "accumulation": batches},
-        f"a sketch of its mean gradient over {batches * size} examples"
-        + (_LENGTHS_TOO if weigh else ""),
+        _says(batches * size, weigh),
         sketched=sketched,
         pack=pack,
         batches=batches,
     )
 
 
-_LENGTHS_TOO = ", and how long it is in each module beside the others"
+def _before(shapes: Mapping[str, Shape], held: int, seed: int) -> Params:
+    """Return the frames before the exchange, when nothing moves between them."""
+    seeded = orthonormal_frames(shapes, seed)
+    return {n: _filled(a, held) if n.endswith(A_SUFFIX) else a for n, a in seeded.items()}
+
+
+def _says(examples: int, weigh: bool) -> str:
+    too = ", and how long it is in each module beside the others" if weigh else ""
+    return f"a sketch of its mean gradient over {examples} examples{too}"
 
 
 def _most_bytes(sketch: Sketch, r: int) -> int:
