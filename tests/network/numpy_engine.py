@@ -11,10 +11,10 @@ from pathlib import Path
 
 from tests.network.numpy_trainer import payload_of
 
-from antiphon.client.budget import Budget
 from antiphon.client.data.clients import ClientData
 from antiphon.client.evaluation import HeldOutScores
-from antiphon.client.exchanges.exchange import Kept, answered, half
+from antiphon.client.exchanges.exchange import AtSite, Kept, answered, half
+from antiphon.client.secure.masking import MaskingPlace, masking_of
 from antiphon.core.clock import VirtualClock
 from antiphon.core.config import RunConfig, config_hash, resolved
 from antiphon.core.directions import run_key
@@ -43,8 +43,8 @@ class NumpyWorker:
         download: Package,
         data: ClientData,
         on_step: Callable[[int, float], None],
-        budget: Budget | None = None,
         keep: Path | None = None,
+        place: MaskingPlace | None = None,
     ) -> Update:
         """Return an update that follows from the assignment and the model."""
         self.told.append(assignment.told)
@@ -52,15 +52,29 @@ class NumpyWorker:
         payload = payload_of(assignment, download, self._key, num_seeds)
         size = len(data.train)
         told = {"loss": 1.0}
-        return Update(data.name, assignment.round, size, assignment.steps, payload, told)
+        update = Update(data.name, assignment.round, size, assignment.steps, payload, told)
+        masking = masking_of(self._config)
+        return masking.masked(update, assignment, download, place) if masking and place else update
 
     def answer(
-        self, exchange: str, number: int, message: bytes, kept: Kept, data: ClientData
+        self,
+        exchange: str,
+        number: int,
+        message: bytes,
+        kept: Kept,
+        data: ClientData,
+        site: AtSite,
     ) -> bytes:
         """Answer with the installed half of the exchange."""
         asked = half(exchange, self._config, {})
         return answered(
-            asked, number=number, exchange=exchange, message=message, kept=kept, data=data
+            asked,
+            number=number,
+            exchange=exchange,
+            message=message,
+            kept=kept,
+            data=data,
+            site=site,
         )
 
     def load(self, download: Package) -> None:

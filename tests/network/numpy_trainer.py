@@ -21,6 +21,8 @@ import numpy as np
 
 from antiphon.client.data.clients import ClientData
 from antiphon.client.exchanges.exchange import Kept, answered, half
+from antiphon.client.secure.masking import MaskingPlace, masking_of
+from antiphon.client.secure.at_site import site_of
 from antiphon.client.rebuilding import rebuilt
 from antiphon.client.sender import Sender
 from antiphon.client.site_config import site_config
@@ -103,6 +105,10 @@ class NumpySession:
             self._payload(assignment, model),
             {"loss": 1.0},
         )
+        if masking := masking_of(site_config(self._request)):
+            kept = Kept(Path(request.keep) / "exchanges")
+            place = MaskingPlace(run_id, blob.sha256, kept)
+            update = masking.masked(update, assignment, model, place)
         inline = ("seeds",)
         letter = Sender(Path(request.keep), self._compression, inline).pack(
             update, assignment, run_id
@@ -146,6 +152,7 @@ class NumpySession:
             message=Path(request.question).read_bytes(),
             kept=Kept(Path(request.keep) / "exchanges"),
             data=data,
+            site=site_of(request),
         )
         file = Path(request.out) / "answer"
         write_bytes(file, answer)

@@ -109,9 +109,9 @@ def test_the_journal_is_replayed(tmp_path: Path) -> None:
 class Lies(NumpyWorker):
     """A worker whose cleo reveals another number than it has committed to."""
 
-    def answer(self, exchange, number, message, kept, data):  # type: ignore[no-untyped-def]
+    def answer(self, exchange, number, message, kept, data, site):  # type: ignore[no-untyped-def]
         """Answer as the others do, but for that."""
-        answer = super().answer(exchange, number, message, kept, data)
+        answer = super().answer(exchange, number, message, kept, data, site)
         if exchange == "reveal" and data.name == "cleo":
             return to_bytes({"number": np.array([99], np.uint64)})
         return answer
@@ -132,10 +132,10 @@ def test_a_false_answer_is_refused(tmp_path: Path) -> None:
 class Fails(NumpyWorker):
     """A worker that has no half of the exchange, as a client that lacks the distribution."""
 
-    def answer(self, exchange, number, message, kept, data):  # type: ignore[no-untyped-def]
+    def answer(self, exchange, number, message, kept, data, site):  # type: ignore[no-untyped-def]
         """Answer for all but cleo."""
         name = "missing" if data.name == "cleo" else exchange
-        return super().answer(name, number, message, kept, data)
+        return super().answer(name, number, message, kept, data, site)
 
 
 def test_who_cannot_answer_has_failed(tmp_path: Path) -> None:

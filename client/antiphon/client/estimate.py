@@ -60,8 +60,9 @@ def estimate(config: RunConfig) -> Estimate:
 
 def _bytes_up(config: RunConfig, role: Role, trained: int, names: int) -> int:
     uplink = config.compression.uplink
-    size = math.ceil(role.form.size(trained, _codec(uplink), role.trainer.steps))
-    return size + names if role.form.packs and uplink.kind == DENSE else size
+    form = role.travels
+    size = math.ceil(form.size(trained, _codec(uplink), role.trainer.steps))
+    return size + names if form.packs and form.tensors and uplink.kind == DENSE else size
 
 
 def _bytes_down(method: Method, choice: Choice, trained: int, names: int) -> int:

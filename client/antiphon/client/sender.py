@@ -6,7 +6,7 @@ Error feedback: the residual of a round is added to the delta of the next one (b
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -18,10 +18,11 @@ from antiphon.core.content import Content
 from antiphon.core.defaults import DENSE
 from antiphon.core.errors import ConfigError, UpdateError
 from antiphon.core.run_sections import CompressionConfig
-from antiphon.core.types import Assignment, Params, Update
+from antiphon.core.types import AnyArray, Assignment, Params, Update
 from antiphon.core.wire import Packed, as_safetensors, pack_update
 from antiphon.strategies.compression.codec import Codec
 from antiphon.strategies.compression.error_feedback import corrected, residual
+from antiphon.strategies.secure.names import MASKED
 
 _OF_CODECS = 1 << 32  # rounds' own numbers are for what else a client draws
 
@@ -43,6 +44,8 @@ class Sender:
         """
         if assignment.method in self._inline:
             return pack_update(update, run_id, pack=None)
+        if update.payload.form == MASKED:
+            return pack_update(update, run_id, _masked)
         pack = self._as_they_are if assignment.codec.kind == DENSE else self._encode
         return pack_update(update, run_id, partial(pack, assignment))
 
@@ -76,6 +79,10 @@ class Sender:
             return delta  # the client's rank has changed: it is another space
         age = assignment.round - assignment.folded_round  # in rounds
         return corrected(delta, kept, self._compression.residual_decay**age)
+
+
+def _masked(arrays: Mapping[str, AnyArray]) -> tuple[Content, str]:
+    return Content((arrays[MASKED].tobytes(),)), MASKED
 
 
 def _codec(assignment: Assignment) -> Codec:

@@ -21,6 +21,8 @@ from antiphon.client.data.local import load_local
 from antiphon.client.exchanges.exchange import Kept
 from antiphon.client.model_digest import model_digest
 from antiphon.client.rebuilding import rebuilt
+from antiphon.client.secure.masking import MaskingPlace
+from antiphon.client.secure.at_site import site_of
 from antiphon.client.sender import Sender
 from antiphon.client.shapes import space_of, space_report
 from antiphon.client.site_config import site_config
@@ -120,6 +122,7 @@ class TrainingSession:
                 lambda done, loss: on_step(Stepped(done, assignment.steps, loss)),
                 Budget(request.seconds, self._now),
                 Path(request.keep),
+                MaskingPlace(run_id, model.sha256, Kept(Path(request.keep) / "exchanges")),
             )
         inline = method_of(loaded.config).inline
         sender = Sender(Path(request.keep), loaded.config.compression, inline)
@@ -159,7 +162,7 @@ class TrainingSession:
         question = Path(request.question).read_bytes()
         with _memory_errors():
             answer = loaded.worker.answer(
-                request.exchange, request.round, question, kept, loaded.data
+                request.exchange, request.round, question, kept, loaded.data, site_of(request)
             )
         file = Path(request.out) / "answer.safetensors"
         write_bytes(file, answer)

@@ -16,10 +16,11 @@ from antiphon.client.budget import Budget, Meter
 from antiphon.client.by_round import ByRound
 from antiphon.client.data.clients import ClientData
 from antiphon.client.evaluation import EvaluationPlan, HeldOutScores, evaluate
-from antiphon.client.exchanges.exchange import Half, Kept, answered, half
+from antiphon.client.exchanges.exchange import AtSite, Half, Kept, answered, half
 from antiphon.client.golden import TorchDraws
 from antiphon.client.language_model import load
 from antiphon.client.method import Method, Role
+from antiphon.client.secure.masking import MaskingPlace, masking_of
 from antiphon.client.trainers.trainer import OnStep
 from antiphon.core import golden, registry
 from antiphon.core.config import RunConfig
@@ -57,6 +58,7 @@ class Worker:
         self.roles = self._asked.roles_on(self.model.base)
         self._method = self._make_method(config)
         self._config, self._halves = config, dict[str, Half]()
+        self._masking = masking_of(config)
 
     def _make_method(self, config: RunConfig) -> Method:
         asked = self._asked
@@ -81,14 +83,15 @@ class Worker:
         on_step: OnStep,
         budget: Budget | None = None,
         keep: Path | None = None,
+        place: MaskingPlace | None = None,
     ) -> Update:
         """Carry out one assignment on one client's data, at least one step of it.
 
         It ends early where the budget or the assignment's token limit is used up; the update says how
         many steps it holds. keep: the client's folder of the run, for what its next round begins with;
-        none: each round begins with nothing. An exception of `on_step` passes through; the worker can go
-        on after it.
-        Raises UpdateError for a role that the base does not allow.
+        none: each round begins with nothing. place: of a run whose updates leave under masks. An exception
+        of `on_step` passes through; the worker can go on after it.
+        Raises UpdateError for a role that the base does not allow, and where an update cannot be masked.
         """
         if assignment.method not in {each.name for each in self.roles}:
             raise UpdateError(
@@ -96,14 +99,25 @@ class Worker:
             )
         meter = Meter((budget or Budget()).with_tokens(assignment.max_tokens))
         kept = ByRound(keep, _OF_TRAINERS) if keep else None
-        return self._method.train(assignment, download, data, on_step, meter, kept)
+        update = self._method.train(assignment, download, data, on_step, meter, kept)
+        if self._masking is None:
+            return update
+        if place is None:
+            raise UpdateError("the run's updates leave under masks: say in which run and from what")
+        return self._masking.masked(update, assignment, download, place)
 
     def answer(
-        self, exchange: str, number: int, message: bytes, kept: Kept, data: ClientData
+        self,
+        exchange: str,
+        number: int,
+        message: bytes,
+        kept: Kept,
+        data: ClientData,
+        site: AtSite,
     ) -> bytes:
         """Answer what an exchange of round `number` asks of one client, as it travels both ways.
 
-        kept: the client's own. Raises UpdateError where it cannot be answered.
+        kept: the client's own; site: see AtSite. Raises UpdateError where it cannot be answered.
         """
         if exchange not in self._halves:
             self._halves[exchange] = half(exchange, self._config, {"model": self.model})
@@ -114,6 +128,7 @@ class Worker:
             message=message,
             kept=kept,
             data=data,
+            site=site,
         )
 
     def load(self, download: Package) -> None:

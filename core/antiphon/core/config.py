@@ -22,6 +22,7 @@ from antiphon.core import defaults, registry, section
 from antiphon.core.errors import ConfigError
 from antiphon.core.json_text import json_text
 from antiphon.core.method_choice import MethodChoice
+from antiphon.core.privacy_sections import PrivacyConfig
 from antiphon.core.run_sections import (
     AUTO,
     CohortConfig,
@@ -98,6 +99,10 @@ class RunConfig(Section):
     )
     server_opt: Choice = Field(
         Choice(kind=defaults.SERVER_OPT), description="What the server does with the mean update."
+    )
+    privacy: PrivacyConfig = Field(
+        default_factory=PrivacyConfig,
+        description="What of a client's update nobody else learns.",
     )
     evaluation: EvaluationConfig = Field(
         default_factory=EvaluationConfig, description="Held-out measurements."
@@ -184,14 +189,20 @@ def validate(raw: Mapping[str, Any], source: str = "config") -> RunConfig:
         registry.build(kind, choice.kind, choice.arguments)
     try:
         _check_scheduler(config)
-        usual = _method(config).usual_protection
-        if usual and "protection" not in raw:
-            added = tuple(Choice(kind=each) for each in usual)
-            config = config.model_copy(update={"protection": (*config.protection, *added)})
+        if "protection" not in raw:
+            config = _usually_protected(config)
         _check_method(config)
     except ConfigError as error:
         raise ConfigError(f"{source}: {error}") from None
     return config
+
+
+def _usually_protected(config: RunConfig) -> RunConfig:
+    """Return a config that names no protections with those that are usual with it."""
+    if config.privacy.secure_aggregation:  # nobody sees what they would look at
+        return config.model_copy(update={"protection": ()})
+    added = tuple(Choice(kind=each) for each in _method(config).usual_protection)
+    return config.model_copy(update={"protection": (*config.protection, *added)})
 
 
 def _method(config: RunConfig) -> Any:

@@ -33,6 +33,7 @@ from antiphon.core.types import (
     CodecChoice,
     Package,
     Params,
+    State,
     Plain,
     Update,
 )
@@ -117,7 +118,7 @@ def round_of(message: bytes) -> int:
 
 
 def unpack_update(
-    message: bytes, client: str, run_id: str, tensors: Params | None = None
+    message: bytes, client: str, run_id: str, tensors: State | None = None
 ) -> Update:
     """Unpack what `client` (the name in its certificate) sent for the run `run_id`.
 
@@ -327,7 +328,7 @@ def as_tensors(package: Package) -> Params:
     return cast(Params, package.arrays)
 
 
-def _payload(message: update_pb2.Update, tensors: Params | None) -> Package:
+def _payload(message: update_pb2.Update, tensors: State | None) -> Package:
     form = message.form[:MAX_FORM_NAME]
     sent = message.WhichOneof("payload")
     if sent == "tensors":

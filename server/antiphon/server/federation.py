@@ -42,7 +42,7 @@ from antiphon.core.journal import Journal
 from antiphon.core.run_folder import RunFolder
 from antiphon.core.space import SpaceShapes
 from antiphon.core.tensors import to_content
-from antiphon.core.types import Assignment, Package, Params, State, Update
+from antiphon.core.types import Assignment, Package, State, Update
 from antiphon.core.wire import pack_assignment, unpack_update, update_blob
 from antiphon.server.folding.exchanges import Exchanges
 from antiphon.server.folding.global_model import GlobalModel
@@ -106,8 +106,8 @@ class Federation:
         self._roles = method_of(config)
         self._method = self._roles.serve()
         check_exchanges(config)
-        self.exchanges = Exchanges(folder, self._roles.every_exchange, space, sync=journal.sync)
         self.machine = RunState()
+        self.exchanges = Exchanges(folder, self._roles.every_exchange, space, self, sync=journal.sync)
         self._plans: dict[int, RoundPlanned] = {}
         self._measured = Measured()
         self.global_model = GlobalModel(config, folder, space, self._method, self.exchanges)
@@ -116,7 +116,8 @@ class Federation:
             self.machine, _ = step(self.machine, entry.event, entry.at_s)
             self._remember(entry.event, entry.at_s)
         check_same_space(self.machine.run, space, folder)
-        self._sent = UpdateShelf(folder, keep=config.output.keep_updates, sync=journal.sync)
+        keep, masked = config.output.keep_updates, self._roles.secure is not None
+        self._sent = UpdateShelf(folder, keep=keep, sync=journal.sync, masked=masked)
         shutil.rmtree(folder.models, ignore_errors=True)  # written without a sync: may be torn
         remove_parts(
             folder.path
@@ -220,8 +221,7 @@ class Federation:
     ) -> RoundPlanned | RunStopped:
         """Decide one round, or that the run ends before it; the event goes to `submit`."""
         telemetry = self._telemetry.telemetry(number, self._clock.now())
-        scale = learning_rate_scale(self.state)
-        settled = self.exchanges.settled
+        scale, settled = learning_rate_scale(self.state), self.exchanges.settled
         return plan_round(
             self.config, number, clients, scale, telemetry, busy, self.space, on_trial, settled
         )
@@ -229,9 +229,7 @@ class Federation:
     def assignment(self, client: str) -> Assignment:
         """Return what a client is to do: in the open round, or still in the one in which it began."""
         slot = slot_of(self.machine, client)
-        return self._assignment(slot.base if slot else self.machine.round, client)
-
-    def _assignment(self, base: int, client: str) -> Assignment:
+        base = slot.base if slot else self.machine.round
         asked = self._asked(base, client)
         told = self.exchanges.told(base, client)
         return replace(asked, upload_bytes=self._upload_bytes(asked), told=told)
@@ -244,7 +242,7 @@ class Federation:
     def _upload_bytes(self, asked: Assignment) -> int:
         parameters = self._roles.space.trained(self.space) * asked.r // self.config.lora.r
         role = self._roles.role(asked.method)
-        return int(role.form.size(parameters, built(asked.codec), asked.steps))
+        return int(role.travels.size(parameters, built(asked.codec), asked.steps))
 
     def expected_upload_bytes(self, client: str, number: int) -> int:
         """Return about how many bytes a client's update of round `number` has.
@@ -298,7 +296,7 @@ class Federation:
             update = unpack_update(message, client, self.run_id)
             wanted = self._is_wanted(update)
             if wanted:
-                form = self._roles.role(self._asked(number, client).method).form
+                form = self._roles.role(self._asked(number, client).method).travels
                 form.check_carriage(client, has_blob=blob is not None)
                 unpack = self._unpack(number, client)
                 unpacked = unpack(blob, tensors) if blob and tensors else None
@@ -320,7 +318,8 @@ class Federation:
     def fold_updates(self, number: int, clients: tuple[str, ...]) -> Folding:
         """Compute a fold and change nothing: the long half of it, for a thread of its own."""
         began = self._stopwatch()
-        context = Context(number, self._learning_rate(clients[0]), self._secret)
+        rate, known = self._learning_rate(clients[0]), self.exchanges.known(number)
+        context = Context(number, rate, self._secret, known)
         folded = self._method.fold(self.state, self._updates(number, clients), context)
         fault_points.reached("during fold")
         return Folding(number, folded, to_content(folded.state), began)
@@ -331,7 +330,7 @@ class Federation:
         folded_or_undone: Event
         if folded.undone:
             digest = self._write(number, self.folder.undone_file(number), content, folded.state)
-            why = "the clients' losses exploded after the fold before this one"
+            why = folded.reason or "the clients' losses exploded after the fold before this one"
             folded_or_undone = RoundUndone(number, why, digest)
         else:
             digest = self._write(number, self.folder.state_file(number), content, folded.state)
@@ -396,8 +395,9 @@ class Federation:
 
     def _is_wanted(self, update: Update) -> bool:
         slot = slot_of(self.machine, update.client)
-        known = slot is not None and update.client in self._plans[slot.base].plan
-        return known and slot is not None and slot.base == update.round
+        if slot is None or update.client not in self._plans[slot.base].plan:
+            return False
+        return slot.base == update.round
 
     def _check(self, update: Update) -> None:
         held = self.machine.clients[update.client].examples
@@ -425,10 +425,11 @@ class Federation:
             base, unpack = receipt.round, self._unpack(receipt.round, client)
             message, tensors = self._sent.get(base, client, receipt.digest, unpack)
             update = unpack_update(message, client, self.run_id, tensors)
-            update = replace(update, examples=update.examples or usual, staleness=number - base)
-            form = self._roles.role((asked := self._asked(base, client)).method).form
-            update = replace(update, payload=Package(form.kind, update.payload.arrays))
-            yield form.completed(replace(update, learning_rate=self._learning_rate(client)), asked)
+            form = self._roles.role((asked := self._asked(base, client)).method).travels
+            examples, rate = update.examples or usual, self._learning_rate(client)
+            update = replace(update, examples=examples, staleness=number - base, learning_rate=rate)
+            payload = Package(form.kind, update.payload.arrays)
+            yield form.completed(replace(update, payload=payload), asked)
 
     def _unpack(self, base: int, client: str) -> Unpack:
         """Return what reads the tensors of an update that began in round `base`."""
@@ -437,7 +438,7 @@ class Federation:
         def shapes() -> Shapes:
             return {name: value.shape for name, value in self.download(asked.r).arrays.items()}
 
-        def unpack(blob: Blob, file: Path) -> Params:
+        def unpack(blob: Blob, file: Path) -> State:
             return self._sent.unpacked(base, client, blob, file, asked.codec, shapes)
 
         return unpack

@@ -15,7 +15,8 @@ from dataclasses import replace
 
 from antiphon.client.data.clients import ClientData
 from antiphon.client.evaluation import HeldOutScores
-from antiphon.client.exchanges.exchange import Kept
+from antiphon.client.exchanges.exchange import AtSite, Kept
+from antiphon.client.secure.masking import MaskingPlace
 from antiphon.core.blob import Blob
 from antiphon.core.clock import VirtualClock
 from antiphon.core.errors import UpdateError
@@ -206,13 +207,18 @@ class Simulation(Driver):
 
         with self._timed(given.number, "training"):
             keep = federation.folder.residuals(client)
-            update = self._worker.train(assignment, download, self._clients[client], on_step, keep)
+            data, place = self._clients[client], self._place(client, named)
+            update = self._worker.train(assignment, download, data, on_step, keep, place)
         # What a client says of its time must not depend on the machine that simulates it.
         metrics = {**update.metrics, "seconds": self._training_s(assignment)}
         sent = self._fleet.told(replace(update, metrics=metrics))
         self._agenda.add(
             Due(when, client, Moment.PACKED, given, self._packing.begin(sent, assignment))
         )
+
+    def _place(self, client: str, model: Blob) -> MaskingPlace:
+        federation = self._federation
+        return MaskingPlace(federation.run_id, model.sha256, Kept(federation.folder.kept(client)))
 
     def _send(self, given: Given, when: float, packing: Future[PackedUpdate]) -> None:
         client = given.client
@@ -240,7 +246,9 @@ class Simulation(Driver):
         data = self._clients[client]
         try:
             with self._timed(number, "exchanges"):
-                answer = self._worker.answer(given.exchange, number, given.message, kept, data)
+                answer = self._worker.answer(
+                    given.exchange, number, given.message, kept, data, AtSite(self._federation.run_id)
+                )
         except UpdateError as error:
             return self._fail(given, str(error))
         self._answers[client] = answer

@@ -29,8 +29,9 @@ from antiphon.client.data.clients import ClientData, ClientExamples
 from antiphon.client.data.examples import Example
 from antiphon.client.data.tokens import Encoded
 from antiphon.client.evaluation import HeldOutScores
-from antiphon.client.exchanges.exchange import Kept
+from antiphon.client.exchanges.exchange import AtSite, Kept, answered, half
 from antiphon.client.forms.form import Form
+from antiphon.client.secure.masking import MaskingPlace, masking_of
 from antiphon.client.spaces.space import Space
 from antiphon.client.trainers.trainer import OnStep, TrainerResult
 from antiphon.core import registry
@@ -53,7 +54,8 @@ class Surrogate:
     def __init__(self, config: RunConfig, shapes: SpaceShapes) -> None:
         """shapes: of the model that it stands for. Raises ConfigError for runs that need a real one."""
         self._objective = checked_surrogate(config)
-        self._training, self._seed = config.training, config.seed
+        self._training, self._seed, self._config = config.training, config.seed, config
+        self._masking = masking_of(config)
         method = method_of(config)
         self._forms: dict[str, Form] = {
             each.name: registry.build(
@@ -93,6 +95,7 @@ class Surrogate:
         data: ClientData,
         on_step: OnStep,
         keep: Path,
+        place: MaskingPlace | None = None,
     ) -> Update:
         """Take the assignment's steps of the run's schedule; see the file's head."""
         with np.errstate(over="ignore", invalid="ignore"):  # it is said below
@@ -101,7 +104,7 @@ class Surrogate:
             raise UpdateError(
                 f"client {data.name}: its steps have diverged: lower the learning rate"
             )
-        return Update(
+        update = Update(
             client=assignment.client,
             round=assignment.round,
             examples=len(data.train),
@@ -109,12 +112,30 @@ class Surrogate:
             payload=self._packaged(moved, assignment),
             metrics=loss_metrics(losses),
         )
+        if self._masking is None or place is None:
+            return update
+        return self._masking.masked(update, assignment, download, place)
 
     def answer(
-        self, exchange: str, number: int, message: bytes, kept: Kept, data: ClientData
+        self,
+        exchange: str,
+        number: int,
+        message: bytes,
+        kept: Kept,
+        data: ClientData,
+        site: AtSite,
     ) -> bytes:
-        """Raise UpdateError: runs whose exchanges need a model are refused before they begin."""
-        raise UpdateError(f"a surrogate cannot answer the exchange {exchange!r}")
+        """Answer an exchange that needs no model. Raises UpdateError for others: there is none here."""
+        answers = half(exchange, self._config, {})
+        return answered(
+            answers,
+            number=number,
+            exchange=exchange,
+            message=message,
+            kept=kept,
+            data=data,
+            site=site,
+        )
 
     def load(self, download: Package) -> None:
         """Take a global model that is to be measured."""
@@ -217,7 +238,9 @@ def checked_surrogate(config: RunConfig) -> SurrogateConfig:
 
 def _reason_against(config: RunConfig, method: Method) -> str | None:
     other = next((each for each in method.roles if not each.trainer.backward), None)
-    asked = next((each.name for each in method.every_exchange if each.name != TRAINING), None)
+    # Those of secure sums need none.
+    listed = (*filter(None, (method.space.frames.exchange,)), *method.exchanges)
+    asked = next((each.name for each in listed if each.name != TRAINING), None)
     if config.engine.kind != "simulation":
         return f"engine {config.engine.kind} trains a model: choose engine.kind: simulation"
     if other is not None:

@@ -9,7 +9,8 @@ from antiphon.client.bases.base import chosen
 from antiphon.client.data.advice import advice
 from antiphon.client.data.clients import ClientData, ClientExamples, encode_client
 from antiphon.client.evaluation import HeldOutScores
-from antiphon.client.exchanges.exchange import Kept
+from antiphon.client.exchanges.exchange import AtSite, Kept
+from antiphon.client.secure.masking import MaskingPlace
 from antiphon.client.language_model import LanguageModel, pick_device
 from antiphon.client.tokenizer_folder import write_tokenizer
 from antiphon.client.trainers.trainer import OnStep
@@ -74,17 +75,24 @@ class Workers:
         data: ClientData,
         on_step: OnStep,
         keep: Path,
+        place: MaskingPlace | None = None,
     ) -> Update:
         """Carry out one client's assignment; see Worker."""
         self._loaded.discard(self._keys[data.name])
-        return self._of(data).train(assignment, download, data, on_step, keep=keep)
+        return self._of(data).train(assignment, download, data, on_step, keep=keep, place=place)
 
     def answer(
-        self, exchange: str, number: int, message: bytes, kept: Kept, data: ClientData
+        self,
+        exchange: str,
+        number: int,
+        message: bytes,
+        kept: Kept,
+        data: ClientData,
+        site: AtSite,
     ) -> bytes:
         """Answer what an exchange asks of one client; see Worker."""
         self._loaded.discard(self._keys[data.name])
-        return self._of(data).answer(exchange, number, message, kept, data)
+        return self._of(data).answer(exchange, number, message, kept, data, site)
 
     def load(self, download: Package) -> None:
         """Take a global model that is to be measured."""

@@ -8,7 +8,8 @@ from typing import Protocol
 
 from antiphon.client.data.clients import ClientData, ClientExamples
 from antiphon.client.evaluation import HeldOutScores
-from antiphon.client.exchanges.exchange import Kept
+from antiphon.client.exchanges.exchange import AtSite, Kept
+from antiphon.client.secure.masking import MaskingPlace
 from antiphon.client.trainers.trainer import OnStep
 from antiphon.core.types import Assignment, Package, Plain, Update
 
@@ -40,12 +41,22 @@ class Workforce(Protocol):
         data: ClientData,
         on_step: OnStep,
         keep: Path,
+        place: MaskingPlace | None = None,
     ) -> Update:
-        """Carry out one client's assignment. keep: its folder of the run. Raises UpdateError."""
+        """Carry out one client's assignment. keep: its folder of the run; place: where it is masked.
+
+        Raises UpdateError.
+        """
         ...
 
     def answer(
-        self, exchange: str, number: int, message: bytes, kept: Kept, data: ClientData
+        self,
+        exchange: str,
+        number: int,
+        message: bytes,
+        kept: Kept,
+        data: ClientData,
+        site: AtSite,
     ) -> bytes:
         """Answer what an exchange of round `number` asks of one client. Raises UpdateError."""
         ...

@@ -35,12 +35,14 @@ _PARAMS = "params"
 @dataclass(frozen=True)
 class Context:
     """What a fold knows beside its updates. round: its number; learning_rate: of the round; secret: the
-    coordinator's own, which no client knows and no config holds.
+    coordinator's own, which no client knows and no config holds; known: what the round's exchanges have come
+    to, by name.
     """
 
     round: int
     learning_rate: float = 0.0
     secret: bytes = field(default=b"", repr=False)
+    known: Mapping[str, State] = field(default_factory=dict)
 
     def rng(self, purpose: str) -> np.random.Generator:
         """Return a generator that a round computed again gets again, and that nobody without the secret can
@@ -140,14 +142,15 @@ class Stage:
 class Folded:
     """The state after a round and what the journal keeps of it.
 
-    undone: the round's updates were dropped and `state` is an earlier one; held_back: clients whose updates
-    counted less than they asked for.
+    undone: the round's updates were dropped and `state` is an earlier one, or the one before; reason: why,
+    empty: the guard's; held_back: clients whose updates counted less than they asked for.
     """
 
     state: State
     report: Mapping[str, float]
     undone: bool = False
     held_back: tuple[str, ...] = ()
+    reason: str = ""
 
 
 Reduce = Callable[[Tensors, Sequence[Contribution], Context, Carried], Reduced]

@@ -35,6 +35,7 @@ from antiphon.client.daemon.session import Session
 from antiphon.client.daemon.settings import load_settings, reloaded
 from antiphon.client.daemon.settled_configs import SettledConfigs
 from antiphon.client.daemon.tasks import Workbench
+from antiphon.client.daemon.voice import voice
 from antiphon.client.daemon.trainer import TrainerProgram
 from antiphon.core.clock import Clock, SystemClock
 from antiphon.core.errors import ConfigError, UserError
@@ -106,7 +107,7 @@ class Daemon:
             ready.result()
             link = Link(renewal.connect, Backoff(self._rng), metrics)
             trainer = TrainerProgram(self._settings.trainer, log=log)
-            session = self._session(renewal.identity.client, link, trainer, outbox, metrics)
+            session = self._session(renewal, link, trainer, outbox, metrics)
             work = asyncio.create_task(self._work(session, link, trainer, renewal))
             keeping = asyncio.create_task(renewal.keep(link))
             try:
@@ -119,7 +120,12 @@ class Daemon:
                 log.info("client ends", outbox=len(outbox.entries()))
 
     def _session(
-        self, client: str, link: Link, trainer: TrainerProgram, outbox: Outbox, metrics: Metrics
+        self,
+        renewal: Renewal,
+        link: Link,
+        trainer: TrainerProgram,
+        outbox: Outbox,
+        metrics: Metrics,
     ) -> Session:
         work_dir = Path(self._settings.work_dir or self._folder / "work").expanduser()
         delivery = Delivery(
@@ -130,10 +136,17 @@ class Daemon:
             lambda: self._settings.policy,
         )
         bench = Workbench(
-            link, trainer, outbox, delivery, metrics, private_folder(work_dir), self._now
+            link,
+            trainer,
+            outbox,
+            delivery,
+            metrics,
+            private_folder(work_dir),
+            self._now,
+            voice=lambda run, number: voice(renewal.identity, run, number),
         )
         return Session(
-            client,
+            renewal.identity.client,
             link,
             trainer,
             outbox,

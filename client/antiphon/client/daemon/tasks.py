@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -112,8 +112,12 @@ class Workbench:
         folder: Path,
         now: Callable[[], datetime],
         free: FreeBytes = free_bytes,
+        voice: Callable[[str, int], Mapping[str, str]] | None = None,
     ) -> None:
-        """now: the local time; free: bytes of a folder's disk."""
+        """now: the local time; free: bytes of a folder's disk; voice(run, round) → with what the trainer
+        speaks for this site, none: it does not.
+        """
+        self._voice = voice
         self._link, self._trainer, self._outbox = link, trainer, outbox
         self._delivery, self._metrics, self._now = delivery, metrics, now
         folder = folder.absolute()  # the trainer works in a folder of its own
@@ -189,7 +193,13 @@ class Workbench:
         question = self._fresh_out() / "question"
         question.write_bytes(task.question)
         request = Respond(
-            task.round, task.exchange, str(question), str(self._out), str(self._keep(run_id))
+            task.round,
+            task.exchange,
+            str(question),
+            str(self._out),
+            str(self._keep(run_id)),
+            run_id,
+            self._voice(run_id, task.round) if self._voice else None,
         )
         try:
             answer = _content_of(await self._trainer.respond(request))

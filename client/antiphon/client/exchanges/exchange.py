@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from antiphon.client.data.clients import ClientData
+from antiphon.client.secure.signer import Signer
 from antiphon.core import registry
 from antiphon.core.config import RunConfig
 from antiphon.core.errors import ConfigError, UpdateError
@@ -26,11 +27,23 @@ from antiphon.core.types import AnyArray, State
 
 
 @dataclass(frozen=True)
+class AtSite:
+    """What holds at a site in one exchange, whatever the coordinator asks. run: its name on the wire;
+    min_survivors: the fewest clients in a sum that this one may be part of; signer: its voice among the
+    other clients, none: nobody there has one, as in a simulation.
+    """
+
+    run: str
+    min_survivors: int = 2
+    signer: Signer | None = None
+
+
+@dataclass(frozen=True)
 class Asked:
     """What a client is asked in one exchange of a round.
 
     arrays: the coordinator's question; kept: what the round's earlier exchanges have left here; data: the
-    client's own.
+    client's own; site: what the client's site says of this.
     """
 
     round: int
@@ -39,6 +52,7 @@ class Asked:
     arrays: State
     kept: State
     data: ClientData
+    site: AtSite
 
 
 @dataclass(frozen=True)
@@ -107,6 +121,11 @@ class Kept:
                 other.unlink()
         write_tensors(self._file(number), given | {_KEPT + k: v for k, v in kept.items()})
 
+    def keep(self, number: int, kept: State) -> None:
+        """Keep this, instead of what round `number` has left here, beside the answers that were given."""
+        given = {k: v for k, v in self._read(number).items() if not k.startswith(_KEPT)}
+        write_tensors(self._file(number), given | {_KEPT + k: v for k, v in kept.items()})
+
     def _read(self, number: int) -> dict[str, AnyArray]:
         file = self._file(number)
         return from_bytes(file.read_bytes()) if file.is_file() else {}
@@ -123,6 +142,7 @@ def answered(
     message: bytes,
     kept: Kept,
     data: ClientData,
+    site: AtSite,
 ) -> bytes:
     """Return a client's answer to a question, as it travels; with what it keeps, it is on the disk by then.
 
@@ -131,7 +151,7 @@ def answered(
     before = kept.answer(number, exchange, message)
     if before is not None:
         return before
-    asked = Asked(number, exchange, data.name, from_bytes(message), kept.of(number), data)
+    asked = Asked(number, exchange, data.name, from_bytes(message), kept.of(number), data, site)
     answer = half(asked)
     content = to_bytes(answer.arrays)
     kept.put(number, exchange, message, content, answer.kept)

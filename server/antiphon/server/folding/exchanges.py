@@ -10,6 +10,7 @@ import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from antiphon.core.errors import RunFolderError, UpdateError
 from antiphon.core.events import (
@@ -27,18 +28,52 @@ from antiphon.core.space import SpaceShapes
 from antiphon.core.tensors import from_bytes, to_bytes
 from antiphon.core.types import State
 from antiphon.server.machine.actions import Combine
-from antiphon.server.machine.run_state import RunState, may_deliver
+from antiphon.server.machine.run_state import RunState, may_deliver, updated
 from antiphon.strategies.exchanges.exchange import Exchange, SoFar
+
+
+class RunFacts(Protocol):
+    """What exchanges are told of a run beside their answers, whenever it is asked: see SoFar."""
+
+    @property
+    def run_id(self) -> str:
+        """Its name on the wire."""
+        ...
+
+    @property
+    def machine(self) -> RunState:
+        """Its round machine's state."""
+        ...
+
+    @property
+    def global_model(self) -> Models:
+        """What gives the model of a round."""
+        ...
+
+
+class Models(Protocol):
+    """What gives the model of a round."""
+
+    def sha256_before(self, base: int) -> str:
+        """Return the hash of the model from which round `base` starts, hex."""
+        ...
 
 
 class Exchanges:
     """A run's exchanges but measuring, on the server's side."""
 
     def __init__(
-        self, folder: RunFolder, listed: Sequence[Exchange], shapes: SpaceShapes, *, sync: bool
+        self,
+        folder: RunFolder,
+        listed: Sequence[Exchange],
+        shapes: SpaceShapes,
+        facts: RunFacts,
+        *,
+        sync: bool,
     ) -> None:
         """listed: as the method names them; shapes: see SoFar; sync: what is kept outlives a power cut."""
         self._folder, self._shapes, self._sync = folder, shapes, sync
+        self._facts = facts
         self._by_name = {each.name: each for each in listed}
         self._cohorts: dict[int, tuple[str, ...]] = {}
         self._digests: dict[tuple[int, str], str] = {}
@@ -79,6 +114,14 @@ class Exchanges:
     def told(self, number: int, client: str) -> State:
         """Return what goes to a client beside its assignment of round `number`."""
         return self._by_name[TRAINING].ask(self._so_far(number, TRAINING), client)
+
+    def known(self, number: int) -> dict[str, State]:
+        """Return what a round's exchanges have come to, by name. Raises RunFolderError, see `lasting`."""
+        names = [each for each in self._by_name if each != TRAINING]
+        rounds = {each: self._settled.get(each, number) for each in names}
+        return {
+            each: self._come_to(of, each) for each, of in rounds.items() if (of, each) in self._digests
+        }
 
     def ask(self, machine: RunState, client: str) -> bytes:
         """Return the question of the exchange that is open, as it travels to a client."""
@@ -131,7 +174,18 @@ class Exchanges:
         names = list(self._by_name)
         before = [each for each in names[: names.index(exchange)] if each != TRAINING]
         known = {each: self._come_to(self._settled.get(each, number), each) for each in before}
-        return SoFar(number, self._cohorts[number], known, self._shapes)
+        facts, cohort = self._facts, self._cohorts[number]
+        trained = updated(facts.machine) if TRAINING in names[: names.index(exchange)] else ()
+        return SoFar(
+            number,
+            cohort,
+            known,
+            self._shapes,
+            facts.run_id,
+            trained,
+            tuple(facts.machine.clients[each].examples for each in cohort),
+            lambda: facts.global_model.sha256_before(number),
+        )
 
     def _file(self, number: int, exchange: str) -> Path:
         lasting = self._by_name[exchange].lasting

@@ -84,6 +84,10 @@ class GlobalModel:
         version, state = self._before(base)
         return self._blobs.get(version, r, state)
 
+    def sha256_before(self, base: int) -> str:
+        """Return the hash of the model of `blob_before` with the full rank, hex."""
+        return self.blob_before(base, self._config.lora.r).sha256
+
     def change(self) -> ModelChange | None:
         """Return the other way to the model of `blob` with the full rank; none: there is none."""
         return self._blobs.change(self._version, self._config.lora.r, lambda: self.state)

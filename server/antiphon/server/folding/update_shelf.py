@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from antiphon.core import fault_points, registry
 from antiphon.core.blob import Blob
 from antiphon.core.defaults import DENSE
@@ -14,23 +16,27 @@ from antiphon.core.errors import RunFolderError, UpdateError
 from antiphon.core.files import link_whole, sha256_of, write_bytes, write_cache
 from antiphon.core.run_folder import RunFolder, read_bytes
 from antiphon.core.tensors import LazyTensors, to_content
-from antiphon.core.types import CodecChoice, Params
+from antiphon.core.types import CodecChoice, State
 from antiphon.core.wire import update_blob
 from antiphon.strategies.compression.codec import Codec, Shapes
+from antiphon.strategies.secure.names import MASKED
 
-Unpack = Callable[[Blob, Path], Params]
+Unpack = Callable[[Blob, Path], State]
 """Gives the tensors of a blob, from its file. Raises UpdateError where they are not what was asked for."""
 
 
 class UpdateShelf:
     """The accepted updates of a run.
 
-    keep: also when their round is over; sync: they outlive a power cut.
+    keep: also when their round is over; sync: they outlive a power cut; masked: they are under masks.
     """
 
-    def __init__(self, folder: RunFolder, *, keep: bool, sync: bool) -> None:
+    def __init__(
+        self, folder: RunFolder, *, keep: bool, sync: bool, masked: bool = False
+    ) -> None:
         """Take over what an earlier process has left; its hashes are compared before use."""
         self._folder, self._keep, self._sync = folder, keep, sync
+        self._masked = masked
         self._compared: set[tuple[int, str]] = set()
         self._decoded: set[tuple[int, str, str]] = set()
 
@@ -45,7 +51,7 @@ class UpdateShelf:
 
     def get(
         self, number: int, client: str, digest: str, unpack: Unpack
-    ) -> tuple[bytes, Params | None]:
+    ) -> tuple[bytes, State | None]:
         """Return an update's message and tensors; none: it names no blob.
 
         digest: hex SHA-256 of the message. Raises RunFolderError where the files have been changed.
@@ -70,12 +76,14 @@ class UpdateShelf:
         file: Path,
         codec: CodecChoice,
         shapes: Callable[[], Shapes],
-    ) -> Params:
+    ) -> State:
         """Return an update's tensors, which stay on disk: the fold reads one at a time.
 
         file: of the blob, as it was sent; codec, shapes: what the round asked for. Raises UpdateError
         where it is something else.
         """
+        if self._masked:
+            return masked_vector(blob, file)
         wanted = "safetensors" if codec.kind == DENSE else codec.kind
         if blob.encoding != wanted:
             raise UpdateError(
@@ -101,6 +109,13 @@ class UpdateShelf:
         # What this process has received was hashed on its way in; what an earlier one has is looked at.
         known = (number, client) in self._compared
         return tensors.is_file() and (known or sha256_of(tensors) == blob.sha256)
+
+
+def masked_vector(blob: Blob, file: Path) -> State:
+    """Return what a client has sent under masks. Raises UpdateError for anything else."""
+    if blob.encoding != MASKED:
+        raise UpdateError(f"an update packed as {blob.encoding[:64]!r}, the round asked for {MASKED}")
+    return {MASKED: np.fromfile(file, np.uint8)}
 
 
 def built(choice: CodecChoice) -> Codec:

@@ -55,11 +55,11 @@ class _Bounds:
 
     def up(self, client: str, codec: CodecChoice | None, steps: int) -> int:
         """Return the bound of one client's update."""
-        sizes = (self._update(each.form, client, codec, steps) for each in self._method.roles)
+        sizes = (self._update(each.travels, client, codec, steps) for each in self._method.roles)
         return _MESSAGE_BYTES + max(sizes)
 
     def _update(self, form: Form, client: str, codec: CodecChoice | None, steps: int) -> int:
-        if form.packs:
+        if form.packs and form.tensors:
             return self._tensors(codec, self._ranks.of(client, form)) if codec else 0
         return math.ceil(form.size(self._parameters, None, steps))
 

@@ -37,8 +37,14 @@ log = structlog.get_logger()
 _POLL_S = 0.2
 
 
-def check_changes(config: RunConfig) -> None:
-    """Raise ConfigError for a run whose clients must remember the model that they have."""
+def check_engine(config: RunConfig) -> None:
+    """Raise ConfigError for a run that Flower's nodes cannot carry out."""
+    if config.privacy.secure_aggregation:
+        raise ConfigError(
+            "privacy.secure_aggregation: Flower's nodes have no certificates of the fleet with which to sign "
+            "their keys, so that a coordinator could put its own in their place: use the simulation or "
+            "`antiphon serve`"
+        )
     if config.compression.changes:
         raise ConfigError(
             "compression.changes packs what a round has changed, for clients that keep the one before it, "
@@ -100,7 +106,7 @@ def serve_on_grid(
     Raises AntiphonError where the run stopped before its last round, UserError for what the user can
     mend.
     """
-    check_changes(config)
+    check_engine(config)
     resumed = resumed_folder(config) if resume else None
     greeted = _Greeted(post)
     if resumed is not None and resumed.space_file.exists():

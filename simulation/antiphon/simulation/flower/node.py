@@ -17,7 +17,7 @@ from antiphon.client.assets.cache import cache_dir
 from antiphon.client.capabilities import device_memory_bytes, device_name
 from antiphon.client.data.clients import ClientData, ClientExamples, encode_client
 from antiphon.client.data.local import load_local
-from antiphon.client.exchanges.exchange import Kept
+from antiphon.client.exchanges.exchange import AtSite, Kept
 from antiphon.client.model_digest import model_digest
 from antiphon.client.sender import Sender
 from antiphon.client.shapes import space_of, space_report
@@ -84,7 +84,10 @@ class Node:
         client = self._client(place)
         task = coordinator_pb2.ExchangeTask.FromString(parcel.message)
         folder = residuals_of(parcel.run, self._config) / "kept" / file_name_of(client.name)
-        said = self._worker.answer(task.exchange, task.round, task.question, Kept(folder), client)
+        site = AtSite(parcel.run)
+        said = self._worker.answer(
+            task.exchange, task.round, task.question, Kept(folder), client, site
+        )
         message = coordinator_pb2.SubmitAnswerRequest(
             round=task.round, exchange=task.exchange, answer=said
         )

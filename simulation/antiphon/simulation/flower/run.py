@@ -20,7 +20,7 @@ from antiphon.core.run_folder import RunFolder
 from antiphon.core.types import Plain
 from antiphon.server.folding.fold_secret import simulated_secret
 from antiphon.server.run_begin import new_folder
-from antiphon.simulation.flower.grid_run import check_changes, run_over
+from antiphon.simulation.flower.grid_run import check_engine, run_over
 from antiphon.simulation.flower.node import residuals_of
 from antiphon.simulation.monitor import Monitor, MonitorFor, OnFolder
 from antiphon.simulation.shares import Split, refuse_other_data
@@ -63,7 +63,7 @@ def simulate_on_flower(
 
     handler: what a node does with a letter, instead of node.answer.
     """
-    check_changes(config)
+    check_engine(config)
     check_installed()
     gpus = _gpus(config)
     for name, value in _ENVIRONMENT.items():  # read when flwr and ray are imported

@@ -26,13 +26,20 @@ class SoFar:
     """What a round knows when one of its exchanges is asked, checked or combined.
 
     cohort: sorted, whoever the round was planned with; known: by exchange, what the answers to the earlier
-    ones of the round have come to, and lasting ones of earlier rounds; shapes: of what the run trains.
+    ones of the round have come to, and lasting ones of earlier rounds; shapes: of what the run trains; run:
+    its name on the wire; trained: sorted, whose updates have arrived, once training is over; examples: that
+    the cohort's members have told, 0: not told; model() → hex SHA-256 of the round's model as clients
+    receive it.
     """
 
     round: int
     cohort: tuple[str, ...]
     known: Mapping[str, State] = field(default_factory=dict)
     shapes: SpaceShapes = _NO_SHAPES
+    run: str = ""
+    trained: tuple[str, ...] = ()
+    examples: tuple[int, ...] = ()
+    model: Callable[[], str] = str
 
 
 def nothing(so_far: SoFar, client: str) -> State:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import cast
 
@@ -21,12 +21,16 @@ from antiphon.strategies.compression.codec import Codec
 from antiphon.strategies.compression.downlink import packed_changes, packed_downlink
 from antiphon.strategies.exchanges.exchange import Exchange, check_list, training
 from antiphon.strategies.fold import Chain, Stage
+from antiphon.strategies.forms.masked import masked
 from antiphon.strategies.guard import guard
 from antiphon.strategies.methods.legal import check_legal
 from antiphon.strategies.methods.ranks import ranks_of
 from antiphon.strategies.methods.role import Role
 from antiphon.strategies.methods.served import Served
 from antiphon.strategies.protection.protection import Protection, protecting
+from antiphon.strategies.secure.exchanges import SecureSums
+from antiphon.strategies.secure.legal import check_secure
+from antiphon.strategies.secure.terms import terms_of
 from antiphon.strategies.server_opt.optimizers import ServerOptimizer, stepping
 from antiphon.strategies.spaces.space import Space
 from antiphon.strategies.staleness import staleness
@@ -44,21 +48,30 @@ class Method:
     config: RunConfig = field(repr=False, compare=False)
     exchanges: tuple[Exchange, ...] = (training(),)
     usual_protection: tuple[str, ...] = ()
+    secure: SecureSums | None = field(init=False, repr=False, compare=False)
     _by_name: Mapping[str, Role] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Raise ConfigError where the parts do not fit together, or for impossible exchanges."""
-        check_list(self.every_exchange)
+        terms = terms_of(self.config, self.space, [each.trainer for each in self.roles])
+        secure = SecureSums(terms, self.space) if terms else None
+        roles = [replace(each, under=masked(terms, self.space) if terms else None) for each in self.roles]
+        object.__setattr__(self, "secure", secure)
+        object.__setattr__(self, "roles", tuple(roles))
         object.__setattr__(self, "_by_name", {each.name: each for each in self.roles})
+        check_list(self.every_exchange)
         check_legal(self.space, self.roles, self.config)
+        if secure:
+            check_secure(self.space, self.roles, self.config)
 
     @property
     def every_exchange(self) -> tuple[Exchange, ...]:
-        """The exchanges of a round, in their order: those of the space's frames come before its own, and
-        measuring comes after them.
+        """The exchanges of a round, in their order: those of the space's frames come before its own, those
+        of a secure sum around training, and measuring comes after them.
         """
         found = self.space.frames.exchange
-        return self.exchanges if found is None else (found, *self.exchanges)
+        own = self.secure.around(self.exchanges) if self.secure else self.exchanges
+        return own if found is None else (found, *own)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -105,7 +118,7 @@ class Method:
     @property
     def packs(self) -> bool:
         """Whether a codec packs what some clients send."""
-        return any(each.form.packs for each in self.roles)
+        return self.secure is None and any(each.form.packs for each in self.roles)
 
     @property
     def guarded(self) -> bool:
@@ -115,14 +128,14 @@ class Method:
     @property
     def inline(self) -> frozenset[str]:
         """The roles whose packages are small arrays, which no codec packs."""
-        return frozenset(each.name for each in self.roles if not each.form.packs)
+        return frozenset(each.name for each in self.roles if not each.travels.packs)
 
     def serve(self) -> Served:
         """Return the server's half: pure functions on the state of the model."""
-        forms = {each.name: each.form for each in self.roles}
+        forms = {each.name: each.travels for each in self.roles}
         before = (guard(_guard_factor(self.config)),) if self.guarded else ()
         folded = _chain(self.space, self.config, before)
-        return Served(self.space, forms, folded, ranks_of(self.config.lora))
+        return Served(self.space, forms, folded, ranks_of(self.config.lora), self.secure)
 
     def role(self, name: str) -> Role:
         """Return the role that an assignment names. Raises KeyError for another run's."""

@@ -38,12 +38,20 @@ class Who:
 
 @dataclass(frozen=True)
 class Role:
-    """What some clients do. name: what assignments call it; who: none, everybody with no role before it."""
+    """What some clients do. name: what assignments call it; who: none, everybody with no role before it;
+    form: how a delta is said; under: the form around it in which it travels, none: its own.
+    """
 
     name: str
     trainer: Trainer
     form: Form
     who: Who | None = None
+    under: Form | None = None
+
+    @property
+    def travels(self) -> Form:
+        """The form in which a package travels: its own, or the one around it."""
+        return self.under or self.form
 
 
 def role(

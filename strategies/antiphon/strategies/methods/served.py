@@ -12,19 +12,22 @@ from antiphon.strategies.aggregation.contribution import Contribution, Tensors
 from antiphon.strategies.fold import Chain, Context, Folded, in_order
 from antiphon.strategies.forms.form import Arrived, Form
 from antiphon.strategies.methods.ranks import Ranks
+from antiphon.strategies.secure.exchanges import SecureSums
+from antiphon.strategies.secure.summed import check_masked, summed
 from antiphon.strategies.spaces.space import Space, Started
 
 
 @dataclass(frozen=True)
 class Served:
     """What a coordinator computes. space: of the run; forms: of what its clients send, by role; chain: the
-    fold; ranks: of the clients.
+    fold; ranks: of the clients; secure: of a run whose updates are under masks.
     """
 
     space: Space
     forms: Mapping[str, Form]
     chain: Chain
     ranks: Ranks
+    secure: SecureSums | None = None
     _kinds: Mapping[str, Form] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -54,9 +57,11 @@ class Served:
                 f"client {update.client} sent a package of form {said[:64]!r}, the assignment asked for "
                 f"{form.kind}"
             )
+        start, _ = self.space.started(state)(assignment.r)
+        if self.secure:
+            return check_masked(self.secure.terms, start, update, assignment)
         update = form.completed(update, assignment)
         form.check(update, assignment)
-        start, _ = self.space.started(state)(assignment.r)
         arrived = self._arrived(update, start, assignment.learning_rate)
         self.space.check(start, form.delta(arrived))
 
@@ -66,8 +71,20 @@ class Served:
         Their packages name the forms that they were checked as, and are completed as these say.
         """
         started = self.space.started(state)
+        if self.secure:
+            return self._fold_sum(self.secure, state, updates, context)
         contributions = [self._contribution(each, started, context) for each in in_order(updates)]
         return self.chain.fold(state, contributions, context)
+
+    def _fold_sum(
+        self, secure: SecureSums, state: State, updates: Iterable[Update], context: Context
+    ) -> Folded:
+        start, scale = self.space.started(state)(self.ranks.r)
+        try:
+            whole = summed(secure.terms, start, scale, updates, context)
+        except UpdateError as error:
+            return Folded(state, {}, undone=True, reason=str(error))
+        return self.chain.fold(state, [whole], context)
 
     def _contribution(self, update: Update, started: Started, context: Context) -> Contribution:
         form = self._kinds[update.payload.form]

@@ -19,4 +19,5 @@ def adamw(*, config: RunConfig) -> Trainer:
         learning_rate=lambda number: training.learning_rate,
         walks=False,
         needs=frozenset({Need.GRADIENTS}),
+        reach=training.learning_rate * training.max_steps,
     )

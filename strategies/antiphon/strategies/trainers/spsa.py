@@ -22,6 +22,7 @@ def spsa(*, config: RunConfig) -> Trainer:
         ),
         walks=True,
         needs=frozenset({Need.DRAWS}),
+        reach=seeds.max_scalar,
         # The two losses of a step differ in the fourth digit.
         likes=frozenset({Need.LOSSES}),
     )

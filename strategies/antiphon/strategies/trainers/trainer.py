@@ -18,7 +18,8 @@ class Trainer:
     batch: examples of one pass; accumulation: passes of a step; learning_rate(round) → the peak of that
     round's; walks: its steps are along seeded directions, so that seeds and scalars say all of them;
     needs: what it needs of the base model, of which gradients cost most: they are held, with two moments,
-    beside each trained number; likes: what `auto` looks for besides.
+    beside each trained number; likes: what `auto` looks for besides; reach: how far one number moves in a
+    round at most, near enough: what is beyond it is clipped where numbers need a range.
     """
 
     kind: str
@@ -30,6 +31,7 @@ class Trainer:
     walks: bool
     needs: frozenset[Need]
     likes: frozenset[Need] = frozenset()
+    reach: float = 1.0
 
     @property
     def backward(self) -> bool:

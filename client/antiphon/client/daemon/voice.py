@@ -1,0 +1,29 @@
+"""With what a trainer speaks for its site among the other clients of a round: never the site's own key."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+
+from antiphon.client.daemon.identity import Identity
+from antiphon.strategies.secure.peers import delegation_text
+
+
+def voice(identity: Identity, run: str, number: int) -> Mapping[str, str]:
+    """Return a new key that the site's certificate lets speak in one round of one run: see Respond.signer."""
+    key = ed25519.Ed25519PrivateKey.generate()
+    said = delegation_text(run, number, identity.client, key.public_key().public_bytes_raw())
+    signature = identity.private_key().sign(said, ec.ECDSA(hashes.SHA256()))
+    return {
+        "key": _spelled(key.private_bytes_raw()),
+        "delegation": _spelled(signature),
+        "certificate": identity.certificate,
+        "roots": identity.roots,
+    }
+
+
+def _spelled(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")
