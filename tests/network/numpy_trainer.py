@@ -21,9 +21,9 @@ import numpy as np
 
 from antiphon.client.data.clients import ClientData
 from antiphon.client.exchanges.exchange import Kept, answered, half
-from antiphon.client.secure.masking import MaskingPlace, masking_of
-from antiphon.client.secure.at_site import site_of
 from antiphon.client.rebuilding import rebuilt
+from antiphon.client.secure.at_site import site_of
+from antiphon.client.secure.masking import MaskingPlace, masking_of
 from antiphon.client.sender import Sender
 from antiphon.client.site_config import site_config
 from antiphon.client.trainer_protocol import (

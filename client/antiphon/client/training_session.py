@@ -21,8 +21,8 @@ from antiphon.client.data.local import load_local
 from antiphon.client.exchanges.exchange import Kept
 from antiphon.client.model_digest import model_digest
 from antiphon.client.rebuilding import rebuilt
-from antiphon.client.secure.masking import MaskingPlace
 from antiphon.client.secure.at_site import site_of
+from antiphon.client.secure.masking import MaskingPlace
 from antiphon.client.sender import Sender
 from antiphon.client.shapes import space_of, space_report
 from antiphon.client.site_config import site_config

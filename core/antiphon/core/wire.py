@@ -33,8 +33,8 @@ from antiphon.core.types import (
     CodecChoice,
     Package,
     Params,
-    State,
     Plain,
+    State,
     Update,
 )
 from antiphon.v1 import update_pb2
@@ -117,9 +117,7 @@ def round_of(message: bytes) -> int:
     return int(_parsed(update_pb2.Update, message).round)
 
 
-def unpack_update(
-    message: bytes, client: str, run_id: str, tensors: State | None = None
-) -> Update:
+def unpack_update(message: bytes, client: str, run_id: str, tensors: State | None = None) -> Update:
     """Unpack what `client` (the name in its certificate) sent for the run `run_id`.
 
     tensors: what the blob holds that the message names, unpacked; none: nobody needs them yet, and the

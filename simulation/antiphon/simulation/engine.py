@@ -247,7 +247,12 @@ class Simulation(Driver):
         try:
             with self._timed(number, "exchanges"):
                 answer = self._worker.answer(
-                    given.exchange, number, given.message, kept, data, AtSite(self._federation.run_id)
+                    given.exchange,
+                    number,
+                    given.message,
+                    kept,
+                    data,
+                    AtSite(self._federation.run_id),
                 )
         except UpdateError as error:
             return self._fail(given, str(error))

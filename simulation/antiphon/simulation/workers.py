@@ -10,8 +10,8 @@ from antiphon.client.data.advice import advice
 from antiphon.client.data.clients import ClientData, ClientExamples, encode_client
 from antiphon.client.evaluation import HeldOutScores
 from antiphon.client.exchanges.exchange import AtSite, Kept
-from antiphon.client.secure.masking import MaskingPlace
 from antiphon.client.language_model import LanguageModel, pick_device
+from antiphon.client.secure.masking import MaskingPlace
 from antiphon.client.tokenizer_folder import write_tokenizer
 from antiphon.client.trainers.trainer import OnStep
 from antiphon.client.worker import Worker

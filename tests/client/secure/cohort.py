@@ -47,9 +47,7 @@ class Cohort:
         """Return what the coordinator knows."""
         cohort, trained = tuple(sorted(self.deltas)), tuple(sorted(self.updates))
         told = tuple(self.examples.get(each, 10) for each in cohort)
-        return SoFar(
-            self.round, cohort, self.known, self.shapes, RUN, trained, told, lambda: MODEL
-        )
+        return SoFar(self.round, cohort, self.known, self.shapes, RUN, trained, told, lambda: MODEL)
 
     def exchange(self, name: str, clients: Collection[str]) -> None:
         """Ask these clients, check what they answer, and combine it."""
@@ -104,7 +102,9 @@ class Cohort:
         masking = masking_of(self.config)
         assert masking is not None
         payload = Package("delta", self.deltas[client] if delta is None else delta)
-        update = Update(client, self.round, self.examples.get(client, 10), 2, payload, {"loss": 2.0})
+        update = Update(
+            client, self.round, self.examples.get(client, 10), 2, payload, {"loss": 2.0}
+        )
         start = Package("", {name: np.zeros_like(each) for name, each in payload.arrays.items()})
         place = MaskingPlace(RUN, MODEL, self.kept(client))
         return masking.masked(update, assignment, start, place)

@@ -35,8 +35,8 @@ from antiphon.client.daemon.session import Session
 from antiphon.client.daemon.settings import load_settings, reloaded
 from antiphon.client.daemon.settled_configs import SettledConfigs
 from antiphon.client.daemon.tasks import Workbench
-from antiphon.client.daemon.voice import voice
 from antiphon.client.daemon.trainer import TrainerProgram
+from antiphon.client.daemon.voice import voice
 from antiphon.core.clock import Clock, SystemClock
 from antiphon.core.errors import ConfigError, UserError
 from antiphon.core.home import private_folder

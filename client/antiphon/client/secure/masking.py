@@ -10,7 +10,6 @@ import numpy as np
 
 from antiphon.client.exchanges.exchange import Kept
 from antiphon.client.secure.party import (
-    LEAVES,
     MASK_KEY,
     OPENED,
     PEERS,
@@ -46,12 +45,13 @@ _OF_GRIDS = 1 << 33  # rounds' own numbers, and codecs' beyond 2³², are for wh
 @dataclass(frozen=True)
 class MaskingPlace:
     """Where an update is masked. run: its name on the wire; model: hex SHA-256 of the model that the update
-    starts from; kept: what the client's exchanges have left.
+    starts from; kept: what the client's exchanges have left; min_survivors: see AtSite.
     """
 
     run: str
     model: str
     kept: Kept
+    min_survivors: int = 2
 
 
 @dataclass(frozen=True)
@@ -77,11 +77,16 @@ class Masking:
                     "another assignment of a round for which an update has left: a mask is used once"
                 )
             return replace(update, payload=Package(MASKED, {MASKED: before[_VECTOR]}))
-        if SEED not in before:
+        if PEERS not in before:
             raise UpdateError("a masked update is asked for, but this client has given no shares")
         agreed = session_kept(before, place.run, assignment.round, self.terms)
         vector, masked = self._vector(update, assignment, start, model)
         there, opened = _opened(before, agreed, assignment)
+        if len(there) + 1 < place.min_survivors:
+            raise UpdateError(
+                f"a sum over {len(there) + 1} clients, this site takes part in one over {place.min_survivors} "
+                "at least"
+            )
         _mask(vector, before, agreed, assignment.client, masked, there)
         packed = pack(vector, masked.bits)
         left = {_VECTOR: packed, _ASSIGNMENT: octets(said), OPENED: opened}

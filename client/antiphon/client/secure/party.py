@@ -32,6 +32,7 @@ from antiphon.strategies.secure.session import (
     leaf,
     names_of,
     octets,
+    promise,
     session,
 )
 from antiphon.strategies.secure.shamir import split
@@ -45,6 +46,7 @@ LEAVES: Final = "leaves"
 PEERS: Final = "peers"
 OPENED: Final = "opened"
 _TOLD: Final = "told"
+_SECRETS: Final = frozenset({MASK_KEY, SEAL_KEY, SEED})
 
 Half = Callable[[Asked], Answer]
 Entropy = Callable[[int], bytes]
@@ -56,11 +58,16 @@ def keys(*, config: RunConfig) -> Half:
     def answer(asked: Asked) -> Answer:
         if asked.kept:
             raise UpdateError("keys of this round have been shown: they are shown once")
-        own = {MASK_KEY: os.urandom(KEY_BYTES), SEAL_KEY: os.urandom(KEY_BYTES)}
+        own = {each: os.urandom(KEY_BYTES) for each in _SECRETS}
         mask, seal_key = (public_of(own[each]) for each in (MASK_KEY, SEAL_KEY))
-        said = {"keys": octets(mask + seal_key)}
+        said = {
+            "keys": octets(mask + seal_key),
+            "promise": octets(promise(asked.client, own[SEED])),
+        }
         if asked.site.signer:
-            said |= asked.site.signer.proof(asked.site.run, asked.round, asked.client, mask, seal_key)
+            said |= asked.site.signer.proof(
+                asked.site.run, asked.round, asked.client, mask, seal_key
+            )
         return Answer(said, kept={name: octets(each) for name, each in own.items()})
 
     return answer
@@ -71,14 +78,11 @@ def shares(*, config: RunConfig) -> Half:
     terms = _terms(config)
 
     def answer(asked: Asked) -> Answer:
-        if set(asked.kept) != {MASK_KEY, SEAL_KEY}:
+        if set(asked.kept) != _SECRETS:
             raise UpdateError("shares are given once in a round, after keys")
         agreed, peers = _checked_session(asked, terms)
-        seed = os.urandom(KEY_BYTES)
-        kept = dict(asked.kept) | {
-            SEED: octets(seed), NAMES: asked.arrays[NAMES], LEAVES: asked.arrays[LEAVES], PEERS: peers
-        }  # fmt: skip
-        return Answer({"sealed": _sealed(asked, agreed, peers, seed)}, kept=kept)
+        shown = {NAMES: asked.arrays[NAMES], LEAVES: asked.arrays[LEAVES], PEERS: peers}
+        return Answer({"sealed": _sealed(asked, agreed, peers)}, kept={**asked.kept, **shown})
 
     return answer
 
@@ -88,10 +92,14 @@ def unmasking(*, config: RunConfig) -> Half:
 
     def answer(asked: Asked) -> Answer:
         kept = asked.kept
-        if OPENED not in kept:
-            raise UpdateError("there is nothing to unmask: this client has masked nothing in this round")
         if _TOLD in kept:
-            raise UpdateError("this round has been unmasked with other members: a share is told once")
+            raise UpdateError(
+                "this round has been unmasked with other members: a share is told once"
+            )
+        if OPENED not in kept:
+            raise UpdateError(
+                "there is nothing to unmask: this client has masked nothing in this round"
+            )
         opened = kept[OPENED]
         arrived = checked_octets(asked.arrays, "arrived", len(opened)).astype(bool)
         survivors = int(arrived.sum()) + 1
@@ -157,10 +165,10 @@ def _check_signatures(
         signer.check(keys_signed, asked.site.run, asked.round, peer)
 
 
-def _sealed(asked: Asked, agreed: Session, peers: AnyArray, seed: bytes) -> AnyArray:
+def _sealed(asked: Asked, agreed: Session, peers: AnyArray) -> AnyArray:
     names = agreed.graph[asked.client]
     needed, points = agreed.needed(asked.client), range(1, len(names) + 1)
-    own_key, own_seal = (asked.kept[each].tobytes() for each in (MASK_KEY, SEAL_KEY))
+    own_key, own_seal, seed = (asked.kept[each].tobytes() for each in (MASK_KEY, SEAL_KEY, SEED))
     of_key = split(own_key, needed, points, os.urandom)
     of_seed = split(seed, needed, points, os.urandom)
     rows = []

@@ -120,7 +120,9 @@ class Exchanges:
         names = [each for each in self._by_name if each != TRAINING]
         rounds = {each: self._settled.get(each, number) for each in names}
         return {
-            each: self._come_to(of, each) for each, of in rounds.items() if (of, each) in self._digests
+            each: self._come_to(of, each)
+            for each, of in rounds.items()
+            if (of, each) in self._digests
         }
 
     def ask(self, machine: RunState, client: str) -> bytes:

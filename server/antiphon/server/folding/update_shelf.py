@@ -31,9 +31,7 @@ class UpdateShelf:
     keep: also when their round is over; sync: they outlive a power cut; masked: they are under masks.
     """
 
-    def __init__(
-        self, folder: RunFolder, *, keep: bool, sync: bool, masked: bool = False
-    ) -> None:
+    def __init__(self, folder: RunFolder, *, keep: bool, sync: bool, masked: bool = False) -> None:
         """Take over what an earlier process has left; its hashes are compared before use."""
         self._folder, self._keep, self._sync = folder, keep, sync
         self._masked = masked
@@ -114,7 +112,9 @@ class UpdateShelf:
 def masked_vector(blob: Blob, file: Path) -> State:
     """Return what a client has sent under masks. Raises UpdateError for anything else."""
     if blob.encoding != MASKED:
-        raise UpdateError(f"an update packed as {blob.encoding[:64]!r}, the round asked for {MASKED}")
+        raise UpdateError(
+            f"an update packed as {blob.encoding[:64]!r}, the round asked for {MASKED}"
+        )
     return {MASKED: np.fromfile(file, np.uint8)}
 
 

@@ -55,7 +55,9 @@ class Method:
         """Raise ConfigError where the parts do not fit together, or for impossible exchanges."""
         terms = terms_of(self.config, self.space, [each.trainer for each in self.roles])
         secure = SecureSums(terms, self.space) if terms else None
-        roles = [replace(each, under=masked(terms, self.space) if terms else None) for each in self.roles]
+        roles = [
+            replace(each, under=masked(terms, self.space) if terms else None) for each in self.roles
+        ]
         object.__setattr__(self, "secure", secure)
         object.__setattr__(self, "roles", tuple(roles))
         object.__setattr__(self, "_by_name", {each.name: each for each in self.roles})

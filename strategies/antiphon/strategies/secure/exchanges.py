@@ -11,8 +11,9 @@ The coordinator hands on what it cannot open, and learns of each member one secr
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -38,6 +39,7 @@ from antiphon.strategies.secure.session import (
     checked_octets,
     names_as_octets,
     octets,
+    promise,
     session_of,
     sign_of,
 )
@@ -51,7 +53,7 @@ PROOF = {"delegate": 32, "delegation": 80, "signature": 64, "certificate": 4096}
 """What shows that keys are a client's, and the most bytes of each; see secure/peers.py."""
 
 _MOST_KEYS = 8192
-_HEADER_BYTES = 512
+_MOST_CHOICES = 256  # of shares, until a member's secret is given up
 
 
 @dataclass(frozen=True)
@@ -153,12 +155,11 @@ class SecureSums:
         masked = self.masked(so_far)
         total = zeros(masked)
         for client in _who_shared(session, so_far):
-            secret = _secret(session, so_far, client, answers)
+            shares = _shares(session, so_far, client, answers)
+            secret = _secret(session, so_far, client, shares)
             if client in trained:
                 add_mask(total, session.own(secret, client, masked), masked.bits, sign=1)
                 continue
-            if public_of(secret) != _keys_of(so_far, client)[:KEY_BYTES].tobytes():
-                raise UpdateError(f"the shares of {client} give no key that it has shown")
             for peer in _linked(session, so_far, client):
                 if peer in trained:
                     shown = _keys_of(so_far, peer)[:KEY_BYTES].tobytes()
@@ -173,8 +174,9 @@ def zeros(masked: Masked) -> Words:
 
 
 def _check_keys(so_far: SoFar, client: str, answer: State) -> None:
-    _only(answer, "keys", *PROOF)
+    _only(answer, "keys", "promise", *PROOF)
     checked_octets(answer, "keys", KEYS_BYTES)
+    checked_octets(answer, "promise", KEY_BYTES)
     for part, most in PROOF.items():
         if part in answer and not 0 < answer[part].size <= most:
             raise UpdateError(f"{part} of {answer[part].size} bytes, expected 1 to {most}")
@@ -216,13 +218,49 @@ def _linked(session: Session, so_far: SoFar, client: str) -> list[str]:
     return [each for each in session.graph[client] if each in so_far.known[SHARES]]
 
 
-def _secret(
+def _shares(
     session: Session, so_far: SoFar, client: str, answers: Mapping[str, State]
-) -> bytes:
-    """Return the one secret of a member that its neighbours' shares give."""
+) -> dict[int, bytes]:
+    """Return what its neighbours have told of a member, by their points."""
     shares = dict[int, bytes]()
     for point, peer in enumerate(session.graph[client], start=1):
         if peer in answers:
             row = _linked(session, so_far, peer).index(client)
             shares[point] = answers[peer]["shares"][row].tobytes()
-    return combine(shares, session.needed(client))
+    return shares
+
+
+def _secret(
+    session: Session, so_far: SoFar, client: str, shares: Mapping[int, bytes]
+) -> bytes:
+    """Return the one secret of a member that shares of it give, though some of them are false.
+
+    Raises UpdateError where no choice of them gives what the member has shown before.
+    """
+    needed = session.needed(client)
+    shown = _keys_of(so_far, client)[:KEY_BYTES].tobytes()
+    promised = so_far.known[KEYS][f"{client}/promise"].tobytes()
+    for chosen in islice(_choices(sorted(shares), needed, session.name), _MOST_CHOICES):
+        secret = _combined({each: shares[each] for each in chosen}, needed)
+        if client in so_far.trained and promise(client, secret) == promised:
+            return secret
+        if client not in so_far.trained and public_of(secret) == shown:
+            return secret
+    raise UpdateError(
+        f"{len(shares)} shares of {client}'s secret give none that it has shown, {needed} true ones do"
+    )
+
+
+def _choices(points: Sequence[int], needed: int, name: bytes) -> Iterator[Sequence[int]]:
+    """Yield the first of the points, then chosen ones: with one false among ten, few are needed."""
+    yield points[:needed]
+    rng = np.random.Generator(np.random.Philox(key=np.frombuffer(name, np.uint64)[:2]))
+    while needed < len(points):
+        yield sorted(rng.permutation(points)[:needed].tolist())
+
+
+def _combined(shares: Mapping[int, bytes], needed: int) -> bytes:
+    try:
+        return combine(shares, needed)
+    except UpdateError:  # they lie on no curve of a secret
+        return bytes(KEY_BYTES)

@@ -1,7 +1,9 @@
 from __future__ import annotations
-import math
+
 from dataclasses import dataclass
+
 import numpy as np
+
 from antiphon.core.errors import UpdateError
 
 

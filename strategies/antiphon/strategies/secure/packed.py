@@ -1,8 +1,9 @@
 """Whole numbers in as many bits as they need, one behind the other."""
+
 from __future__ import annotations
-from typing import Any
+
 import numpy as np
-import numpy.typing as npt
+
 from antiphon.core.errors import UpdateError
 
 
@@ -25,4 +26,9 @@ def unpack(content, count, bits):
     said = said[: count * bits].reshape(count, bits)
     wide = np.zeros((count, 64), np.uint8)
     wide[:, 64 - bits :] = said
-    return np.packbits(wide, axis=1).view(">u8").reshape(-1).astype(np.uint64 if bits > 32 else np.uint32)
+    return (
+        np.packbits(wide, axis=1)
+        .view(">u8")
+        .reshape(-1)
+        .astype(np.uint64 if bits > 32 else np.uint32)
+    )

@@ -48,9 +48,7 @@ class Session:
     @cached_property
     def graph(self) -> Mapping[str, tuple[str, ...]]:
         """Who masks with whom, sorted."""
-        return neighbours(
-            self.members, degree_for(len(self.members), self.threshold), self.name
-        )
+        return neighbours(self.members, degree_for(len(self.members), self.threshold), self.name)
 
     def needed(self, client: str) -> int:
         """Return how many shares give a member's secret."""
@@ -97,12 +95,17 @@ def leaf(client: str, keys: AnyArray) -> bytes:
     return hashlib.sha256(_LABEL + _spelled(b"leaf", client.encode(), keys.tobytes())).digest()
 
 
-def session_of(
-    run: str, number: int, keys: Mapping[str, AnyArray], threshold: float
-) -> Session:
+def promise(client: str, seed: bytes) -> bytes:
+    """Return what a member shows of its seed, so that a false one made of its shares is noticed."""
+    return hashlib.sha256(_LABEL + _spelled(b"promise", client.encode(), seed)).digest()
+
+
+def session_of(run: str, number: int, keys: Mapping[str, AnyArray], threshold: float) -> Session:
     """Return the session of a round whose members have shown these keys."""
     members = tuple(sorted(keys))
-    return session(run, number, members, tuple(leaf(each, keys[each]) for each in members), threshold)
+    return session(
+        run, number, members, tuple(leaf(each, keys[each]) for each in members), threshold
+    )
 
 
 # Asked for with each question and answer of a round; its graph is made once.

@@ -1,9 +1,14 @@
 from __future__ import annotations
+
 from antiphon.core.errors import UpdateError
+
 PRIME = 2**256 + 297
 
+
 def split(secret, threshold, points, entropy):
-    co = [int.from_bytes(secret, "big")] + [int.from_bytes(entropy(48), "big") % PRIME for _ in range(threshold - 1)]
+    co = [int.from_bytes(secret, "big")] + [
+        int.from_bytes(entropy(48), "big") % PRIME for _ in range(threshold - 1)
+    ]
     out = {}
     for p in points:
         v = 0
@@ -11,6 +16,7 @@ def split(secret, threshold, points, entropy):
             v = (v * p + c) % PRIME
         out[p] = v.to_bytes(33, "big")
     return out
+
 
 def combine(shares, threshold):
     if len(shares) < threshold:

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from antiphon.core.errors import UpdateError
-from antiphon.core.types import Assignment, State, Update
+from antiphon.core.types import Assignment, Update
 from antiphon.strategies.aggregation.contribution import Contribution, Tensors
 from antiphon.strategies.fold import Context
 from antiphon.strategies.secure.names import MASK, MASKED, REFUSED, TRAINED, UNMASKING

@@ -86,9 +86,7 @@ class SumTerms:
         """Return the grid on which so many members meet."""
         return Grid(self.reach, self.bits, members)
 
-    def vector(
-        self, delta: Tensors, examples: int, whom: Among, rng: np.random.Generator
-    ) -> Words:
+    def vector(self, delta: Tensors, examples: int, whom: Among, rng: np.random.Generator) -> Words:
         """Return what a client puts under its mask: weight × delta on the grid, the weight, the witnesses.
 
         delta: by name, of any shapes. Raises UpdateError for numbers that are not finite.

@@ -1,0 +1,209 @@
+"""What a client does not do in a secure sum, whatever the coordinator asks of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tests.client.secure.cohort import RUN, Cohort
+from tests.client.secure.conftest import Gather
+
+from antiphon.client.exchanges.exchange import AtSite
+from antiphon.core.errors import UpdateError
+from antiphon.core.tensors import from_bytes, to_bytes
+from antiphon.core.types import State
+from antiphon.strategies.secure.exchanges import SHARE_BYTES
+from antiphon.strategies.secure.names import KEYS, MASKED, SHARES, UNMASKING
+
+ADA, BEA = "client-000", "client-001"
+
+
+@pytest.fixture
+def cohort(gather: Gather) -> Cohort:
+    """Four clients that have given shares."""
+    made = gather(4)
+    made.exchange(KEYS, made.deltas)
+    made.exchange(SHARES, made.deltas)
+    return made
+
+
+def question(cohort: Cohort, name: str, client: str = ADA) -> State:
+    """Return what the coordinator asks in an exchange."""
+    return cohort.exchanges[name].ask(cohort.so_far(), client)
+
+
+def test_a_mask_is_used_for_one_assignment(cohort: Cohort) -> None:
+    """Two updates under one mask would tell their difference."""
+    asked = cohort.assignment(ADA)
+    cohort.masked(ADA, asked)
+
+    with pytest.raises(UpdateError, match="a mask is used once"):
+        cohort.masked(ADA, replace(asked, steps=asked.steps + 1))
+
+
+def test_an_update_that_is_asked_for_again_is_the_same(cohort: Cohort) -> None:
+    """Though it was trained again, and came out differently."""
+    asked = cohort.assignment(ADA)
+    first = cohort.masked(ADA, asked)
+    other = {name: each + 0.5 for name, each in cohort.deltas[ADA].items()}
+
+    again = cohort.masked(ADA, asked, other)
+
+    np.testing.assert_array_equal(again.payload.arrays[MASKED], first.payload.arrays[MASKED])
+
+
+def test_a_round_is_unmasked_once(cohort: Cohort) -> None:
+    """Whoever says of a neighbour first that it is there and then that it is not gets one share of it."""
+    cohort.train(cohort.deltas)
+    asked = question(cohort, UNMASKING)
+    cohort.answer(UNMASKING, ADA, to_bytes(asked))
+    others = {"arrived": np.array([1, 1, 0], np.uint8)}
+
+    with pytest.raises(UpdateError, match="told once"):
+        cohort.answer(UNMASKING, ADA, to_bytes(others))
+
+
+def test_of_each_neighbour_one_share_is_told(cohort: Cohort) -> None:
+    """That of its seed where its update has come, that of its key where not, and nothing else."""
+    cohort.train(sorted(cohort.deltas)[:3])
+
+    told = from_bytes(cohort.answer(UNMASKING, ADA, to_bytes(question(cohort, UNMASKING))))
+
+    opened = cohort.kept(BEA)  # another client keeps its own
+    assert set(told) == {"shares"}
+    assert told["shares"].shape == (3, SHARE_BYTES)
+    assert opened.of(1)["seed"].size == 32
+
+
+def test_nothing_is_unmasked_before_something_is_masked(cohort: Cohort) -> None:
+    """Shares of a round in which this client has sent nothing are of use to nobody honest."""
+    with pytest.raises(UpdateError, match="nothing to unmask"):
+        cohort.answer(UNMASKING, ADA, to_bytes({"arrived": np.ones(3, np.uint8)}))
+
+
+def test_keys_are_shown_once(cohort: Cohort) -> None:
+    """A second pair in one round could be given other shares."""
+    with pytest.raises(UpdateError, match="shown once"):
+        cohort.answer(KEYS, ADA, to_bytes({"again": np.zeros(1)}))
+
+
+def test_shares_are_given_once(cohort: Cohort) -> None:
+    """Of one secret for one list of members."""
+    asked = dict(question(cohort, SHARES)) | {"more": np.zeros(1, np.uint8)}
+
+    with pytest.raises(UpdateError, match="once in a round"):
+        cohort.answer(SHARES, ADA, to_bytes(asked))
+
+
+def test_a_key_of_the_coordinators_in_the_place_of_a_members_is_refused(gather: Gather) -> None:
+    """Where it is shown to this client alone: the members' name would be another."""
+    cohort = gather(4)
+    cohort.exchange(KEYS, cohort.deltas)
+    asked = {name: each.copy() for name, each in question(cohort, SHARES).items()}
+    asked["keys"][0, 0] ^= 1
+
+    with pytest.raises(UpdateError, match="not those that the cohort was shown"):
+        cohort.answer(SHARES, ADA, to_bytes(asked))
+
+
+def test_members_that_were_shown_differently_have_nothing_in_common(gather: Gather) -> None:
+    """What one has sealed for a cohort of four cannot be opened in a cohort of three."""
+    whole = gather(4)
+    whole.exchange(KEYS, whole.deltas)
+    smaller = {name: each for name, each in whole.known[KEYS].items() if "003" not in name}
+    part = Cohort(whole.config, whole.folder, whole.deltas, whole.shapes, known={KEYS: smaller})
+    ada = {ADA: from_bytes(part.answer(SHARES, ADA, to_bytes(question(part, SHARES))))}
+    whole.exchange(SHARES, [each for each in whole.deltas if each != ADA])
+    told = dict(whole.assignment(ADA).told)
+
+    assert ada[ADA]["sealed"].shape[0] == 2
+    with pytest.raises(UpdateError):
+        whole.masked(ADA, replace(whole.assignment(ADA), told=told))
+
+
+@pytest.mark.parametrize("fewest", [5, 9])
+def test_a_cohort_below_the_sites_floor_is_refused(gather: Gather, fewest: int) -> None:
+    """Before anything is shared."""
+    cohort = gather(4, sites={ADA: AtSite(RUN, min_survivors=fewest)})
+    cohort.exchange(KEYS, cohort.deltas)
+
+    with pytest.raises(UpdateError, match=f"expected {fewest} at least"):
+        cohort.answer(SHARES, ADA, to_bytes(question(cohort, SHARES)))
+
+
+def test_a_sum_below_the_sites_floor_is_not_unmasked(gather: Gather) -> None:
+    """Enough were there when it began, and too few have delivered."""
+    cohort = gather(5, sites={ADA: AtSite(RUN, min_survivors=5)})
+    cohort.exchange(KEYS, cohort.deltas)
+    cohort.exchange(SHARES, cohort.deltas)
+    cohort.train(sorted(cohort.deltas)[:4])
+
+    with pytest.raises(UpdateError, match="a sum over 4 clients"):
+        cohort.answer(UNMASKING, ADA, to_bytes(question(cohort, UNMASKING)))
+
+
+def test_too_few_shares_leave_nothing_masked(cohort: Cohort) -> None:
+    """Whoever could not be unmasked sends nothing."""
+    told = dict(cohort.assignment(ADA).told)
+    told |= {"from": told["from"][:1], "sealed": told["sealed"][:1]}
+
+    with pytest.raises(UpdateError, match="neighbours have given shares"):
+        cohort.masked(ADA, replace(cohort.assignment(ADA), told=told))
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every secret of the clients follows from a counter: two cohorts draw the same ones."""
+    generators: list[np.random.Generator] = []
+
+    def begin() -> None:
+        generators[:] = [np.random.default_rng(7)]
+
+    def entropy(size: int) -> bytes:
+        return generators[0].bytes(size)
+
+    monkeypatch.setattr("antiphon.client.secure.party.os.urandom", entropy)
+    monkeypatch.setattr(np.random, "begin_again", begin, raising=False)
+    yield
+
+
+def test_what_a_coordinator_hears_follows_from_the_sum(gather: Gather, counted: None) -> None:
+    """With the same secrets and other updates of the same sum, every message but the masked ones is the
+    same, and so is the sum of those.
+    """
+    heard = []
+    for swapped in (False, True):
+        np.random.begin_again()  # type: ignore[attr-defined]
+        cohort = gather(4, folder=f"kept-{swapped}")
+        if swapped:
+            ada, bea = cohort.deltas[ADA], cohort.deltas[BEA]
+            cohort.deltas = {**cohort.deltas, ADA: bea, BEA: ada}
+        cohort.through()
+        heard.append((cohort.said, cohort.known[UNMASKING], cohort.updates))
+
+    (one, known, updates), (other, known_other, updates_other) = heard
+    assert one == other
+    np.testing.assert_array_equal(known["mask"], known_other["mask"])
+    sent, sent_other = (each[ADA].payload.arrays[MASKED] for each in (updates, updates_other))
+    assert not np.array_equal(sent, sent_other)
+
+
+def test_what_one_client_sends_looks_like_chance(gather: Gather) -> None:
+    """A vector of equal numbers under its mask has as many of each byte as chance has."""
+    cohort = gather(3)
+    cohort.deltas = {
+        name: {key: np.zeros_like(each) for key, each in delta.items()}
+        for name, delta in cohort.deltas.items()
+    }
+    counts = np.zeros(256)
+    for number in range(1, 40):
+        cohort.round, cohort.known, cohort.updates = number, {}, {}
+        cohort.through()
+        sent = cohort.updates[ADA].payload.arrays[MASKED]
+        counts += np.bincount(sent, minlength=256)
+
+    expected = counts.sum() / 256
+    deviation = ((counts - expected) ** 2 / expected).sum()
+    assert deviation < 400  # of 255 degrees of freedom: beyond it once in ten million
