@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from antiphon.client.data.clients import ClientData
-from antiphon.client.exchanges.exchange import Answer, Asked, Half, Kept, answered
+from antiphon.client.exchanges.exchange import Answer, Asked, AtSite, Half, Kept, answered
 from antiphon.core.errors import UpdateError
 from antiphon.core.tensors import from_bytes, to_bytes
 
@@ -36,7 +36,15 @@ def drawing() -> Half:
 
 
 def ask(half: Half, kept: Kept, number: int, exchange: str, question: bytes = QUESTION) -> bytes:
-    return answered(half, number=number, exchange=exchange, message=question, kept=kept, data=DATA)
+    return answered(
+        half,
+        number=number,
+        exchange=exchange,
+        message=question,
+        kept=kept,
+        data=DATA,
+        site=AtSite("run"),
+    )
 
 
 def public(answer: bytes) -> int:

@@ -107,8 +107,8 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Respond:
-    """Answer an exchange of a round. question: a file; out, keep: folders, as in Train; run: its name on the
-    wire; signer: see the file's head.
+    """Answer an exchange of a round. question: a file; out, keep: folders, as in Train; run: its name on
+    the wire; signer: see the file's head.
     """
 
     round: int

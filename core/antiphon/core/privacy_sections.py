@@ -14,8 +14,8 @@ class SecureAggregationConfig(Section):
 
     threshold: Annotated[float, Field(gt=0.5, le=1)] = Field(
         0.7,
-        description="Share of the cohort that must survive each exchange of a round, above 0.5; a round with "
-        "fewer fails.",
+        description="Share of the cohort that must survive each exchange of a round, above 0.5; a round "
+        "with fewer fails.",
     )
     bits: Annotated[int, Field(ge=4, le=24)] = Field(
         16, description="Of each number before the sum, 4 to 24; the sum takes some more."

@@ -107,9 +107,8 @@ class Federation:
         self._method = self._roles.serve()
         check_exchanges(config)
         self.machine = RunState()
-        self.exchanges = Exchanges(
-            folder, self._roles.every_exchange, space, self, sync=journal.sync
-        )
+        listed = self._roles.every_exchange
+        self.exchanges = Exchanges(folder, listed, space, self, sync=journal.sync)
         self._plans: dict[int, RoundPlanned] = {}
         self._measured = Measured()
         self.global_model = GlobalModel(config, folder, space, self._method, self.exchanges)

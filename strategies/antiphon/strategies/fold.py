@@ -35,8 +35,8 @@ _PARAMS = "params"
 @dataclass(frozen=True)
 class Context:
     """What a fold knows beside its updates. round: its number; learning_rate: of the round; secret: the
-    coordinator's own, which no client knows and no config holds; known: what the round's exchanges have come
-    to, by name.
+    coordinator's own, which no client knows and no config holds; known: what the round's exchanges have
+    come to, by name.
     """
 
     round: int

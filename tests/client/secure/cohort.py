@@ -1,4 +1,4 @@
-"""A cohort that goes through a secure sum by hand: both halves, no engine, and whoever is said drops out."""
+"""A cohort that goes through a secure sum by hand: both halves, and no engine."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class Cohort:
         trained: Collection[str] | None = None,
         unmasked: Collection[str] | None = None,
     ) -> Context:
-        """Go through a round; who is not named from some exchange on has dropped out (none: nobody more)."""
+        """Go through a round; who is not named from some exchange on has dropped out (none: nobody)."""
         everybody = sorted(self.deltas)
         shared = everybody if shared is None else shared
         trained = shared if trained is None else trained

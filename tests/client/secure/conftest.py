@@ -29,7 +29,7 @@ def config(tiny_config: Any) -> RunConfig:
 
 @pytest.fixture
 def gather(config: RunConfig, tmp_path: Path) -> Gather:
-    """Make a cohort: gather(5, seed=1) has clients a, b, c, d and e with deltas that follow from the seed."""
+    """Make a cohort: gather(5, seed=1) has five clients, whose deltas follow from the seed."""
 
     def make(size: int, seed: int = 0, folder: str = "kept", **changes: Any) -> Cohort:
         rng = np.random.Generator(np.random.Philox(seed))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -14,8 +14,8 @@ from antiphon.client.exchanges.exchange import AtSite
 from antiphon.core.errors import UpdateError
 from antiphon.core.tensors import from_bytes, to_bytes
 from antiphon.core.types import State
-from antiphon.strategies.secure.exchanges import SHARE_BYTES
 from antiphon.strategies.secure.names import KEYS, MASKED, SHARES, UNMASKING
+from antiphon.strategies.secure.shamir import SHARE_BYTES
 
 ADA, BEA = "client-000", "client-001"
 
@@ -154,8 +154,8 @@ def test_too_few_shares_leave_nothing_masked(cohort: Cohort) -> None:
 
 
 @pytest.fixture
-def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Every secret of the clients follows from a counter: two cohorts draw the same ones."""
+def counted(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Every secret of the clients follows from a counter: two cohorts draw the same ones, begun anew."""
     generators: list[np.random.Generator] = []
 
     def begin() -> None:
@@ -165,17 +165,18 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         return generators[0].bytes(size)
 
     monkeypatch.setattr("antiphon.client.secure.party.os.urandom", entropy)
-    monkeypatch.setattr(np.random, "begin_again", begin, raising=False)
-    yield
+    return begin
 
 
-def test_what_a_coordinator_hears_follows_from_the_sum(gather: Gather, counted: None) -> None:
+def test_what_a_coordinator_hears_follows_from_the_sum(
+    gather: Gather, counted: Callable[[], None]
+) -> None:
     """With the same secrets and other updates of the same sum, every message but the masked ones is the
     same, and so is the sum of those.
     """
     heard = []
     for swapped in (False, True):
-        np.random.begin_again()  # type: ignore[attr-defined]
+        counted()
         cohort = gather(4, folder=f"kept-{swapped}")
         if swapped:
             ada, bea = cohort.deltas[ADA], cohort.deltas[BEA]

@@ -1,4 +1,4 @@
-"""Secure sums, both halves: exact over those who delivered, whoever drops out, and refused below the threshold."""
+"""Secure sums, both halves: exact over those who delivered, refused below the threshold."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from antiphon.strategies.methods.method import method_of
 from antiphon.strategies.secure.names import MASKED, UNMASKING
 from antiphon.strategies.secure.packed import unpack
 from antiphon.strategies.secure.summed import summed
-from antiphon.strategies.secure.terms import Words, among_of, flat
+from antiphon.strategies.secure.terms import MaskedWords, among_of, flat
 
 
 def sum_of(cohort: Cohort, clients: Sequence[str], context: Context) -> Float64Array:
@@ -31,7 +31,7 @@ def sum_of(cohort: Cohort, clients: Sequence[str], context: Context) -> Float64A
     return flat(summed(secure.terms, start, 1.0, updates, context).delta).astype(np.float64)
 
 
-def plain_vectors(cohort: Cohort, clients: Sequence[str]) -> list[Words]:
+def plain_vectors(cohort: Cohort, clients: Sequence[str]) -> list[MaskedWords]:
     """Return what these clients have put under their masks."""
     secure = method_of(cohort.config).secure
     assert secure is not None
@@ -45,13 +45,15 @@ def plain_vectors(cohort: Cohort, clients: Sequence[str]) -> list[Words]:
     return vectors
 
 
-def unmasked(cohort: Cohort, clients: Sequence[str]) -> Words:
+def unmasked(cohort: Cohort, clients: Sequence[str]) -> MaskedWords:
     """Return the sum of what these clients have sent, without what unmasking has found."""
     mask = cohort.known[UNMASKING]["mask"]
     secure = method_of(cohort.config).secure
     assert secure is not None
     bits = secure.terms.grid(len(cohort.deltas)).modulus_bits
-    sent = [unpack(cohort.updates[each].payload.arrays[MASKED], len(mask), bits) for each in clients]
+    sent = [
+        unpack(cohort.updates[each].payload.arrays[MASKED], len(mask), bits) for each in clients
+    ]
     return (np.sum(sent, axis=0, dtype=np.int64) - mask.astype(np.int64)) % (1 << bits)  # type: ignore[no-any-return]
 
 
@@ -62,7 +64,9 @@ def dropouts() -> st.SearchStrategy[tuple[int, int, int, int, int]]:
         fewest = -(-7 * size // 10)
         left = st.lists(st.integers(fewest, size), min_size=3, max_size=3)
         return left.flatmap(
-            lambda each: st.tuples(st.just(size), *map(st.just, sorted(each, reverse=True)), st.integers(0, 99))
+            lambda each: st.tuples(
+                st.just(size), *map(st.just, sorted(each, reverse=True)), st.integers(0, 99)
+            )
         )
 
     return st.integers(2, 12).flatmap(later)

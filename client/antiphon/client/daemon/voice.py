@@ -5,21 +5,19 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from antiphon.client.daemon.identity import Identity
-from antiphon.strategies.secure.peers import delegation_text
+from antiphon.strategies.secure.peers import delegated, delegation_text
 
 
 def voice(identity: Identity, run: str, number: int) -> Mapping[str, str]:
-    """Return a new key that the site's certificate lets speak in one round of one run: see Respond.signer."""
+    """Return a new key that the site's certificate lets speak in one round of a run: see Respond."""
     key = ed25519.Ed25519PrivateKey.generate()
     said = delegation_text(run, number, identity.client, key.public_key().public_bytes_raw())
-    signature = identity.private_key().sign(said, ec.ECDSA(hashes.SHA256()))
     return {
         "key": _spelled(key.private_bytes_raw()),
-        "delegation": _spelled(signature),
+        "delegation": _spelled(delegated(identity.private_key(), said)),
         "certificate": identity.certificate,
         "roots": identity.roots,
     }

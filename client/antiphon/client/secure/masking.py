@@ -23,7 +23,7 @@ from antiphon.core.types import AnyArray, Assignment, Package, State, Update
 from antiphon.strategies.aggregation.contribution import Tensors
 from antiphon.strategies.forms.form import Arrived
 from antiphon.strategies.methods.method import Method, method_of
-from antiphon.strategies.secure.exchanges import SEALED_BYTES, SHARE_BYTES
+from antiphon.strategies.secure.exchanges import SEALED_BYTES
 from antiphon.strategies.secure.masks import add_mask, agree
 from antiphon.strategies.secure.names import MASKED
 from antiphon.strategies.secure.packed import pack
@@ -31,12 +31,13 @@ from antiphon.strategies.secure.sealed import open_sealed
 from antiphon.strategies.secure.session import (
     KEY_BYTES,
     Masked,
-    Session,
+    SumSession,
     checked_octets,
     octets,
     sign_of,
 )
-from antiphon.strategies.secure.terms import SumTerms, Words, among_of
+from antiphon.strategies.secure.shamir import SHARE_BYTES
+from antiphon.strategies.secure.terms import MaskedWords, SumTerms, among_of
 
 _ASSIGNMENT, _VECTOR = "assignment", "vector"
 _OF_GRIDS = 1 << 33  # rounds' own numbers, and codecs' beyond 2³², are for what else a client draws
@@ -84,8 +85,8 @@ class Masking:
         there, opened = _opened(before, agreed, assignment)
         if len(there) + 1 < place.min_survivors:
             raise UpdateError(
-                f"a sum over {len(there) + 1} clients, this site takes part in one over {place.min_survivors} "
-                "at least"
+                f"a sum over {len(there) + 1} clients, expected {place.min_survivors} at least: the "
+                "site's floor"
             )
         _mask(vector, before, agreed, assignment.client, masked, there)
         packed = pack(vector, masked.bits)
@@ -95,7 +96,7 @@ class Masking:
 
     def _vector(
         self, update: Update, assignment: Assignment, start: Package, model: str
-    ) -> tuple[Words, Masked]:
+    ) -> tuple[MaskedWords, Masked]:
         whom = among_of(assignment.told)
         rng = np.random.Generator(
             np.random.Philox(key=[assignment.seed, assignment.round + _OF_GRIDS])
@@ -119,7 +120,7 @@ def _delta(method: Method, update: Update, assignment: Assignment, start: Packag
     return form.delta(Arrived(whole, start.arrays, rate, rate, method.space.walked))
 
 
-def _opened(kept: State, agreed: Session, assignment: Assignment) -> tuple[list[str], AnyArray]:
+def _opened(kept: State, agreed: SumSession, assignment: Assignment) -> tuple[list[str], AnyArray]:
     """Return the neighbours who have given shares, and what they have sealed for this client, (m, 2, 33).
 
     Raises UpdateError where one cannot be opened: it was sealed for other members than were shown here.
@@ -130,8 +131,8 @@ def _opened(kept: State, agreed: Session, assignment: Assignment) -> tuple[list[
         raise UpdateError("shares of neighbours that are none, or of one twice")
     if len(indices) < agreed.needed(client):
         raise UpdateError(
-            f"{len(indices)} of {len(peers)} neighbours have given shares, expected {agreed.needed(client)} "
-            "at least: with fewer nobody could take the masks away"
+            f"{len(indices)} of {len(peers)} neighbours have given shares, expected at least "
+            f"{agreed.needed(client)}: with fewer nobody could take the masks away"
         )
     sealed = checked_octets(assignment.told, "sealed", len(indices), SEALED_BYTES)
     there = [peers[index] for index in indices]
@@ -149,14 +150,19 @@ def _opened(kept: State, agreed: Session, assignment: Assignment) -> tuple[list[
 
 
 def _sealing_key(
-    kept: State, agreed: Session, client: str, peers: Sequence[str], peer: str
+    kept: State, agreed: SumSession, client: str, peers: Sequence[str], peer: str
 ) -> bytes:
     shown = kept[PEERS][peers.index(peer)][KEY_BYTES:].tobytes()
     return agree(kept[SEAL_KEY].tobytes(), shown, agreed.of_sealing(client, peer))
 
 
 def _mask(
-    vector: Words, kept: State, agreed: Session, client: str, masked: Masked, there: Sequence[str]
+    vector: MaskedWords,
+    kept: State,
+    agreed: SumSession,
+    client: str,
+    masked: Masked,
+    there: Sequence[str],
 ) -> None:
     """Add a client's own mask, and those that it has with neighbours, in place."""
     own = agreed.own(kept[SEED].tobytes(), client, masked)

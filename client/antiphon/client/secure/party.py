@@ -9,12 +9,11 @@ both.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from typing import Final
 
 import numpy as np
 
-from antiphon.client.exchanges.exchange import Answer, Asked
+from antiphon.client.exchanges.exchange import Answer, Asked, Half
 from antiphon.client.secure.signer import Signer
 from antiphon.core.config import RunConfig
 from antiphon.core.errors import ConfigError, UpdateError
@@ -27,7 +26,7 @@ from antiphon.strategies.secure.sealed import seal
 from antiphon.strategies.secure.session import (
     KEY_BYTES,
     KEYS_BYTES,
-    Session,
+    SumSession,
     checked_octets,
     leaf,
     names_of,
@@ -48,9 +47,6 @@ OPENED: Final = "opened"
 _TOLD: Final = "told"
 _SECRETS: Final = frozenset({MASK_KEY, SEAL_KEY, SEED})
 
-Half = Callable[[Asked], Answer]
-Entropy = Callable[[int], bytes]
-
 
 def keys(*, config: RunConfig) -> Half:
     """Show two public keys of this round, signed where this client has a certificate."""
@@ -58,9 +54,9 @@ def keys(*, config: RunConfig) -> Half:
     def answer(asked: Asked) -> Answer:
         if asked.kept:
             raise UpdateError("keys of this round have been shown: they are shown once")
-        own = {each: os.urandom(KEY_BYTES) for each in _SECRETS}
+        own = {each: os.urandom(KEY_BYTES) for each in sorted(_SECRETS)}
         mask, seal_key = (public_of(own[each]) for each in (MASK_KEY, SEAL_KEY))
-        said = {
+        said: dict[str, AnyArray] = {
             "keys": octets(mask + seal_key),
             "promise": octets(promise(asked.client, own[SEED])),
         }
@@ -105,8 +101,8 @@ def unmasking(*, config: RunConfig) -> Half:
         survivors = int(arrived.sum()) + 1
         if survivors < asked.site.min_survivors:
             raise UpdateError(
-                f"a sum over {survivors} clients, this site takes part in one over {asked.site.min_survivors} at "
-                "least"
+                f"a sum over {survivors} clients, expected {asked.site.min_survivors} at "
+                "least: the site's floor"
             )
         told = np.where(arrived[:, None], opened[:, 1], opened[:, 0])
         return Answer({"shares": told}, kept={_TOLD: octets(b"\1")})
@@ -114,7 +110,7 @@ def unmasking(*, config: RunConfig) -> Half:
     return answer
 
 
-def session_kept(kept: State, run: str, number: int, terms: SumTerms) -> Session:
+def session_kept(kept: State, run: str, number: int, terms: SumTerms) -> SumSession:
     """Return the session that a client has given its shares to."""
     leaves = kept[LEAVES].tobytes()
     each = tuple(leaves[at : at + KEY_BYTES] for at in range(0, len(leaves), KEY_BYTES))
@@ -128,7 +124,7 @@ def _terms(config: RunConfig) -> SumTerms:
     return secure.terms
 
 
-def _checked_session(asked: Asked, terms: SumTerms) -> tuple[Session, AnyArray]:
+def _checked_session(asked: Asked, terms: SumTerms) -> tuple[SumSession, AnyArray]:
     """Return the session that a coordinator shows, and the keys of the neighbours in it, (k, 64).
 
     Raises UpdateError where it is not one that this client can be in: too few members, keys that are not
@@ -137,7 +133,7 @@ def _checked_session(asked: Asked, terms: SumTerms) -> tuple[Session, AnyArray]:
     names = names_of(asked.arrays.get(NAMES, octets(b"")))
     if len(names) < max(2, asked.site.min_survivors) or asked.client not in names:
         raise UpdateError(
-            f"a cohort of {len(names)}, with this client among them: expected {asked.site.min_survivors} at least"
+            f"a cohort of {len(names)}, expected {asked.site.min_survivors} at least, with this client"
         )
     checked_octets(asked.arrays, LEAVES, len(names) * KEY_BYTES)
     agreed = session_kept(asked.arrays, asked.site.run, asked.round, terms)
@@ -165,7 +161,7 @@ def _check_signatures(
         signer.check(keys_signed, asked.site.run, asked.round, peer)
 
 
-def _sealed(asked: Asked, agreed: Session, peers: AnyArray) -> AnyArray:
+def _sealed(asked: Asked, agreed: SumSession, peers: AnyArray) -> AnyArray:
     names = agreed.graph[asked.client]
     needed, points = agreed.needed(asked.client), range(1, len(names) + 1)
     own_key, own_seal, seed = (asked.kept[each].tobytes() for each in (MASK_KEY, SEAL_KEY, SEED))

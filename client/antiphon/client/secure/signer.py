@@ -36,7 +36,7 @@ class Signer:
         """Return what shows that keys are this client's, as it goes with them."""
         made = signed(
             run=run,
-            round=number,
+            number=number,
             client=client,
             mask=mask,
             seal=seal,
@@ -53,7 +53,7 @@ class Signer:
 
     def check(self, keys: SignedKeys, run: str, number: int, client: str) -> None:
         """Raise UpdateError where keys are not those of a client of this fleet, for this very round."""
-        check_peer(keys, run=run, round=number, client=client, roots=self.roots, now=self.now())
+        check_peer(keys, run=run, number=number, client=client, roots=self.roots, now=self.now())
 
 
 def signer_of(said: Mapping[str, str]) -> Signer:

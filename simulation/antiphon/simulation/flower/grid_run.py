@@ -41,9 +41,9 @@ def check_engine(config: RunConfig) -> None:
     """Raise ConfigError for a run that Flower's nodes cannot carry out."""
     if config.privacy.secure_aggregation:
         raise ConfigError(
-            "privacy.secure_aggregation: Flower's nodes have no certificates of the fleet with which to sign "
-            "their keys, so that a coordinator could put its own in their place: use the simulation or "
-            "`antiphon serve`"
+            "privacy.secure_aggregation: Flower's nodes have no certificates of the fleet to sign "
+            "their keys with, so that a coordinator could put its own in their place: use the simulation "
+            "or `antiphon serve`"
         )
     if config.compression.changes:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""How a delta travels under masks: a vector of whole numbers that means nothing without the cohort's others.
+"""How a delta travels under masks: whole numbers that mean nothing without those of the others.
 
 No config names it: `privacy.secure_aggregation` puts it around a role's own form, which finds the delta.
 """

@@ -1,4 +1,4 @@
-"""The coordinator's half of secure sums (Bonawitz et al., CCS 2017): keys, shares, and what takes masks away.
+"""The coordinator's half of secure sums (Bonawitz et al., CCS 2017): keys, shares, unmasking.
 
     secure_keys        each member shows two public keys of this round
     secure_shares      and gives each neighbour a share of its two secrets, sealed for it
@@ -35,7 +35,7 @@ from antiphon.strategies.secure.session import (
     KEY_BYTES,
     KEYS_BYTES,
     Masked,
-    Session,
+    SumSession,
     checked_octets,
     names_as_octets,
     octets,
@@ -43,11 +43,10 @@ from antiphon.strategies.secure.session import (
     session_of,
     sign_of,
 )
-from antiphon.strategies.secure.shamir import combine
-from antiphon.strategies.secure.terms import BEHIND, Among, SumTerms, Words, among
+from antiphon.strategies.secure.shamir import SHARE_BYTES, combine
+from antiphon.strategies.secure.terms import BEHIND, Among, MaskedWords, SumTerms, among
 from antiphon.strategies.spaces.space import Space
 
-SHARE_BYTES = 33
 SEALED_BYTES = 12 + 2 * SHARE_BYTES + 16
 PROOF = {"delegate": 32, "delegation": 80, "signature": 64, "certificate": 4096}
 """What shows that keys are a client's, and the most bytes of each; see secure/peers.py."""
@@ -67,8 +66,8 @@ class SecureSums:
         """Return a round's exchanges with those of a secure sum. Raises ConfigError for a method's own."""
         if [each.name for each in listed] != [TRAINING]:
             raise ConfigError(
-                "privacy.secure_aggregation needs a round whose only exchange is training: leave it out, or "
-                "use another method"
+                "privacy.secure_aggregation needs a round whose only exchange is training: leave it out, "
+                "or use another method"
             )
         return (
             Exchange(KEYS, _check_keys, _all_keys, most_bytes=_MOST_KEYS),
@@ -91,7 +90,7 @@ class SecureSums:
     def _among(self, so_far: SoFar) -> Among:
         return among(len(so_far.cohort), so_far.examples, weighed=self.terms.weighed)
 
-    def _session(self, so_far: SoFar) -> Session:
+    def _session(self, so_far: SoFar) -> SumSession:
         keys = {each: _keys_of(so_far, each) for each in _who(so_far.known[KEYS])}
         return session_of(so_far.run, so_far.round, keys, self.terms.threshold)
 
@@ -144,12 +143,10 @@ class SecureSums:
             total = self._mask(so_far, answers)
         except UpdateError as error:  # of a member that lies: the round is dropped, the run goes on
             return {REFUSED: octets(str(error).encode())}
-        return {
-            MASK: total,
-            TRAINED: names_as_octets(so_far.trained),
-        } | self._among(so_far).said
+        found = {MASK: total, TRAINED: names_as_octets(so_far.trained)}
+        return {**found, **self._among(so_far).said}
 
-    def _mask(self, so_far: SoFar, answers: Mapping[str, State]) -> Words:
+    def _mask(self, so_far: SoFar, answers: Mapping[str, State]) -> MaskedWords:
         """Return what stands between the sum of the masked vectors and the sum of the vectors."""
         session, trained = self._session(so_far), so_far.trained
         masked = self.masked(so_far)
@@ -168,7 +165,7 @@ class SecureSums:
         return total
 
 
-def zeros(masked: Masked) -> Words:
+def zeros(masked: Masked) -> MaskedWords:
     """Return a vector of zeros, of words as wide as its masks need."""
     return np.zeros(masked.words, np.uint32 if masked.bits <= 32 else np.uint64)
 
@@ -209,17 +206,17 @@ def _keys_of(so_far: SoFar, client: str) -> AnyArray:
     return so_far.known[KEYS][f"{client}/keys"]
 
 
-def _who_shared(session: Session, so_far: SoFar) -> list[str]:
+def _who_shared(session: SumSession, so_far: SoFar) -> list[str]:
     return [each for each in session.members if each in so_far.known[SHARES]]
 
 
-def _linked(session: Session, so_far: SoFar, client: str) -> list[str]:
+def _linked(session: SumSession, so_far: SoFar, client: str) -> list[str]:
     """Return the neighbours with whom a member has masked: those who have given shares."""
     return [each for each in session.graph[client] if each in so_far.known[SHARES]]
 
 
 def _shares(
-    session: Session, so_far: SoFar, client: str, answers: Mapping[str, State]
+    session: SumSession, so_far: SoFar, client: str, answers: Mapping[str, State]
 ) -> dict[int, bytes]:
     """Return what its neighbours have told of a member, by their points."""
     shares = dict[int, bytes]()
@@ -230,9 +227,7 @@ def _shares(
     return shares
 
 
-def _secret(
-    session: Session, so_far: SoFar, client: str, shares: Mapping[int, bytes]
-) -> bytes:
+def _secret(session: SumSession, so_far: SoFar, client: str, shares: Mapping[int, bytes]) -> bytes:
     """Return the one secret of a member that shares of it give, though some of them are false.
 
     Raises UpdateError where no choice of them gives what the member has shown before.

@@ -28,8 +28,8 @@ def _reasons(space: Space, roles: Sequence[Role], config: RunConfig) -> Iterator
         yield f"protection {names} looks at single updates, which nobody sees: set protection: []"
     if (codec := config.compression.uplink.kind) != DENSE:
         yield (
-            f"compression.uplink {codec} packs each update for itself, and such bytes do not add up: leave it "
-            f"out; {_KEY}.bits says how many bits a number has"
+            f"compression.uplink {codec} packs each update for itself, and such bytes do not add up: leave "
+            f"it out; {_KEY}.bits says how many bits a number has"
         )
     if config.lora.client_ranks:
         yield "adapters of unlike ranks (lora.client_ranks) do not add up: leave the ranks out"
@@ -40,14 +40,14 @@ def _reasons(space: Space, roles: Sequence[Role], config: RunConfig) -> Iterator
         )
     if (found := space.frames.exchange) is not None:
         yield (
-            f"frames {space.frames.kind} are found in exchange {found.name}, in which each client's answer is "
-            "seen: choose frames that follow from the seed"
+            f"frames {space.frames.kind} are found in exchange {found.name}, in which the answer of each "
+            "is seen: choose frames that follow from the seed"
         )
     for each in roles:
         if not (each.form.packs or each.form.walks):
             yield (
-                f"form {each.form.kind} says of each client another part of its delta, and what is summed is "
-                "the whole: choose form delta"
+                f"form {each.form.kind} says of each client another part of its delta, and the whole is "
+                "summed: choose form delta"
             )
     if config.cohort.over_selection > 1:
         yield (

@@ -11,14 +11,18 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import cast
 
 import numpy as np
+import numpy.typing as npt
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from antiphon.core.errors import UpdateError
 from antiphon.core.types import AnyArray
 from antiphon.strategies.secure.neighbours import degree_for, neighbours, shares_needed
+
+Octets = npt.NDArray[np.uint8]
 
 KEY_BYTES = 32
 KEYS_BYTES = 2 * KEY_BYTES
@@ -28,7 +32,7 @@ _LABEL = b"antiphon secure sum v1"
 
 
 @dataclass(frozen=True)
-class Session:
+class SumSession:
     """One secure sum. run, round: of which; members: sorted; leaves: a hash of each member's name and keys,
     in their order, 32 bytes each.
     """
@@ -52,7 +56,9 @@ class Session:
 
     def needed(self, client: str) -> int:
         """Return how many shares give a member's secret."""
-        return shares_needed(len(self.graph[client]), self.threshold)
+        degree = len(self.graph[client])
+        complete = degree == len(self.members) - 1
+        return shares_needed(degree, self.threshold, complete=complete)
 
     def of_shares(self, source: str, target: str) -> bytes:
         """Return what a sealed share is bound to."""
@@ -100,7 +106,7 @@ def promise(client: str, seed: bytes) -> bytes:
     return hashlib.sha256(_LABEL + _spelled(b"promise", client.encode(), seed)).digest()
 
 
-def session_of(run: str, number: int, keys: Mapping[str, AnyArray], threshold: float) -> Session:
+def session_of(run: str, number: int, keys: Mapping[str, AnyArray], threshold: float) -> SumSession:
     """Return the session of a round whose members have shown these keys."""
     members = tuple(sorted(keys))
     return session(
@@ -112,9 +118,9 @@ def session_of(run: str, number: int, keys: Mapping[str, AnyArray], threshold: f
 @lru_cache(maxsize=4)
 def session(
     run: str, number: int, members: tuple[str, ...], leaves: tuple[bytes, ...], threshold: float
-) -> Session:
-    """Return a session of these members; see Session."""
-    return Session(run, number, members, leaves, threshold)
+) -> SumSession:
+    """Return a session of these members; see SumSession."""
+    return SumSession(run, number, members, leaves, threshold)
 
 
 def sign_of(client: str, other: str) -> int:
@@ -122,18 +128,18 @@ def sign_of(client: str, other: str) -> int:
     return 1 if client < other else -1
 
 
-def octets(content: bytes) -> AnyArray:
+def octets(content: bytes) -> Octets:
     """Return bytes as they stand in an answer."""
     return np.frombuffer(content, np.uint8)
 
 
-def names_as_octets(names: Sequence[str]) -> AnyArray:
+def names_as_octets(names: Sequence[str]) -> Octets:
     """Return names as they stand in an answer."""
     return octets("\n".join(names).encode())
 
 
 def names_of(said: AnyArray) -> tuple[str, ...]:
-    """Return what `names_as_octets` has said. Raises UpdateError for names that are not sorted and unlike."""
+    """Return what `names_as_octets` has said. Raises UpdateError for names out of order."""
     try:
         names = tuple(said.tobytes().decode().split("\n")) if said.size else ()
     except UnicodeDecodeError:
@@ -143,13 +149,13 @@ def names_of(said: AnyArray) -> tuple[str, ...]:
     return names
 
 
-def checked_octets(state: Mapping[str, AnyArray], name: str, *shape: int) -> AnyArray:
+def checked_octets(state: Mapping[str, AnyArray], name: str, *shape: int) -> Octets:
     """Return an array of bytes of this shape. Raises UpdateError for anything else."""
     array = state.get(name)
     if array is None or array.dtype != np.uint8 or array.shape != shape:
         got = "none" if array is None else f"{array.dtype} {array.shape}"
         raise UpdateError(f"{name}: got {got}, expected uint8 {shape}")
-    return array
+    return cast(Octets, array)
 
 
 def _spelled(*parts: bytes) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 
@@ -14,8 +14,8 @@ from antiphon.strategies.aggregation.contribution import Contribution, Tensors
 from antiphon.strategies.fold import Context
 from antiphon.strategies.secure.names import MASK, MASKED, REFUSED, TRAINED, UNMASKING
 from antiphon.strategies.secure.packed import packed_bytes, unpack
-from antiphon.strategies.secure.session import checked_octets, names_of
-from antiphon.strategies.secure.terms import BEHIND, SumTerms, among_of, flat, shaped
+from antiphon.strategies.secure.session import Octets, checked_octets, names_of
+from antiphon.strategies.secure.terms import BEHIND, MaskedWords, SumTerms, among_of, flat, shaped
 
 COHORT: Final = "(the cohort)"
 """The client that a fold sees where it sees none."""
@@ -42,13 +42,13 @@ def summed(
     known = context.known[UNMASKING]
     if REFUSED in known:
         raise UpdateError(known[REFUSED].tobytes().decode())
-    whom, mask = among_of(known), known[MASK]
+    whom, mask = among_of(known), cast(MaskedWords, known[MASK])
     bits, there = terms.grid(whom.members).modulus_bits, []
     top = mask.dtype.type((1 << bits) - 1)
-    total, losses = np.zeros_like(mask), []
+    total, losses = np.zeros_like(mask), list[float]()
     for update in updates:
         there.append(update.client)
-        total = (total + unpack(update.payload.arrays[MASKED], len(mask), bits)) & top
+        total = (total + unpack(_vector(update), len(mask), bits)) & top
         losses += [update.metrics["loss"]] if "loss" in update.metrics else []
     if sorted(there) != list(names_of(known[TRAINED])):
         raise UpdateError(
@@ -63,3 +63,7 @@ def summed(
         scale=scale,
         loss=statistics.median(losses) if losses else None,
     )
+
+
+def _vector(update: Update) -> Octets:
+    return cast(Octets, update.payload.arrays[MASKED])

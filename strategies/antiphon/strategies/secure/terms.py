@@ -18,14 +18,14 @@ from antiphon.strategies.secure.names import MEMBERS
 from antiphon.strategies.spaces.space import Space
 from antiphon.strategies.trainers.trainer import Trainer
 
-Words = npt.NDArray[Any]
+MaskedWords = npt.NDArray[Any]
 """Unsigned integers modulo a power of two."""
 
 WITNESSES = 4
 """Zeros behind each vector: where their sum is none, the masks have not cancelled."""
 
 BEHIND = 1 + WITNESSES
-"""Words behind a vector's numbers: its weight, and the witnesses."""
+"""MaskedWords behind a vector's numbers: its weight, and the witnesses."""
 
 
 _MOST_MEMBERS = 1 << 20
@@ -86,7 +86,9 @@ class SumTerms:
         """Return the grid on which so many members meet."""
         return Grid(self.reach, self.bits, members)
 
-    def vector(self, delta: Tensors, examples: int, whom: Among, rng: np.random.Generator) -> Words:
+    def vector(
+        self, delta: Tensors, examples: int, whom: Among, rng: np.random.Generator
+    ) -> MaskedWords:
         """Return what a client puts under its mask: weight × delta on the grid, the weight, the witnesses.
 
         delta: by name, of any shapes. Raises UpdateError for numbers that are not finite.
@@ -97,7 +99,7 @@ class SumTerms:
         behind = np.array([weight] + [0] * WITNESSES, numbers.dtype)
         return np.concatenate([numbers, behind])
 
-    def mean(self, total: Words, count: int, whom: Among) -> tuple[Float64Array, float]:
+    def mean(self, total: MaskedWords, count: int, whom: Among) -> tuple[Float64Array, float]:
         """Return the weighted mean of `count` clients, and the examples that they have together.
 
         total: of their vectors, modulo the grid's power of two. Raises UpdateError where masks have not
