@@ -28,7 +28,8 @@ def sum_of(cohort: Cohort, clients: Sequence[str], context: Context) -> Float64A
     assert secure is not None
     start = {name: np.zeros_like(each) for name, each in cohort.deltas[clients[0]].items()}
     updates = [cohort.updates[each] for each in clients]
-    return flat(summed(secure.terms, start, 1.0, updates, context).delta).astype(np.float64)
+    whole, _ = summed(secure.terms, start, 1.0, updates, context)
+    return flat(whole.delta).astype(np.float64)
 
 
 def plain_vectors(cohort: Cohort, clients: Sequence[str]) -> list[MaskedWords]:

@@ -168,13 +168,10 @@ class _Cohort:
         most = self._buffer if self._config.cohort.asynchronous else min(size, members)
         most = min(most, members + self._busy)
         certain = max(most - on_trial, min(majority(most), most))
-        fewest = min(self._config.cohort.quorum or certain, most)
-        return max(1, fewest, self._survivors(members))
-
-    def _survivors(self, members: int) -> int:
-        """Return how many members a sum under masks needs; 0: there is none."""
-        asked = self._config.privacy.secure_aggregation
-        return math.ceil(asked.threshold * members) if asked else 0
+        if (asked := self._config.privacy.secure_aggregation) is not None:
+            certain = math.ceil(asked.threshold * members)
+            return max(1, certain, min(self._config.cohort.quorum or certain, most))
+        return max(1, min(self._config.cohort.quorum or certain, most))
 
     def enough(self, size: int, members: int) -> int:
         """Return the updates that close the round at once; 0: it waits for all."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from antiphon.core.errors import UpdateError
 from antiphon.core.space import SpaceShapes
@@ -81,10 +81,11 @@ class Served:
     ) -> Folded:
         start, scale = self.space.started(state)(self.ranks.r)
         try:
-            whole = summed(secure.terms, start, scale, updates, context)
+            whole, report = summed(secure.terms, start, scale, updates, context)
         except UpdateError as error:
             return Folded(state, {}, undone=True, reason=str(error))
-        return self.chain.fold(state, [whole], context)
+        folded = self.chain.fold(state, [whole], context)
+        return replace(folded, report={**report, **folded.report})
 
     def _contribution(self, update: Update, started: Started, context: Context) -> Contribution:
         form = self._kinds[update.payload.form]

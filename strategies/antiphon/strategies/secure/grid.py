@@ -16,7 +16,7 @@ _MOST_BITS: Final = 40  # of a sum
 
 @dataclass(frozen=True)
 class Grid:
-    """2^bits points from −reach to reach; `members` whole numbers of it add up without wrapping.
+    """2^bits − 1 points from −reach to reach, zero among them; `members` of them add up without wrapping.
 
     Raises ConfigError for a grid whose sums have more bits than masks are made of.
     """
@@ -27,7 +27,7 @@ class Grid:
 
     def __post_init__(self) -> None:
         """Look at the numbers."""
-        sound = 0 < self.reach < float("inf") and self.bits >= 1 and self.members >= 1
+        sound = 0 < self.reach < float("inf") and self.bits >= 2 and self.members >= 1
         if not sound or self.modulus_bits > _MOST_BITS:
             raise ConfigError(
                 f"a grid of {self.bits} bits to {self.reach:g} for {self.members} clients: expected a "
@@ -37,7 +37,7 @@ class Grid:
     @property
     def top(self) -> int:
         """The largest whole number of one client."""
-        return (1 << self.bits) - 1
+        return (1 << self.bits) - 2
 
     @property
     def step(self) -> float:
@@ -60,8 +60,8 @@ class Grid:
                 "a number that is not finite lies on no grid: the training has diverged"
             )
         scaled = np.clip(values.astype(np.float64), -self.reach, self.reach)
-        scaled += self.reach
         scaled /= self.step
+        scaled += self.top // 2
         low = np.floor(scaled)
         low += rng.random(len(scaled)) < scaled - low
         return np.minimum(low, self.top).astype(np.uint64 if self.modulus_bits > 32 else np.uint32)
@@ -76,5 +76,5 @@ class Grid:
                 f"a sum of {int(sums.max())}, but {count} clients reach {count * self.top} at most: their "
                 "masks have not cancelled, or one of them has sent more than a client may"
             )
-        total: Float64Array = sums.astype(np.float64) * self.step - count * self.reach
+        total: Float64Array = (sums.astype(np.int64) - count * (self.top // 2)) * self.step
         return total

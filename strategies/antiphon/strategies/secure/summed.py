@@ -33,11 +33,11 @@ def check_masked(terms: SumTerms, start: Tensors, update: Update, assignment: As
 
 def summed(
     terms: SumTerms, start: Tensors, scale: float, updates: Iterable[Update], context: Context
-) -> Contribution:
-    """Return the mean of a round's updates as one contribution; scale: see Contribution.
+) -> tuple[Contribution, dict[str, float]]:
+    """Return the mean of a round's updates as one contribution, and numbers for the journal.
 
-    Raises UpdateError where the round has no sum: a share that was false, or updates of others than those
-    whose masks are known.
+    scale: see Contribution. Raises UpdateError where the round has no sum: a share that was false, or
+    updates of others than those whose masks are known.
     """
     known = context.known[UNMASKING]
     if REFUSED in known:
@@ -54,15 +54,16 @@ def summed(
         raise UpdateError(
             "a client whose update is in the sum has left the run since: without it the masks do not cancel"
         )
-    values, examples = terms.mean((total - mask) & top, len(there), whom)
-    return Contribution(
+    found = terms.mean((total - mask) & top, len(there), whom)
+    whole = Contribution(
         client=COHORT,
-        weight=examples,
+        weight=found.examples,
         start=start,
-        delta=shaped(values, start),
+        delta=shaped(found.values, start),
         scale=scale,
         loss=statistics.median(losses) if losses else None,
     )
+    return whole, {"clipped": found.clipped}
 
 
 def _vector(update: Update) -> Octets:

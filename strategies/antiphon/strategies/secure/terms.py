@@ -24,8 +24,8 @@ MaskedWords = npt.NDArray[Any]
 WITNESSES = 4
 """Zeros behind each vector: where their sum is none, the masks have not cancelled."""
 
-BEHIND = 1 + WITNESSES
-"""MaskedWords behind a vector's numbers: its weight, and the witnesses."""
+BEHIND = 2 + WITNESSES
+"""Words behind a vector's numbers: its weight, how many of them were clipped, and the witnesses."""
 
 
 _MOST_MEMBERS = 1 << 20
@@ -72,6 +72,17 @@ def among(members: int, told: Iterable[int], *, weighed: bool) -> Among:
 
 
 @dataclass(frozen=True)
+class CohortMean:
+    """What clients have done together. values: their weighted mean, in one row; examples: of all of them;
+    clipped: share of the numbers that lay beyond the grid's reach.
+    """
+
+    values: Float64Array
+    examples: float
+    clipped: float
+
+
+@dataclass(frozen=True)
 class SumTerms:
     """What all rounds of a run agree on. threshold: share of the cohort that must survive; reach, bits: see
     Grid; weighed: clients count by their examples, else once each.
@@ -93,27 +104,31 @@ class SumTerms:
 
         delta: by name, of any shapes. Raises UpdateError for numbers that are not finite.
         """
-        grid, top = self.grid(whom.members), (1 << self.bits) - 1
-        weight = max(1, round(whom.weight(examples) * top))
-        numbers = grid.quantise(np.float32(weight / top) * flat(delta), rng)
-        behind = np.array([weight] + [0] * WITNESSES, numbers.dtype)
-        return np.concatenate([numbers, behind])
+        grid, numbers = self.grid(whom.members), flat(delta)
+        weight = max(1, round(whom.weight(examples) * grid.top))
+        within = np.clip(numbers, -np.float32(self.reach), np.float32(self.reach))
+        clipped = round(float(np.mean(within != numbers)) * grid.top)
+        words = grid.quantise(np.float32(weight / grid.top) * within, rng)
+        behind = np.array([weight, clipped] + [0] * WITNESSES, words.dtype)
+        return np.concatenate([words, behind])
 
-    def mean(self, total: MaskedWords, count: int, whom: Among) -> tuple[Float64Array, float]:
-        """Return the weighted mean of `count` clients, and the examples that they have together.
+    def mean(self, total: MaskedWords, count: int, whom: Among) -> CohortMean:
+        """Return what `count` clients have done together.
 
         total: of their vectors, modulo the grid's power of two. Raises UpdateError where masks have not
         cancelled, or a client has sent what no client may.
         """
-        grid, top = self.grid(whom.members), (1 << self.bits) - 1
-        numbers, weight = total[:-BEHIND], int(total[-BEHIND])
-        if total[-WITNESSES:].any() or not count <= weight <= count * top:
+        grid = self.grid(whom.members)
+        weight, clipped = map(int, total[-BEHIND:-WITNESSES])
+        most = count * grid.top
+        if total[-WITNESSES:].any() or not count <= weight <= most or clipped > most:
             raise UpdateError(
                 f"the sum over {count} clients is not one: their masks have not cancelled, or a client has "
                 "sent another vector than the round asked for"
             )
-        share = weight / top
-        return grid.total(numbers, count) / share, share * whom.cap
+        share = weight / grid.top
+        values = grid.total(total[:-BEHIND], count) / share
+        return CohortMean(values, share * whom.cap, clipped / most)
 
 
 def terms_of(config: RunConfig, space: Space, trainers: Sequence[Trainer]) -> SumTerms | None:
