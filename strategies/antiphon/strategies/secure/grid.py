@@ -76,5 +76,5 @@ class Grid:
                 f"a sum of {int(sums.max())}, but {count} clients reach {count * self.top} at most: their "
                 "masks have not cancelled, or one of them has sent more than a client may"
             )
-        total: Float64Array = (sums.astype(np.int64) - count * (self.top // 2)) * self.step
+        total: Float64Array = (sums.astype(np.float64) - count * (self.top // 2)) * self.step
         return total
