@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from tests.client.secure.cohort import RUN, Cohort
 from tests.client.secure.conftest import Gather
+from tests.client.secure.signers import Signers
 
 from antiphon.client.exchanges.exchange import AtSite
 from antiphon.core.errors import UpdateError
@@ -151,6 +152,52 @@ def test_too_few_shares_leave_nothing_masked(cohort: Cohort) -> None:
 
     with pytest.raises(UpdateError, match="neighbours have given shares"):
         cohort.masked(ADA, replace(cohort.assignment(ADA), told=told))
+
+
+def signed_cohort(gather: Gather) -> Cohort:
+    """Four clients with certificates that have shown their keys."""
+    signers, made = Signers(), gather(4)
+    made.sites = {each: signers.site(each) for each in made.deltas}
+    made.exchange(KEYS, made.deltas)
+    return made
+
+
+def test_signed_keys_are_summed_with(gather: Gather) -> None:
+    """Each looks at the others' certificates and signatures."""
+    cohort = signed_cohort(gather)
+
+    cohort.exchange(SHARES, cohort.deltas)
+
+    assert len(cohort.known[SHARES]) == 4
+
+
+def test_keys_that_nobody_has_signed_are_refused(gather: Gather) -> None:
+    """By whoever has a certificate: a coordinator may leave the signatures out."""
+    cohort = signed_cohort(gather)
+    asked = {k: v for k, v in question(cohort, SHARES).items() if k not in ("proofs", "lengths")}
+
+    with pytest.raises(UpdateError, match="not signed"):
+        cohort.answer(SHARES, ADA, to_bytes(asked))
+
+
+def test_keys_that_a_coordinator_has_made_are_refused(gather: Gather) -> None:
+    """It shows the same false key of a member to everybody, with the member's own signature."""
+    cohort = signed_cohort(gather)
+    keys = cohort.known[KEYS][f"{BEA}/keys"].copy()
+    keys[0] ^= 1
+    cohort.known[KEYS] = {**cohort.known[KEYS], f"{BEA}/keys": keys}
+
+    with pytest.raises(UpdateError, match="not signed by it"):
+        cohort.answer(SHARES, ADA, to_bytes(question(cohort, SHARES)))
+
+
+def test_a_member_of_another_fleet_is_refused(gather: Gather) -> None:
+    """Its certificate has another root."""
+    cohort = signed_cohort(gather)
+    cohort.sites = {**cohort.sites, ADA: Signers().site(ADA)}
+
+    with pytest.raises(UpdateError, match="no certificate of this fleet"):
+        cohort.answer(SHARES, ADA, to_bytes(question(cohort, SHARES)))
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from antiphon.core.config import RunConfig
 from antiphon.core.errors import ConfigError, UpdateError
 from antiphon.core.types import AnyArray, State
 from antiphon.strategies.methods.method import method_of
-from antiphon.strategies.secure.exchanges import PROOF
+from antiphon.strategies.secure.exchanges import proofs_of
 from antiphon.strategies.secure.masks import agree, public_of
 from antiphon.strategies.secure.peers import SignedKeys
 from antiphon.strategies.secure.sealed import seal
@@ -151,11 +151,8 @@ def _checked_session(asked: Asked, terms: SumTerms) -> tuple[SumSession, AnyArra
 def _check_signatures(
     asked: Asked, signer: Signer, peers: tuple[str, ...], shown: AnyArray
 ) -> None:
-    for index, (peer, keys_of) in enumerate(zip(peers, shown, strict=True)):
-        parts = {part: asked.arrays.get(f"{part}/{index}") for part in PROOF}
-        if missing := [part for part, each in parts.items() if each is None]:
-            raise UpdateError(f"the keys of {peer} are not signed: no {missing[0]}")
-        proof = {part: each.tobytes() for part, each in parts.items() if each is not None}
+    proofs = proofs_of(asked.arrays, len(peers))
+    for peer, keys_of, proof in zip(peers, shown, proofs, strict=True):
         content = keys_of.tobytes()
         keys_signed = SignedKeys(mask=content[:KEY_BYTES], seal=content[KEY_BYTES:], **proof)
         signer.check(keys_signed, asked.site.run, asked.round, peer)

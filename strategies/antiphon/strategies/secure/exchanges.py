@@ -51,6 +51,7 @@ SEALED_BYTES = 12 + 2 * SHARE_BYTES + 16
 PROOF = {"delegate": 32, "delegation": 80, "signature": 64, "certificate": 4096}
 """What shows that keys are a client's, and the most bytes of each; see secure/peers.py."""
 
+_NOTHING = octets(b"")
 _MOST_KEYS = 8192
 _MOST_CHOICES = 256  # of shares, until a member's secret is given up
 
@@ -103,12 +104,11 @@ class SecureSums:
             "leaves": octets(b"".join(session.leaves)),
             "keys": np.stack([_keys_of(so_far, each) for each in peers]),
         }
-        return asked | {
-            f"{part}/{index}": known[f"{peer}/{part}"]
-            for index, peer in enumerate(peers)
-            for part in PROOF
-            if f"{peer}/{part}" in known
-        }
+        parts = [known.get(f"{peer}/{part}", _NOTHING) for peer in peers for part in PROOF]
+        if not any(each.size for each in parts):
+            return asked
+        lengths = np.array([each.size for each in parts], np.uint32).reshape(-1, len(PROOF))
+        return asked | {"proofs": np.concatenate(parts), "lengths": lengths}
 
     def _check_shares(self, so_far: SoFar, client: str, answer: State) -> None:
         _only(answer, "sealed")
@@ -163,6 +163,21 @@ class SecureSums:
                     seed = agree(secret, shown, session.of_pair(client, peer, masked))
                     add_mask(total, seed, masked.bits, sign=sign_of(peer, client))
         return total
+
+
+def proofs_of(asked: State, count: int) -> list[dict[str, bytes]]:
+    """Return what shows whose the keys of so many neighbours are, each by its parts; see PROOF.
+
+    Raises UpdateError where it is not told of all of them.
+    """
+    said, lengths = asked.get("proofs", _NOTHING), asked.get("lengths")
+    if lengths is None or lengths.shape != (count, len(PROOF)) or lengths.dtype != np.uint32:
+        raise UpdateError("the keys of the cohort's members are not signed")
+    ends = np.cumsum(lengths.astype(np.int64))
+    if said.dtype != np.uint8 or said.shape != (int(ends[-1]) if count else 0,):
+        raise UpdateError("signatures of keys of another length than they are said to have")
+    parts = iter(np.split(said, ends[:-1]))
+    return [{part: next(parts).tobytes() for part in PROOF} for _ in range(count)]
 
 
 def zeros(masked: Masked) -> MaskedWords:
