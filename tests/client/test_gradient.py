@@ -7,7 +7,7 @@ import torch
 from antiphon.client.adapter import adapted, factor_shapes
 from antiphon.client.data.batches import batches
 from antiphon.client.data.tokens import collate
-from antiphon.client.exchanges.exchange import Asked
+from antiphon.client.exchanges.exchange import Asked, AtSite
 from antiphon.client.exchanges.gradient import gradient, sketched
 from antiphon.client.language_model import IGNORED, token_losses
 from antiphon.client.spaces.core import core
@@ -103,7 +103,7 @@ def test_the_answer_is_what_the_coordinator_reads(config, space, model, client):
     """Two arrays of bytes, of both sides of the sketch."""
     half = gradient(config=config, model=model)
 
-    answer = half(Asked(1, "gradient", client.name, {}, {}, client))
+    answer = half(Asked(1, "gradient", client.name, {}, {}, client, AtSite("run")))
 
     assert {name: each.dtype for name, each in answer.arrays.items()} == {
         "left": np.uint8,

@@ -29,11 +29,13 @@ Any program that keeps to this page can train, in any language.
         model of the run), and write its file to a folder. The daemon compares the file's hash with the one
         that the coordinator has named, and downloads the model where it differs or where this fails.
         -> {"done": "rebuild", "model"}
-    {"do": "respond", "round", "exchange", "question", "out", "keep", "run", "signer"}
+    {"do": "respond", "round", "exchange", "question", "out", "keep", "run", "signer",
+     "min_members"}
         an exchange of a round that is neither training nor measuring: the file of its question, a folder to
         write to, and the folder that lasts as long as the run; run: its name on the wire; signer: with what
         this site speaks to other clients in this round: an Ed25519 key and the certificate's signature over
-        it ("key", "delegation"), both in base64, and "certificate" and "roots" in PEM (null: nothing)
+        it ("key", "delegation"), both in base64, and "certificate" and "roots" in PEM (null: nothing);
+        min_members: clients of a cohort at least whose updates are summed under masks
         -> {"done": "respond", "answer"}
            the file of the answer, which the coordinator gets as it is
     {"do": "cancel"}
@@ -108,7 +110,7 @@ class Evaluate:
 @dataclass(frozen=True)
 class Respond:
     """Answer an exchange of a round. question: a file; out, keep: folders, as in Train; run: its name on
-    the wire; signer: see the file's head.
+    the wire; signer, min_members: see the file's head.
     """
 
     round: int
@@ -118,6 +120,7 @@ class Respond:
     keep: str
     run: str = ""
     signer: Mapping[str, str] | None = None
+    min_members: int = 2
 
 
 @dataclass(frozen=True)

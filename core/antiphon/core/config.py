@@ -102,7 +102,7 @@ class RunConfig(Section):
     )
     privacy: PrivacyConfig = Field(
         default_factory=PrivacyConfig,
-        description="What of a client's update nobody else learns.",
+        description="Sums under masks: see docs/privacy.md.",
     )
     evaluation: EvaluationConfig = Field(
         default_factory=EvaluationConfig, description="Held-out measurements."

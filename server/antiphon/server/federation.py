@@ -231,12 +231,12 @@ class Federation:
         """Return what a client is to do: in the open round, or still in the one in which it began."""
         slot = slot_of(self.machine, client)
         base = slot.base if slot else self.machine.round
-        asked = self._asked(base, client)
+        asked = self.asked(base, client)
         told = self.exchanges.told(base, client)
         return replace(asked, upload_bytes=self._upload_bytes(asked), told=told)
 
-    def _asked(self, base: int, client: str) -> Assignment:
-        """Return an assignment but for `upload_bytes`."""
+    def asked(self, base: int, client: str) -> Assignment:
+        """Return an assignment of round `base`, but for `upload_bytes` and `told`."""
         folded = self.machine.folded.get(client, 0)
         return assignment_of(self.config, self._plans[base], client, folded)
 
@@ -297,7 +297,7 @@ class Federation:
             update = unpack_update(message, client, self.run_id)
             wanted = self._is_wanted(update)
             if wanted:
-                form = self._roles.role(self._asked(number, client).method).travels
+                form = self._roles.role(self.asked(number, client).method).travels
                 form.check_carriage(client, has_blob=blob is not None)
                 unpack = self._unpack(number, client)
                 unpacked = unpack(blob, tensors) if blob and tensors else None
@@ -426,7 +426,7 @@ class Federation:
             base, unpack = receipt.round, self._unpack(receipt.round, client)
             message, tensors = self._sent.get(base, client, receipt.digest, unpack)
             update = unpack_update(message, client, self.run_id, tensors)
-            form = self._roles.role((asked := self._asked(base, client)).method).travels
+            form = self._roles.role((asked := self.asked(base, client)).method).travels
             examples, rate = update.examples or usual, self._learning_rate(client)
             update = replace(update, examples=examples, staleness=number - base, learning_rate=rate)
             payload = Package(form.kind, update.payload.arrays)
@@ -434,7 +434,7 @@ class Federation:
 
     def _unpack(self, base: int, client: str) -> Unpack:
         """Return what reads the tensors of an update that began in round `base`."""
-        asked = self._asked(base, client)
+        asked = self.asked(base, client)
 
         def shapes() -> Shapes:
             return {name: value.shape for name, value in self.download(asked.r).arrays.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +47,17 @@ class Cohort:
         """Return what the coordinator knows."""
         cohort, trained = tuple(sorted(self.deltas)), tuple(sorted(self.updates))
         told = tuple(self.examples.get(each, 10) for each in cohort)
-        return SoFar(self.round, cohort, self.known, self.shapes, RUN, trained, told, lambda: MODEL)
+        return SoFar(
+            self.round,
+            cohort,
+            self.known,
+            self.shapes,
+            RUN,
+            trained,
+            told,
+            lambda: MODEL,
+            self.asked,
+        )
 
     def exchange(self, name: str, clients: Collection[str]) -> None:
         """Ask these clients, check what they answer, and combine it."""
@@ -82,16 +92,24 @@ class Cohort:
         """Return what a client keeps."""
         return Kept(self.folder / client)
 
-    def assignment(self, client: str, **changes: object) -> Assignment:
+    def asked(self, client: str) -> Assignment:
+        """Return what a client is asked to train, but for what it is told."""
+        return Assignment(
+            round=self.round,
+            client=client,
+            method=method_of(self.config).names[0],
+            steps=2,
+            first_step=0,
+            total_steps=2,
+            learning_rate=0.1,
+            r=4,
+            seed=1,
+        )
+
+    def assignment(self, client: str) -> Assignment:
         """Return what a client is asked to train."""
         told = self.exchanges["training"].ask(self.so_far(), client)
-        method = method_of(self.config).names[0]
-        asked = {"round": self.round, "client": client, "method": method, "told": told} | changes
-        return Assignment(
-            **{  # type: ignore[arg-type]
-                "steps": 2, "first_step": 0, "total_steps": 2, "learning_rate": 0.1, "r": 4, "seed": 1,
-            } | asked
-        )  # fmt: skip
+        return replace(self.asked(client), told=told)
 
     def train(self, clients: Collection[str]) -> None:
         """Let these clients send their deltas under masks."""

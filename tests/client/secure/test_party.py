@@ -15,8 +15,11 @@ from antiphon.client.exchanges.exchange import AtSite
 from antiphon.core.errors import UpdateError
 from antiphon.core.tensors import from_bytes, to_bytes
 from antiphon.core.types import State
-from antiphon.strategies.secure.names import KEYS, MASKED, SHARES, UNMASKING
+from antiphon.strategies.fold import Context
+from antiphon.strategies.methods.method import method_of
+from antiphon.strategies.secure.names import KEYS, MASKED, MEMBERS, SHARES, UNMASKING
 from antiphon.strategies.secure.shamir import SHARE_BYTES
+from antiphon.strategies.secure.summed import summed
 
 ADA, BEA = "client-000", "client-001"
 
@@ -127,22 +130,87 @@ def test_members_that_were_shown_differently_have_nothing_in_common(gather: Gath
 @pytest.mark.parametrize("fewest", [5, 9])
 def test_a_cohort_below_the_sites_floor_is_refused(gather: Gather, fewest: int) -> None:
     """Before anything is shared."""
-    cohort = gather(4, sites={ADA: AtSite(RUN, min_survivors=fewest)})
+    cohort = gather(4, sites={ADA: AtSite(RUN, min_members=fewest)})
     cohort.exchange(KEYS, cohort.deltas)
 
     with pytest.raises(UpdateError, match=f"expected {fewest} at least"):
         cohort.answer(SHARES, ADA, to_bytes(question(cohort, SHARES)))
 
 
-def test_a_sum_below_the_sites_floor_is_not_unmasked(gather: Gather) -> None:
-    """Enough were there when it began, and too few have delivered."""
-    cohort = gather(5, sites={ADA: AtSite(RUN, min_survivors=5)})
+def test_a_sum_over_one_is_not_unmasked(cohort: Cohort) -> None:
+    """Nobody tells the seed of the one and the keys of all others, though all have masked."""
+    cohort.train(cohort.deltas)
+
+    for client in (BEA, "client-002", "client-003"):
+        with pytest.raises(UpdateError, match="too much of each"):
+            cohort.answer(UNMASKING, client, to_bytes({"arrived": np.array([1, 0, 0], np.uint8)}))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"steps": 1}, {"learning_rate": 0.0}, {"first_step": 2}, {"total_steps": 9}, {"pool": 1}],
+)
+def test_who_was_asked_for_something_else_is_in_no_sum(
+    gather: Gather, changed: dict[str, object]
+) -> None:
+    """A coordinator that asks all but one for nothing would learn what that one did."""
+    cohort = gather(4)
     cohort.exchange(KEYS, cohort.deltas)
     cohort.exchange(SHARES, cohort.deltas)
-    cohort.train(sorted(cohort.deltas)[:4])
+    for client in cohort.deltas:
+        asked = cohort.assignment(client)
+        other = asked if client == ADA else replace(asked, **changed)  # type: ignore[arg-type]
+        cohort.updates[client] = cohort.masked(client, other)
 
-    with pytest.raises(UpdateError, match="a sum over 4 clients"):
-        cohort.answer(UNMASKING, ADA, to_bytes(question(cohort, UNMASKING)))
+    cohort.exchange(UNMASKING, cohort.deltas)
+
+    with pytest.raises(UpdateError, match="masks have not"):
+        summed_of(cohort)
+
+
+def test_who_counts_for_more_is_in_no_sum(cohort: Cohort) -> None:
+    """The same by weights: told that the others hold a billion examples, theirs would count for nothing."""
+    for client in cohort.deltas:
+        asked = cohort.assignment(client)
+        told = dict(asked.told) | (
+            {} if client == ADA else {MEMBERS: np.array([4, 1 << 30], np.uint32)}
+        )
+        cohort.updates[client] = cohort.masked(client, replace(asked, told=told))
+
+    cohort.exchange(UNMASKING, cohort.deltas)
+
+    with pytest.raises(UpdateError, match="masks have not"):
+        summed_of(cohort)
+
+
+def test_a_round_is_not_run_twice(gather: Gather) -> None:
+    """Once without a client, and the difference is what that client did."""
+    cohort = gather(4)
+    cohort.through()
+    cohort.round = 2
+    cohort.exchange(KEYS, cohort.deltas)
+
+    with pytest.raises(UpdateError, match="asked for again"):
+        replace(cohort, round=1, known={}, updates={}).exchange(KEYS, cohort.deltas)
+
+
+def test_a_key_with_which_nobody_agrees_is_its_senders_fault(gather: Gather) -> None:
+    """Else all the others would fail in its place."""
+    cohort = gather(3)
+
+    with pytest.raises(UpdateError, match="public key"):
+        cohort.check(
+            KEYS, ADA, to_bytes({"keys": np.zeros(64, np.uint8), "promise": np.zeros(32, np.uint8)})
+        )
+
+
+def summed_of(cohort: Cohort) -> object:
+    """Return what the fold makes of all updates."""
+    secure = method_of(cohort.config).secure
+    assert secure is not None
+    start = {name: np.zeros_like(each) for name, each in cohort.deltas[ADA].items()}
+    updates = list(cohort.updates.values())
+    return summed(secure.terms, start, 1.0, updates, Context(cohort.round, known=cohort.known))
 
 
 def test_too_few_shares_leave_nothing_masked(cohort: Cohort) -> None:

@@ -38,6 +38,7 @@ def test_what_adds_up_is_summed_under_masks(tiny_config: Any, method: list[str])
         (["method=ffa", "aggregation=multi_krum"], "compares single updates"),
         (["method=ffa", "aggregation=median"], "compares single updates"),
         (["method=ffa", "protection=[cap]"], "protection"),
+        (["method=ffa", "cohort.work=balanced"], "cohort.work"),
         (["method=ffa", "compression.uplink=sign"], "do not add up"),
         (
             ["method=ffa", "cohort.over_selection=1.5", "cohort.size=2", "cohort.scheduler=random"],

@@ -37,6 +37,7 @@ from antiphon.client.daemon.transfers import named_blob
 from antiphon.client.daemon.work import Work
 from antiphon.client.trainer_protocol import Evaluate, Respond, Responded, Stepped, Train, Trained
 from antiphon.core.errors import RunFolderError
+from antiphon.core.files import write_bytes
 from antiphon.core.limits import MOST_ANSWER_BYTES
 from antiphon.core.refusals import Refusal
 from antiphon.v1 import coordinator_pb2 as pb
@@ -47,6 +48,7 @@ log = structlog.get_logger()
 _CAUTION = 1.5  # an upload may take as many times what the measured rate promises
 _UPLINK_SHARE = 0.25  # of the downlink, where no upload has been measured yet
 _MOST_FOR_UPLOAD = 0.5  # of the time left
+_LEAST_SUMMED = 3  # of two each could subtract its own
 _MOST_STEPS = (1 << 32) - 1  # that a message can say
 
 
@@ -122,6 +124,7 @@ class Workbench:
         self._delivery, self._metrics, self._now = delivery, metrics, now
         folder = folder.absolute()  # the trainer works in a folder of its own
         self._out, self._kept = folder / "out", folder / "kept"
+        self._rounds = folder / "rounds"
         shutil.rmtree(self._out, ignore_errors=True)  # of a process that was killed
         self._models = ModelFiles(link, trainer, folder / "models", free)
 
@@ -190,6 +193,7 @@ class Workbench:
         drawn = [each for each in task.run.exchanges if each.method == task.exchange]
         for reason in rows_refused(settings.policy, drawn, task.run.examples):
             raise TaskFailed(reason.text, reason.code)
+        self._never_again(task)
         question = self._fresh_out() / "question"
         question.write_bytes(task.question)
         request = Respond(
@@ -200,6 +204,7 @@ class Workbench:
             str(self._keep(run_id)),
             run_id,
             self._voice(run_id, task.round) if self._voice else None,
+            max(settings.policy.min_cohort or 0, _LEAST_SUMMED),
         )
         try:
             answer = _content_of(await self._trainer.respond(request))
@@ -214,6 +219,22 @@ class Workbench:
             "answer handed in", round=task.round, exchange=task.exchange,
             verdict=response.verdict, reason=response.reason,
         )  # fmt: skip
+
+    def _never_again(self, task: ClientTask) -> None:
+        """Raise TaskFailed for a round before one that was answered in its run, whatever came since.
+
+        A round that is run twice, with one client less, tells what that client did.
+        """
+        file = self._rounds / _short(task.run.run_id)
+        newest = int(file.read_text()) if file.is_file() else 0
+        if task.round < newest:
+            raise TaskFailed(
+                f"an exchange of round {task.round}, after one of round {newest}",
+                Refusal.TASK_UNEXPECTED,
+            )
+        if task.round > newest:
+            self._rounds.mkdir(parents=True, exist_ok=True)
+            write_bytes(file, str(task.round).encode())
 
     def _allow_answer(self, policy: SitePolicy, size: int) -> None:
         """Count an answer among what leaves the site today, or raise TaskFailed where it may not leave."""
@@ -264,7 +285,7 @@ class Workbench:
 
     def _keep(self, run_id: str) -> Path:
         """Return the folder of what the trainer keeps of a run; that of any other run is removed."""
-        folder = self._kept / hashlib.sha256(run_id.encode()).hexdigest()[:16]
+        folder = self._kept / _short(run_id)
         folder.mkdir(parents=True, exist_ok=True)
         for other in self._kept.iterdir():
             if other != folder:
@@ -336,6 +357,11 @@ def _read(message: update_pb2.Assignment | pb.EvaluateTask) -> NamedModel:
         return named_model(message)
     except CallRefused as error:
         raise TaskFailed(str(error), Refusal.TASK_UNREADABLE) from None
+
+
+def _short(run_id: str) -> str:
+    """Return a run's name as that of a file."""
+    return hashlib.sha256(run_id.encode()).hexdigest()[:16]
 
 
 def _content_of(responded: Responded) -> bytes:

@@ -29,12 +29,12 @@ from antiphon.core.types import AnyArray, State
 @dataclass(frozen=True)
 class AtSite:
     """What holds at a site in one exchange, whatever the coordinator asks. run: its name on the wire;
-    min_survivors: the fewest clients in a sum that this one may be part of; signer: its voice among the
+    min_members: of a cohort whose updates are summed under masks; signer: its voice among the
     other clients, none: nobody there has one, as in a simulation.
     """
 
     run: str
-    min_survivors: int = 2
+    min_members: int = 2
     signer: Signer | None = None
 
 
@@ -103,6 +103,11 @@ class Kept:
             if name.startswith(_KEPT)
         }
 
+    def newest(self) -> int:
+        """Return the last round that has left something here; 0: none has."""
+        files = self._folder.glob("round-*.safetensors")
+        return max((int(each.stem.removeprefix("round-")) for each in files), default=0)
+
     def answer(self, number: int, exchange: str, question: bytes) -> bytes | None:
         """Return the answer that was given to this very question; none: it is new."""
         held = self._read(number)
@@ -148,6 +153,10 @@ def answered(
 
     Raises UpdateError for a question that cannot be read, and where the half does not answer it.
     """
+    if number < kept.newest():
+        raise UpdateError(
+            f"round {number} is asked for again after round {kept.newest()}: what was kept of it is gone"
+        )
     before = kept.answer(number, exchange, message)
     if before is not None:
         return before

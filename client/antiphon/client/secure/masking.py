@@ -32,6 +32,7 @@ from antiphon.strategies.secure.session import (
     KEY_BYTES,
     Masked,
     SumSession,
+    asked_of_all,
     checked_octets,
     octets,
     sign_of,
@@ -46,13 +47,12 @@ _OF_GRIDS = 1 << 33  # rounds' own numbers, and codecs' beyond 2³², are for wh
 @dataclass(frozen=True)
 class MaskingPlace:
     """Where an update is masked. run: its name on the wire; model: hex SHA-256 of the model that the update
-    starts from; kept: what the client's exchanges have left; min_survivors: see AtSite.
+    starts from; kept: what the client's exchanges have left.
     """
 
     run: str
     model: str
     kept: Kept
-    min_survivors: int = 2
 
 
 @dataclass(frozen=True)
@@ -78,16 +78,13 @@ class Masking:
                     "another assignment of a round for which an update has left: a mask is used once"
                 )
             return replace(update, payload=Package(MASKED, {MASKED: before[_VECTOR]}))
+        if assignment.frames is not None:
+            raise UpdateError("factors that stand still follow from the seed in a sum under masks")
         if PEERS not in before:
             raise UpdateError("a masked update is asked for, but this client has given no shares")
         agreed = session_kept(before, place.run, assignment.round, self.terms)
         vector, masked = self._vector(update, assignment, start, model)
         there, opened = _opened(before, agreed, assignment)
-        if len(there) + 1 < place.min_survivors:
-            raise UpdateError(
-                f"a sum over {len(there) + 1} clients, expected {place.min_survivors} at least: the "
-                "site's floor"
-            )
         _mask(vector, before, agreed, assignment.client, masked, there)
         packed = pack(vector, masked.bits)
         left = {_VECTOR: packed, _ASSIGNMENT: octets(said), OPENED: opened}
@@ -98,13 +95,18 @@ class Masking:
         self, update: Update, assignment: Assignment, start: Package, model: str
     ) -> tuple[MaskedWords, Masked]:
         whom = among_of(assignment.told)
+        if not self.terms.weighed and whom.cap != 1:
+            raise UpdateError(
+                "each client counts once in this run, and the coordinator says otherwise"
+            )
+        asked = asked_of_all(assignment, whom.members, whom.cap)
         rng = np.random.Generator(
             np.random.Philox(key=[assignment.seed, assignment.round + _OF_GRIDS])
         )
         delta = _delta(self.method, update, assignment, start)
         vector = self.terms.vector(delta, update.examples, whom, rng)
         bits = self.terms.grid(whom.members).modulus_bits
-        return vector, Masked(model, whom.members, len(vector), bits)
+        return vector, Masked(model, asked, len(vector), bits)
 
 
 def masking_of(config: RunConfig) -> Masking | None:
@@ -125,14 +127,14 @@ def _opened(kept: State, agreed: SumSession, assignment: Assignment) -> tuple[li
 
     Raises UpdateError where one cannot be opened: it was sealed for other members than were shown here.
     """
-    client, peers = assignment.client, agreed.graph[assignment.client]
+    client, peers = assignment.client, agreed.others(assignment.client)
     indices = [int(each) for each in assignment.told.get("from", ())]
     if indices != sorted(set(indices)) or any(not 0 <= each < len(peers) for each in indices):
         raise UpdateError("shares of neighbours that are none, or of one twice")
-    if len(indices) < agreed.needed(client):
+    if len(indices) < agreed.needed:
         raise UpdateError(
             f"{len(indices)} of {len(peers)} neighbours have given shares, expected at least "
-            f"{agreed.needed(client)}: with fewer nobody could take the masks away"
+            f"{agreed.needed}: with fewer nobody could take the masks away"
         )
     sealed = checked_octets(assignment.told, "sealed", len(indices), SEALED_BYTES)
     there = [peers[index] for index in indices]
@@ -167,7 +169,7 @@ def _mask(
     """Add a client's own mask, and those that it has with neighbours, in place."""
     own = agreed.own(kept[SEED].tobytes(), client, masked)
     add_mask(vector, own, masked.bits, sign=1)
-    peers = agreed.graph[client]
+    peers = agreed.others(client)
     for peer in there:
         shown = kept[PEERS][peers.index(peer)][:KEY_BYTES].tobytes()
         seed = agree(kept[MASK_KEY].tobytes(), shown, agreed.of_pair(client, peer, masked))

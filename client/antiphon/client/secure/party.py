@@ -85,6 +85,7 @@ def shares(*, config: RunConfig) -> Half:
 
 def unmasking(*, config: RunConfig) -> Half:
     """Give one share of each neighbour: of its seed where its update has arrived, else of its key."""
+    terms = _terms(config)
 
     def answer(asked: Asked) -> Answer:
         kept = asked.kept
@@ -98,11 +99,11 @@ def unmasking(*, config: RunConfig) -> Half:
             )
         opened = kept[OPENED]
         arrived = checked_octets(asked.arrays, "arrived", len(opened)).astype(bool)
-        survivors = int(arrived.sum()) + 1
-        if survivors < asked.site.min_survivors:
+        agreed = session_kept(kept, asked.site.run, asked.round, terms)
+        if arrived.sum() < agreed.needed:
             raise UpdateError(
-                f"a sum over {survivors} clients, expected {asked.site.min_survivors} at "
-                "least: the site's floor"
+                f"a sum over {int(arrived.sum())} of the others, expected {agreed.needed} at least: with "
+                "fewer it would tell too much of each"
             )
         told = np.where(arrived[:, None], opened[:, 1], opened[:, 0])
         return Answer({"shares": told}, kept={_TOLD: octets(b"\1")})
@@ -131,13 +132,13 @@ def _checked_session(asked: Asked, terms: SumTerms) -> tuple[SumSession, AnyArra
     those of the members, or that nobody has signed who is one.
     """
     names = names_of(asked.arrays.get(NAMES, octets(b"")))
-    if len(names) < max(2, asked.site.min_survivors) or asked.client not in names:
+    if len(names) < max(2, asked.site.min_members) or asked.client not in names:
         raise UpdateError(
-            f"a cohort of {len(names)}, expected {asked.site.min_survivors} at least, with this client"
+            f"a cohort of {len(names)}, expected {asked.site.min_members} at least, with this client"
         )
     checked_octets(asked.arrays, LEAVES, len(names) * KEY_BYTES)
     agreed = session_kept(asked.arrays, asked.site.run, asked.round, terms)
-    peers = agreed.graph[asked.client]
+    peers = agreed.others(asked.client)
     shown = checked_octets(asked.arrays, "keys", len(peers), KEYS_BYTES)
     own = b"".join(public_of(asked.kept[each].tobytes()) for each in (MASK_KEY, SEAL_KEY))
     for name, keys_of in ((asked.client, octets(own)), *zip(peers, shown, strict=True)):
@@ -159,8 +160,8 @@ def _check_signatures(
 
 
 def _sealed(asked: Asked, agreed: SumSession, peers: AnyArray) -> AnyArray:
-    names = agreed.graph[asked.client]
-    needed, points = agreed.needed(asked.client), range(1, len(names) + 1)
+    names = agreed.others(asked.client)
+    needed, points = agreed.needed, range(1, len(names) + 1)
     own_key, own_seal, seed = (asked.kept[each].tobytes() for each in (MASK_KEY, SEAL_KEY, SEED))
     of_key = split(own_key, needed, points, os.urandom)
     of_seed = split(seed, needed, points, os.urandom)

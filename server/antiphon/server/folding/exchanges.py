@@ -26,7 +26,7 @@ from antiphon.core.files import write_bytes
 from antiphon.core.run_folder import RunFolder, read_bytes
 from antiphon.core.space import SpaceShapes
 from antiphon.core.tensors import from_bytes, to_bytes
-from antiphon.core.types import State
+from antiphon.core.types import Assignment, State
 from antiphon.server.machine.actions import Combine
 from antiphon.server.machine.run_state import RunState, may_deliver, updated
 from antiphon.strategies.exchanges.exchange import Exchange, SoFar
@@ -48,6 +48,10 @@ class RunFacts(Protocol):
     @property
     def global_model(self) -> Models:
         """What gives the model of a round."""
+        ...
+
+    def asked(self, base: int, client: str) -> Assignment:
+        """Return an assignment of round `base`, but for what its exchanges have told."""
         ...
 
 
@@ -187,6 +191,7 @@ class Exchanges:
             trained,
             tuple(facts.machine.clients[each].examples for each in cohort),
             lambda: facts.global_model.sha256_before(number),
+            lambda client: facts.asked(number, client),
         )
 
     def _file(self, number: int, exchange: str) -> Path:

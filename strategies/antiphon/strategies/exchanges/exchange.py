@@ -15,10 +15,14 @@ from antiphon.core.errors import ConfigError
 from antiphon.core.events import MEASURING, TRAINING
 from antiphon.core.limits import MOST_ANSWER_BYTES
 from antiphon.core.space import SpaceShapes
-from antiphon.core.types import State
+from antiphon.core.types import Assignment, State
 
 _NO_SHAPES = SpaceShapes({}, {}, "", 0)
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
+
+
+def _nobody(client: str) -> Assignment:
+    raise KeyError(f"no assignment of {client} is known")
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class SoFar:
     ones of the round have come to, and lasting ones of earlier rounds; shapes: of what the run trains; run:
     its name on the wire; trained: sorted, whose updates have arrived, once training is over; examples: that
     the cohort's members have told, 0: not told; model() → hex SHA-256 of the round's model as clients
-    receive it.
+    receive it; assigned(client) → what one of the cohort is to train.
     """
 
     round: int
@@ -40,6 +44,7 @@ class SoFar:
     trained: tuple[str, ...] = ()
     examples: tuple[int, ...] = ()
     model: Callable[[], str] = str
+    assigned: Callable[[str], Assignment] = _nobody
 
 
 def nothing(so_far: SoFar, client: str) -> State:

@@ -36,6 +36,7 @@ from antiphon.strategies.secure.session import (
     KEYS_BYTES,
     Masked,
     SumSession,
+    asked_of_all,
     checked_octets,
     names_as_octets,
     octets,
@@ -51,6 +52,7 @@ SEALED_BYTES = 12 + 2 * SHARE_BYTES + 16
 PROOF = {"delegate": 32, "delegation": 80, "signature": 64, "certificate": 4096}
 """What shows that keys are a client's, and the most bytes of each; see secure/peers.py."""
 
+_ANY_KEY = b"k" * KEY_BYTES
 _NOTHING = octets(b"")
 _MOST_KEYS = 8192
 _MOST_CHOICES = 256  # of shares, until a member's secret is given up
@@ -84,9 +86,10 @@ class SecureSums:
 
     def masked(self, so_far: SoFar) -> Masked:
         """Return what the members of a round put masks on."""
-        members = len(so_far.cohort)
-        bits = self.terms.grid(members).modulus_bits
-        return Masked(so_far.model(), members, self.words(so_far.shapes), bits)
+        whom = self._among(so_far)
+        asked = asked_of_all(so_far.assigned(so_far.cohort[0]), whom.members, whom.cap)
+        bits = self.terms.grid(whom.members).modulus_bits
+        return Masked(so_far.model(), asked, self.words(so_far.shapes), bits)
 
     def _among(self, so_far: SoFar) -> Among:
         return among(len(so_far.cohort), so_far.examples, weighed=self.terms.weighed)
@@ -97,7 +100,7 @@ class SecureSums:
 
     def _ask_shares(self, so_far: SoFar, client: str) -> State:
         session = self._session(so_far)
-        peers = session.graph[client]
+        peers = session.others(client)
         known = so_far.known[KEYS]
         asked = {
             "names": names_as_octets(session.members),
@@ -112,15 +115,15 @@ class SecureSums:
 
     def _check_shares(self, so_far: SoFar, client: str, answer: State) -> None:
         _only(answer, "sealed")
-        peers = self._session(so_far).graph[client]
+        peers = self._session(so_far).others(client)
         checked_octets(answer, "sealed", len(peers), SEALED_BYTES)
 
     def _tell(self, so_far: SoFar, client: str) -> State:
         session = self._session(so_far)
-        answered, peers = so_far.known[SHARES], session.graph[client]
+        answered, peers = so_far.known[SHARES], session.others(client)
         there = [index for index, each in enumerate(peers) if each in answered]
         sealed = [
-            answered[peers[index]][session.graph[peers[index]].index(client)] for index in there
+            answered[peers[index]][session.others(peers[index]).index(client)] for index in there
         ]
         return {
             **self._among(so_far).said,
@@ -189,6 +192,9 @@ def _check_keys(so_far: SoFar, client: str, answer: State) -> None:
     _only(answer, "keys", "promise", *PROOF)
     checked_octets(answer, "keys", KEYS_BYTES)
     checked_octets(answer, "promise", KEY_BYTES)
+    content = answer["keys"].tobytes()
+    for key in (content[:KEY_BYTES], content[KEY_BYTES:]):
+        agree(_ANY_KEY, key, b"")  # with which nobody agrees on anything, all others would fail
     for part, most in PROOF.items():
         if part in answer and not 0 < answer[part].size <= most:
             raise UpdateError(f"{part} of {answer[part].size} bytes, expected 1 to {most}")
@@ -227,7 +233,7 @@ def _who_shared(session: SumSession, so_far: SoFar) -> list[str]:
 
 def _linked(session: SumSession, so_far: SoFar, client: str) -> list[str]:
     """Return the neighbours with whom a member has masked: those who have given shares."""
-    return [each for each in session.graph[client] if each in so_far.known[SHARES]]
+    return [each for each in session.others(client) if each in so_far.known[SHARES]]
 
 
 def _shares(
@@ -235,7 +241,7 @@ def _shares(
 ) -> dict[int, bytes]:
     """Return what its neighbours have told of a member, by their points."""
     shares = dict[int, bytes]()
-    for point, peer in enumerate(session.graph[client], start=1):
+    for point, peer in enumerate(session.others(client), start=1):
         if peer in answers:
             row = _linked(session, so_far, peer).index(client)
             shares[point] = answers[peer]["shares"][row].tobytes()
@@ -247,7 +253,7 @@ def _secret(session: SumSession, so_far: SoFar, client: str, shares: Mapping[int
 
     Raises UpdateError where no choice of them gives what the member has shown before.
     """
-    needed = session.needed(client)
+    needed = session.needed
     shown = _keys_of(so_far, client)[:KEY_BYTES].tobytes()
     promised = so_far.known[KEYS][f"{client}/promise"].tobytes()
     for chosen in islice(_choices(sorted(shares), needed, session.name), _MOST_CHOICES):

@@ -49,6 +49,16 @@ def _reasons(space: Space, roles: Sequence[Role], config: RunConfig) -> Iterator
                 f"form {each.form.kind} says of each client another part of its delta, and the whole is "
                 "summed: choose form delta"
             )
+    if len(roles) > 1:
+        yield (
+            "clients of several roles are asked for unlike things, and masks are of what all are asked: "
+            "choose one trainer and form for all"
+        )
+    if config.cohort.work != "equal":
+        yield (
+            f"cohort.work: {config.cohort.work} asks each client for other steps, and masks are of what "
+            "all are asked: choose equal"
+        )
     if config.cohort.over_selection > 1:
         yield (
             "cohort.over_selection calls off those who are late, and each of them costs the others an "

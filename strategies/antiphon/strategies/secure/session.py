@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from antiphon.core.errors import UpdateError
-from antiphon.core.types import AnyArray
-from antiphon.strategies.secure.neighbours import degree_for, neighbours, shares_needed
+from antiphon.core.types import AnyArray, Assignment
+from antiphon.strategies.secure.neighbours import shares_needed
 
 Octets = npt.NDArray[np.uint8]
 
@@ -49,16 +49,14 @@ class SumSession:
         said = _spelled(self.run.encode(), str(self.round).encode(), *self.leaves)
         return hashlib.sha256(_LABEL + said).digest()
 
-    @cached_property
-    def graph(self) -> Mapping[str, tuple[str, ...]]:
-        """Who masks with whom, sorted."""
-        return neighbours(self.members, degree_for(len(self.members), self.threshold), self.name)
+    def others(self, client: str) -> tuple[str, ...]:
+        """Return all members but one, sorted: with whom it masks."""
+        return tuple(each for each in self.members if each != client)
 
-    def needed(self, client: str) -> int:
+    @property
+    def needed(self) -> int:
         """Return how many shares give a member's secret."""
-        degree = len(self.graph[client])
-        complete = degree == len(self.members) - 1
-        return shares_needed(degree, self.threshold, complete=complete)
+        return shares_needed(len(self.members), self.threshold)
 
     def of_shares(self, source: str, target: str) -> bytes:
         """Return what a sealed share is bound to."""
@@ -81,19 +79,29 @@ class SumSession:
 
 @dataclass(frozen=True)
 class Masked:
-    """What is masked. model: hex SHA-256 of the model that the round starts from; members: of the cohort
-    that the grid is for; words: of a vector; bits: of a word.
+    """What is masked. model: hex SHA-256 of the model that the round starts from; asked: what all are asked
+    to do, and what each counts for at most; words: of a vector; bits: of a word.
+
+    Whoever was asked for something else has masks that cancel with nobody's: a coordinator cannot make all
+    updates but one nothing.
     """
 
     model: str
-    members: int
+    asked: str
     words: int
     bits: int
 
     @property
     def said(self) -> bytes:
         """All of it."""
-        return f"{self.model}/{self.members}/{self.words}/{self.bits}".encode()
+        return f"{self.model}/{self.asked}/{self.words}/{self.bits}".encode()
+
+
+def asked_of_all(assignment: Assignment, members: int, cap: int) -> str:
+    """Return what a round's assignments have in common: all but whose they are. members, cap: see Among."""
+    each = assignment
+    numbers = (each.round, each.steps, each.first_step, each.total_steps, each.r, each.max_tokens)
+    return f"{members}/{cap}/{each.method}/{numbers}/{each.learning_rate!r}/{each.pool}"
 
 
 def leaf(client: str, keys: AnyArray) -> bytes:
@@ -114,7 +122,7 @@ def session_of(run: str, number: int, keys: Mapping[str, AnyArray], threshold: f
     )
 
 
-# Asked for with each question and answer of a round; its graph is made once.
+# Asked for with each question and answer of a round.
 @lru_cache(maxsize=4)
 def session(
     run: str, number: int, members: tuple[str, ...], leaves: tuple[bytes, ...], threshold: float
