@@ -88,6 +88,25 @@ def test_an_answer_that_may_not_leave_stays(
     assert stage.script.seen("SubmitAnswer") == []
 
 
+def test_a_round_before_the_newest_is_answered_no_more(stage: Stage) -> None:
+    """Run again without one of its clients, it would tell what that one did."""
+    play(stage, exchange_task(number=2), exchange_task(b"again", number=1))
+
+    (answer,) = stage.script.seen("SubmitAnswer")
+    (report,) = stage.script.seen("ReportFailure")
+    assert answer.round == 2
+    assert (report.round, report.code) == (1, "task.unexpected")
+
+
+def test_a_cohort_is_of_as_many_as_the_owner_wants_at_least(stage: Stage) -> None:
+    """The trainer is told, and three at least: of two each could take its own away."""
+    play(stage, exchange_task())
+    stage.policy(min_cohort=2)
+    play(stage, exchange_task(number=2))
+
+    assert [each["min_members"] for each in stage.requests("respond")] == [3, 3]
+
+
 def test_an_answer_counts_among_the_bytes_of_the_day(stage: Stage) -> None:
     """As an update does."""
     play(stage, exchange_task())
